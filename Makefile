@@ -1,0 +1,52 @@
+# The verbs of this repository. Each one first sets up .venv if that is not done; done twice, nothing is done twice.
+
+PYTHON ?= python3.11
+# Which vLLM: cuda where an NVIDIA GPU answers, else cpu. `make VARIANT=cpu serve` decides otherwise.
+VARIANT ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
+# Passed on to the command: make serve ARGS="--port 9000", make test ARGS="-k selection".
+ARGS ?=
+
+LOCK := requirements/$(VARIANT).lock
+# Set up means: this content was installed to the end. The stamp carries the content's hash in its name.
+STAMP := .venv/installed-$(VARIANT)-$(shell cat $(LOCK) pyproject.toml | sha256sum | cut -c1-16)
+TYPED := service reward training loadtests tests scripts
+
+.PHONY: help install serve test check format bench lock clean
+
+help: ## List these verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Create .venv and install the locked versions and this project
+
+$(STAMP):
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "No $(PYTHON) here. Install Python 3.11, or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "Installing $(LOCK) into .venv (about 3 minutes the first time)"
+	@$(PYTHON) scripts/install.py $(LOCK)
+	@rm -f .venv/installed-*
+	@touch $@
+
+serve: $(STAMP) ## Start the server with the bundled checkpoints
+	@.venv/bin/bestofn serve $(ARGS)
+
+test: $(STAMP) ## Run every test, real engines included
+	@.venv/bin/python -m pytest $(ARGS)
+
+check: $(STAMP) ## Lint, formatting and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy $(TYPED)
+
+format: $(STAMP) ## Rewrite the code in the house format, with the safe fixes of the linter
+	.venv/bin/ruff check --fix-only .
+	.venv/bin/ruff format .
+
+bench: $(STAMP) ## Measure what best-of-N costs over plain vLLM on this machine
+	@.venv/bin/python -m loadtests.bench $(ARGS)
+
+lock: $(STAMP) ## Resolve pyproject.toml into requirements/*.lock (ARGS=--upgrade for newer versions)
+	.venv/bin/python scripts/lock.py $(ARGS)
+
+clean: ## Delete caches and build outputs; .venv stays (rm -rf .venv to start over)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find $(TYPED) -name __pycache__ -type d -prune -exec rm -rf {} +
