@@ -2,8 +2,8 @@
 
     python3.11 scripts/install.py requirements/cpu.lock [--venv .venv]
 
-Run again after an interruption, it goes on where it stopped: what is installed stays, what is half unpacked is
-unpacked again. It is the one way in: `make install` and the Dockerfile both use it.
+Run again after an interruption, it goes on where it stopped: what is installed stays, what is half unpacked
+is unpacked again. It is the one way in: `make install` and the Dockerfile both use it.
 """
 
 import argparse
@@ -27,8 +27,8 @@ if variant == "cpu":
     cuda_only = ("torchvision", "torchaudio", "torchcodec")
     broken = [name for name in cuda_only if importlib.util.find_spec(name)]
 if broken:
-    sys.exit(f"This CPU environment contains {', '.join(broken)}, built for CUDA, with which `import transformers` "
-             f"fails. Remove it and run make again:\\n  {sys.executable} -m pip uninstall {' '.join(broken)}")
+    sys.exit(f"This CPU environment contains {', '.join(broken)}, built for CUDA: beside CPU torch it breaks "
+             f"`import transformers`. Remove it: {sys.executable} -m pip uninstall {' '.join(broken)}")
 if (version("torch").endswith("+cpu")) != (variant == "cpu"):
     sys.exit(f"torch {version('torch')} is not the {variant} build. Start over: rm -rf {sys.prefix}")
 import torch, transformers
@@ -36,13 +36,13 @@ import torch, transformers
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("lock", type=Path, help="requirements/cpu.lock or requirements/cuda.lock")
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="where to install (default: .venv)")
     parser.add_argument("--not-editable", action="store_true", help="copy the project into the environment")
     arguments = parser.parse_args()
     if sys.version_info[:2] not in SUPPORTED:
-        sys.exit(f"bestofn needs Python 3.11 or 3.12; this is {sys.version.split()[0]}. Try: make PYTHON=python3.11")
+        sys.exit(f"bestofn needs Python 3.11 or 3.12, and this is {sys.version.split()[0]}")
 
     folder, lock = arguments.venv.absolute(), arguments.lock
     with lock.open() as turn:
@@ -50,6 +50,7 @@ def main() -> None:
         python = create(folder, lock)
         repair(folder)
         install_torch(python, lock)
+        print(f"Installing the rest of {lock}", flush=True)
         pip(python, "--no-deps", "--requirement", str(lock))
         editable = [] if arguments.not_editable else ["--editable"]
         pip(python, "--no-deps", "--no-build-isolation", *editable, str(ROOT))
@@ -66,7 +67,7 @@ def create(folder: Path, lock: Path) -> Path:
         try:
             venv.create(folder, with_pip=True, clear=True)
         except (subprocess.CalledProcessError, ImportError):
-            sys.exit("This Python cannot make virtual environments. On Debian and Ubuntu: apt install python3.11-venv")
+            sys.exit("This Python has no venv module. On Debian and Ubuntu: apt install python3.11-venv")
     return python
 
 
@@ -75,7 +76,7 @@ def site_packages(folder: Path) -> Path:
 
 
 def repair(folder: Path) -> None:
-    """Makes pip forget packages that an earlier, killed run left half unpacked, so that it installs them again.
+    """Makes pip forget packages that a killed run left half unpacked, so that it installs them again.
 
     pip writes INSTALLER after a wheel's last file; metadata without it belongs to an unfinished package. What
     starts with a tilde is an old version that pip had moved aside.
@@ -87,10 +88,11 @@ def repair(folder: Path) -> None:
 
 
 def install_torch(python: Path, lock: Path) -> None:
-    """CPU torch first from where pip looks by itself, and only if it is not there from PyTorch's own index."""
+    """CPU torch from where pip looks by itself, and only if it is not there from PyTorch's own index."""
     pin = next(line for line in lock.read_text().splitlines() if line.startswith("torch=="))
     if not pin.endswith("+cpu"):
         return
+    print(f"Installing {pin}", flush=True)
     if run(python, "-m", "pip", "install", "--quiet", "--no-deps", pin, quiet=True) != 0:
         print(f"{pin} is not where pip looks by itself; trying PyTorch's index of CPU wheels", flush=True)
         pip(python, "--no-deps", "--extra-index-url", TORCH_CPU_WHEELS, pin)
@@ -103,7 +105,8 @@ def check(python: Path, lock: Path) -> None:
 
 
 def pip(python: Path, *arguments: str) -> None:
-    if run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments) != 0:
+    """Installs, and shows errors only: the warnings are about the machine's configuration of pip, not about us."""
+    if run(python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *arguments) != 0:
         sys.exit("The installation did not finish. The same command goes on where it stopped.")
 
 

