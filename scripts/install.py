@@ -105,7 +105,7 @@ def check(python: Path, lock: Path) -> None:
 
 
 def pip(python: Path, *arguments: str) -> None:
-    """Installs, and shows errors only: the warnings are about the machine's configuration of pip, not about us."""
+    """Installs, and shows errors only: pip's warnings are about the machine, not about us."""
     if run(python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *arguments) != 0:
         sys.exit("The installation did not finish. The same command goes on where it stopped.")
 
