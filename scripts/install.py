@@ -20,12 +20,16 @@ SUPPORTED = ((3, 11), (3, 12))
 
 # Runs inside the environment. `find_spec` and `metadata` import nothing, so this works in a broken one too.
 CHECK_BUILD = """
-import importlib.util, sys
+import ctypes, importlib.util, sys
 from importlib.metadata import version
 variant, broken = sys.argv[1], []
 if variant == "cpu":
     cuda_only = ("torchvision", "torchaudio", "torchcodec")
     broken = [name for name in cuda_only if importlib.util.find_spec(name)]
+    try:
+        ctypes.CDLL("libnuma.so.1")
+    except OSError:
+        sys.exit("vLLM for CPUs needs the system library libnuma. On Debian and Ubuntu: apt install libnuma1")
 if broken:
     sys.exit(f"This CPU environment contains {', '.join(broken)}, built for CUDA: beside CPU torch it breaks "
              f"`import transformers`. Remove it: {sys.executable} -m pip uninstall {' '.join(broken)}")
@@ -39,7 +43,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("lock", type=Path, help="requirements/cpu.lock or requirements/cuda.lock")
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="where to install (default: .venv)")
-    parser.add_argument("--not-editable", action="store_true", help="copy the project into the environment")
+    parser.add_argument(
+        "--project",
+        choices=["editable", "copied", "absent"],
+        default="editable",
+        help="this project: linked to this folder, copied, or left for a later run (default: editable)",
+    )
     arguments = parser.parse_args()
     if sys.version_info[:2] not in SUPPORTED:
         sys.exit(f"bestofn needs Python 3.11 or 3.12, and this is {sys.version.split()[0]}")
@@ -52,8 +61,9 @@ def main() -> None:
         install_torch(python, lock)
         print(f"Installing the rest of {lock}", flush=True)
         pip(python, "--no-deps", "--requirement", str(lock))
-        editable = [] if arguments.not_editable else ["--editable"]
-        pip(python, "--no-deps", "--no-build-isolation", *editable, str(ROOT))
+        if arguments.project != "absent":
+            editable = ["--editable"] if arguments.project == "editable" else []
+            pip(python, "--no-deps", "--no-build-isolation", *editable, str(ROOT))
         check(python, lock)
 
 
