@@ -1,0 +1,1 @@
+"""The reward model as a library: one conversation template, one scorer protocol, several backends."""

@@ -1,0 +1,52 @@
+"""What the server needs of a reward model, whichever backend answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from reward.template import ConversationTemplate, Prompt
+
+
+@dataclass(frozen=True)
+class Score:
+    """One candidate's reward.
+
+    `reward` is the scalar to rank by, normalised as the checkpoint says; it is nan or infinite when the model gave
+    that, and callers treat it as unscored. `rewards` holds each named head and is empty for a single output.
+    `tokens` is the length of the scored sequence, `cached_tokens` how many of them came from a prefix cache.
+    """
+
+    reward: float
+    rewards: Mapping[str, float]
+    tokens: int
+    cached_tokens: int
+
+
+class RewardUnavailable(Exception):
+    """The reward model is down or cannot answer."""
+
+
+class Scorer(Protocol):
+    """A reward model that scores one candidate at a time; it batches by itself what arrives together."""
+
+    template: ConversationTemplate
+
+    async def prefill(self, prompt: Prompt) -> None:
+        """Warm the prompt's shared prefix; may do nothing."""
+        ...
+
+    async def score(self, prompt: Prompt, response: str, *, finished: bool = True) -> Score:
+        """Score one answer. Raises RewardUnavailable, and ValueError when the conversation is too long."""
+        ...
+
+    async def check_health(self) -> None:
+        """Raises RewardUnavailable when the backend cannot answer."""
+        ...
+
+    async def wait_failed(self) -> None:
+        """Never returns while healthy; raises RewardUnavailable as soon as the backend dies."""
+        ...
+
+    async def close(self) -> None:
+        """Release the backend; what is still waiting fails with RewardUnavailable."""
+        ...

@@ -1,0 +1,1 @@
+"""Makes reward models and policies: labs, data, losses, trainers, evaluation."""

@@ -1,0 +1,98 @@
+"""What every training run shares: arguments, metrics on disk, stopping on NaN, resuming, saving."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from training.config import TrainingConfig
+
+METRICS_FILE = "metrics.jsonl"
+CONFIG_FILE = "training_config.json"
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no longer a finite number."""
+
+
+def arguments(config: TrainingConfig, state_folder: Path) -> TrainingArguments:
+    """The run's settings in transformers' words. Adam's epsilon is 1e-5, as in Ziegler et al. 2019's code."""
+    return TrainingArguments(
+        output_dir=str(state_folder),
+        max_steps=config.max_steps,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_gradient_norm,
+        adam_beta2=0.98,
+        adam_epsilon=1e-5,
+        seed=config.seed,
+        logging_steps=config.log_steps,
+        logging_nan_inf_filter=False,
+        save_steps=config.save_steps,
+        save_total_limit=1,
+        report_to="none",
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+def last_state(state_folder: Path) -> str | None:
+    """The newest saved state of an interrupted run, if there is one."""
+    return get_last_checkpoint(str(state_folder)) if state_folder.is_dir() else None
+
+
+def check_finite(loss: torch.Tensor, step: int) -> None:
+    """Raises TrainingDiverged, which names the step."""
+    if not math.isfinite(value := loss.item()):
+        raise TrainingDiverged(f"the loss is {value} at step {step + 1}: lower the learning rate or look at the data")
+
+
+class MetricsFile(TrainerCallback):
+    """Appends every logged set of metrics to a JSONL file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: TrainingConfig, output: Path) -> None:
+    """Save a plain transformers checkpoint with the run's settings beside it.
+
+    The weights are stored in `save_dtype`, while `dtype` in config.json stays what it was trained in, so that
+    transformers and vLLM compute with the stored values in that precision.
+    """
+    trained_dtype = model.dtype
+    model.to(getattr(torch, config.save_dtype)).save_pretrained(output)
+    model.to(trained_dtype)
+    tokenizer.save_pretrained(output)
+    config_path = output / "config.json"
+    values = json.loads(config_path.read_text(encoding="utf-8"))
+    values["dtype"] = str(trained_dtype).removeprefix("torch.")
+    config_path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (output / CONFIG_FILE).write_text(json.dumps(config.as_dict(), indent=2) + "\n", encoding="utf-8")

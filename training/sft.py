@@ -1,0 +1,122 @@
+"""Supervised fine-tuning: the policy learns to answer as the demonstrations do.
+
+    bestofn train sft --recipe arithmetic_sft --output runs/arithmetic-sft
+
+Next-token cross-entropy on the answer's tokens only, end of turn included; the prompt is masked (Ouyang et al. 2022,
+section 3.4, start here). The learned model samples at temperature 1 as its demonstrators write, mistakes included.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+
+from reward.template import ConversationTemplate
+from training import runs
+from training.batches import SimilarLengths
+from training.config import SFTConfig
+from training.data import Demonstration, demonstration, read_jsonl
+from training.labs import lab
+
+IGNORED = -100  # the label that torch's cross-entropy leaves out
+
+
+class Demonstrations(Dataset[dict[str, list[int]]]):
+    """Token ids and labels of each demonstration, made when asked for."""
+
+    def __init__(self, records: Sequence[Demonstration], template: ConversationTemplate, max_tokens: int) -> None:
+        self._records, self._template, self._max_tokens = records, template, max_tokens
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def lengths(self) -> list[int]:
+        """Characters of each record: enough to put records of similar length into one batch."""
+        return [
+            len(record.completion) + sum(len(str(message["content"])) for message in record.messages)
+            for record in self._records
+        ]
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        record = self._records[index]
+        prompt = self._template.prompt(record.messages)
+        tokens = self._template.tokens(prompt, record.completion)
+        if len(tokens) > self._max_tokens:
+            raise ValueError(f"record {index}: {len(tokens)} tokens, the limit max_tokens is {self._max_tokens}")
+        shared = len(self._template.prompt_tokens(prompt))
+        return {"input_ids": tokens, "labels": [IGNORED] * shared + tokens[shared:]}
+
+
+class SFTTrainer(Trainer):
+    """transformers' language-model loss (mean over the answer tokens of the whole optimizer step), checked for NaN."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SimilarLengths:
+        return SimilarLengths(self.train_dataset.lengths(), self.args.train_batch_size, self.args.seed)
+
+    def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        result = super().compute_loss(model, inputs, *args, **kwargs)
+        runs.check_finite(result[0] if isinstance(result, tuple) else result, self.state.global_step)
+        return result
+
+
+def train(config: SFTConfig, output: Path) -> Path:
+    """Train and save a plain `AutoModelForCausalLM` checkpoint. Goes on from a saved state in `output`."""
+    output.mkdir(parents=True, exist_ok=True)
+    model, tokenizer = _start(config)
+    template = ConversationTemplate(tokenizer)
+    trainer = SFTTrainer(
+        model=model,
+        args=runs.arguments(config, output / "state"),
+        train_dataset=Demonstrations(_records(config), template, config.max_tokens),
+        data_collator=Padding(tokenizer.pad_token_id),
+        callbacks=[runs.MetricsFile(output / runs.METRICS_FILE)],
+    )
+    trainer.train(resume_from_checkpoint=runs.last_state(output / "state"))
+    runs.save(model, tokenizer, config, output)
+    return output
+
+
+class Padding:
+    """Pads a batch on the right: `input_ids`, `attention_mask`, `labels`, each [batch, longest]."""
+
+    def __init__(self, pad_token_id: int) -> None:
+        self._pad_token_id = pad_token_id
+
+    def __call__(self, rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        longest = max(len(row["input_ids"]) for row in rows)
+
+        def padded(values: list[list[int]], fill: int) -> torch.Tensor:
+            return torch.tensor([row + [fill] * (longest - len(row)) for row in values])
+
+        tokens = [row["input_ids"] for row in rows]
+        return {
+            "input_ids": padded(tokens, self._pad_token_id),
+            "attention_mask": padded([[1] * len(row) for row in tokens], 0),
+            "labels": padded([row["labels"] for row in rows], IGNORED),
+        }
+
+
+def _start(config: SFTConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    if config.model:
+        model = AutoModelForCausalLM.from_pretrained(config.model, dtype=torch.float32)
+        return model, AutoTokenizer.from_pretrained(config.model)
+    from training.labs.models import fresh_policy
+    from training.labs.tokenizer import byte_tokenizer
+
+    tokenizer = byte_tokenizer()
+    return fresh_policy(tokenizer, seed=config.seed), tokenizer
+
+
+def _records(config: SFTConfig) -> list[Demonstration]:
+    if config.data:
+        return read_jsonl(Path(config.data), demonstration)
+    made = lab(config.lab).demonstrations(
+        config.demonstrations,
+        carelessness=config.carelessness,
+        json_share=config.json_share,
+        seed=config.seed,
+    )
+    return [Demonstration(tuple(question.messages), answer) for question, answer in made]
