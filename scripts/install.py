@@ -126,4 +126,7 @@ def run(python: Path, *arguments: str, quiet: bool = False) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("Interrupted. The same command goes on where it stopped.")
