@@ -4,7 +4,6 @@ A prompt is rendered and tokenised once; every candidate then adds only its own 
 special tokens before anything else, so tokenising the text on either side of one separately is exact.
 """
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,8 +58,8 @@ class ConversationTemplate:
         """Render the part that all candidates share. Raises ValueError when the template refuses the conversation."""
         plain = tuple(_plain(message) for message in messages)
         first, second = (self._render(plain, probe) for probe in _PROBES)
-        shared = os.path.commonprefix([first, second])
-        end_of_turn = os.path.commonprefix([first[::-1], second[::-1]])[::-1]
+        shared = first[: common_length(first, second)]
+        end_of_turn = first[len(first) - common_length(first[::-1], second[::-1]) :]
         markers = list(self._marker_pattern.finditer(shared)) if self._marker_pattern else []
         if not markers:
             return Prompt(plain, "", "", (), end_of_turn)
@@ -87,7 +86,7 @@ class ConversationTemplate:
         return [*prompt.shared_tokens, *tail[1:]]
 
     def _render(self, messages: Sequence[Message], response: str) -> str:
-        conversation = [*messages, {"role": "assistant", "content": response}]
+        conversation: Any = [*messages, {"role": "assistant", "content": response}]
         try:
             return str(self.tokenizer.apply_chat_template(conversation, tokenize=False))
         except TemplateError as error:
@@ -102,6 +101,13 @@ class ConversationTemplate:
             self.tokens(prompt, response) == self._encode(self._render(_CHECK, response))
             for response in _CHECK_RESPONSES
         )
+
+
+def common_length(first: Sequence[Any], second: Sequence[Any]) -> int:
+    """How many items two sequences share at their beginning."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
 
 
 def _marker_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None:

@@ -27,7 +27,7 @@ def sft(recipe: Recipe = "arithmetic_sft", output: Output = None, overrides: Ove
     config = _load(SFTConfig, recipe, overrides)
     from training.sft import train
 
-    typer.echo(f"saved to {train(config, output or _default_output(recipe))}")
+    typer.echo(f"saved to {train(config, output or _default_output(recipe), _command('sft', recipe, overrides))}")
 
 
 @train_app.command(epilog=describe(RewardModelConfig))
@@ -36,7 +36,7 @@ def reward(recipe: Recipe = "arithmetic_reward", output: Output = None, override
     config = _load(RewardModelConfig, recipe, overrides)
     from training.reward_model import train
 
-    typer.echo(f"saved to {train(config, output or _default_output(recipe))}")
+    typer.echo(f"saved to {train(config, output or _default_output(recipe), _command('reward', recipe, overrides))}")
 
 
 def evaluate(
@@ -80,6 +80,11 @@ def _load(config: type[Config], recipe: str, overrides: Sequence[str] | None) ->
         return config.load(recipe, overrides or ())
     except ConfigError as error:
         _stop(error)
+
+
+def _command(trainer: str, recipe: str, overrides: Sequence[str] | None) -> str:
+    settings = "".join(f" --set {text}" for text in overrides or ())
+    return f"bestofn train {trainer} --recipe {recipe}{settings}"
 
 
 def _default_output(recipe: str) -> Path:

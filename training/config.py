@@ -32,6 +32,8 @@ class TrainingConfig:
     learning_rate: float = setting(1e-3, "peak learning rate; decays along a cosine", minimum=0)
     warmup_steps: int = setting(50, "steps over which the learning rate rises to its peak", minimum=0)
     weight_decay: float = setting(0.0, "AdamW weight decay", minimum=0)
+    adam_beta2: float = setting(0.99, "decay of Adam's second moment", minimum=0, maximum=1)
+    adam_epsilon: float = setting(1e-8, "Adam's epsilon; 1e-5 hides the small gradients of small models", minimum=0)
     max_gradient_norm: float = setting(1.0, "gradients are clipped to this norm", minimum=0)
     max_tokens: int = setting(2048, "longest conversation in tokens; a longer record is an error", minimum=8)
     log_steps: int = setting(25, "steps between two lines of metrics", minimum=1)

@@ -1,4 +1,4 @@
-"""Losses of reward modelling. Rewards are raw scalars, higher is better; every loss is a mean over the batch, in nats."""
+"""Losses of reward modelling: rewards are raw scalars, higher is better; a loss is a mean over the batch, in nats."""
 
 from itertools import combinations
 

@@ -46,9 +46,29 @@ def held_out_samples(policy: str | Path, *, kind: str, questions: int, count: in
     return draw(sampler(kind, policy), asked, count=count, max_tokens=max_tokens, seed=SEED)
 
 
-def accuracy(samples: Sequence[Samples]) -> Interval:
-    """The share of right answers, with an interval over questions."""
-    return bootstrap(_gold(samples), lambda rows: float(rows.mean()))
+@dataclass(frozen=True)
+class PolicyAccuracy:
+    """How often one sampled answer is right, and how often at least one of several is."""
+
+    single: Interval
+    any_of: int
+    pass_at_any: Interval
+
+    def table(self) -> str:
+        return (
+            f"On held-out questions: accuracy of one sample at temperature 1: {self.single}; "
+            f"pass@{self.any_of}: {self.pass_at_any}."
+        )
+
+
+def policy_accuracy(policy: str | Path, *, questions: int, count: int = 16, max_tokens: int = 64) -> PolicyAccuracy:
+    """Sample `count` answers to each of `questions` held-out questions. Intervals are over questions."""
+    gold = _gold(held_out_samples(policy, kind="transformers", questions=questions, count=count, max_tokens=max_tokens))
+    return PolicyAccuracy(
+        single=bootstrap(gold, lambda rows: float(rows.mean())),
+        any_of=count,
+        pass_at_any=bootstrap(gold, lambda rows: float(rows.max(axis=1).mean())),
+    )
 
 
 def best_of_n_accuracy(samples: Sequence[Samples], reward_model: str | Path) -> BestOfN:

@@ -7,8 +7,9 @@ layers may be added on the trunk, started as the identity; the same loss may be 
 difference of a pair on, so that unfinished answers can be scored too; no margin unless the data holds one.
 """
 
-import os
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from transformers.trainer_utils import EvalPrediction
 
 from reward.batching import score_sequences
-from reward.template import ConversationTemplate
-from training import runs, samples
+from reward.template import ConversationTemplate, Message, common_length
+from training import cards, measure, runs, samples
 from training.batches import SimilarLengths
 from training.config import RewardModelConfig
 from training.data import Preference, preference, read_jsonl
-from training.labs import lab
+from training.labs import lab, model_path
 from training.losses import bradley_terry, bradley_terry_every_position
 from training.rollout import sampler
 
@@ -74,7 +75,7 @@ class PairPadding:
         longest = max(map(len, sequences))
         lengths = torch.tensor([len(tokens) for tokens in sequences])
         positions = torch.arange(longest)
-        starts = torch.tensor([len(os.path.commonprefix([row["chosen"], row["rejected"]])) for row in rows])
+        starts = torch.tensor([common_length(row["chosen"], row["rejected"]) for row in rows])
         shorter = torch.minimum(*lengths.chunk(2))
         return {
             "input_ids": torch.tensor([t + [self._pad_token_id] * (longest - len(t)) for t in sequences]),
@@ -93,23 +94,29 @@ class PairTrainer(Trainer):
 
     loss_is_scaled_for_ga = False
 
-    def __init__(self, *, every_position_weight: float, **rest: Any) -> None:
-        super().__init__(**rest)
+    def __init__(self, model: PreTrainedModel, *, every_position_weight: float, **rest: Any) -> None:
+        super().__init__(model=model, **rest)
         self._every_position_weight = every_position_weight
         self.can_return_loss = True
         self._position_rewards = torch.empty(0)
         # The score layer sees every position before the model picks the last one.
-        self.model.score.register_forward_hook(self._keep_position_rewards)
+        score: Any = model.score
+        score.register_forward_hook(self._keep_position_rewards)
 
     def compute_loss(
-        self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
         rewards = self._position_rewards  # [2 * pairs, positions]
         chosen, rejected = rewards.gather(1, inputs["ends"][:, None]).squeeze(1).chunk(2)
         loss = bradley_terry(chosen, rejected, inputs["margin"])
         if weight := self._every_position_weight:
-            dense = bradley_terry_every_position(*rewards.chunk(2), inputs["compare"], inputs["margin"])
+            all_chosen, all_rejected = rewards.chunk(2)
+            dense = bradley_terry_every_position(all_chosen, all_rejected, inputs["compare"], inputs["margin"])
             loss = (loss + weight * dense) / (1 + weight)
         runs.check_finite(loss, self.state.global_step)
         return (loss, {"chosen": chosen, "rejected": rejected}) if return_outputs else loss
@@ -118,37 +125,42 @@ class PairTrainer(Trainer):
         self._position_rewards = output.squeeze(-1)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SimilarLengths:
-        return SimilarLengths(self.train_dataset.lengths(), self.args.train_batch_size, self.args.seed)
+        pairs: Any = self.train_dataset
+        return SimilarLengths(pairs.lengths(), self.args.train_batch_size, self.args.seed)
 
 
-def train(config: RewardModelConfig, output: Path) -> dict[str, float]:
-    """Train and save a plain `AutoModelForSequenceClassification` checkpoint; returns its measured numbers.
+def train(config: RewardModelConfig, output: Path, command: str = "") -> Path:
+    """Train, save a plain `AutoModelForSequenceClassification` checkpoint with its card, and return its folder.
 
-    Goes on from the samples and the last state in `output`, where a run was interrupted.
+    Goes on from the samples and the last state of a run interrupted in `output`. `command` is told in the card.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    tokenizer = AutoTokenizer.from_pretrained(config.model)
+    started = time.monotonic()
+    state = runs.begin(config, output)
+    policy = model_path(config.model)
+    tokenizer = AutoTokenizer.from_pretrained(policy)
     template = ConversationTemplate(tokenizer)
-    records = _records(config, output)
-    held_out = max(1, int(len(records) * EVALUATION_SHARE))
-    model = reward_model(config.model, extra_layers=config.extra_layers, seed=config.seed)
-    arguments = runs.arguments(config, output / "state")
+    data = _data(config, output)
+    held_out = max(1, int(len(data.pairs) * EVALUATION_SHARE))
+    model = reward_model(policy, extra_layers=config.extra_layers, seed=config.seed)
+    arguments = runs.arguments(config, output / runs.STATE_FOLDER)
     arguments.label_names = []
     trainer = PairTrainer(
         every_position_weight=config.every_position_weight,
         model=model,
         args=arguments,
-        train_dataset=Pairs(records[held_out:], template, config.max_tokens),
-        eval_dataset=Pairs(records[:held_out], template, config.max_tokens),
+        train_dataset=Pairs(data.pairs[held_out:], template, config.max_tokens),
+        eval_dataset=Pairs(data.pairs[:held_out], template, config.max_tokens),
         data_collator=PairPadding(tokenizer.pad_token_id),
         compute_metrics=_pair_accuracy,
         callbacks=[runs.MetricsFile(output / runs.METRICS_FILE)],
     )
-    trainer.train(resume_from_checkpoint=runs.last_state(output / "state"))
-    measured: dict[str, float] = trainer.evaluate()
-    _normalise(model, template, records)
+    trainer.train(resume_from_checkpoint=state)
+    pair_accuracy = trainer.evaluate()["eval_accuracy"]
+    _normalise(model, template, data.reference)
     runs.save(model, tokenizer, config, output)
-    return measured
+    _write_card(config, output, command, data, pair_accuracy, (time.monotonic() - started) / 60)
+    runs.finish(output)
+    return output
 
 
 def reward_model(path: str, *, extra_layers: int, seed: int) -> PreTrainedModel:
@@ -168,38 +180,78 @@ def reward_model(path: str, *, extra_layers: int, seed: int) -> PreTrainedModel:
     for layer in model.get_decoder().layers[depth:]:
         torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
         torch.nn.init.zeros_(layer.mlp.down_proj.weight)
-    torch.nn.init.normal_(model.score.weight, std=(config.hidden_size + 1) ** -0.5)
+    score: Any = model.score
+    torch.nn.init.normal_(score.weight, std=(config.hidden_size + 1) ** -0.5)
     return model
 
 
-def _records(config: RewardModelConfig, output: Path) -> list[Preference]:
+@dataclass(frozen=True)
+class _Data:
+    """The pairs, and answers of the policy as they come, on which the reward is normalised."""
+
+    pairs: list[Preference]
+    reference: Sequence[tuple[Sequence[Message], str]]
+
+
+def _data(config: RewardModelConfig, output: Path) -> _Data:
     if config.data:
-        return read_jsonl(Path(config.data), preference)
-    path = output / SAMPLES_FILE
+        pairs = read_jsonl(Path(config.data), preference)
+        return _Data(pairs, [(p.messages, text) for p in pairs for text in (p.chosen, p.rejected)])
+    drawn = _samples(config, output / SAMPLES_FILE)
+    reference = [(s.question.messages, text) for s in drawn for text in s.responses]
+    return _Data(samples.pairs(drawn, config), reference)
+
+
+def _samples(config: RewardModelConfig, path: Path) -> list[samples.Samples]:
+    """The policy's answers; kept in a file, so that an interrupted run goes on with the same."""
     if not path.is_file():
         questions = lab(config.lab).questions(
             config.questions, "train", seed=config.seed + 1, json_share=config.json_share
         )
-        drawn = samples.draw(
-            sampler(config.sampler, config.model),
-            questions,
-            count=config.samples_per_question,
-            max_tokens=config.sample_tokens,
-            seed=config.seed,
-        )
-        samples.write(path, drawn)
-    return samples.pairs(samples.read(path), config)
+        policy = sampler(config.sampler, model_path(config.model))
+        count, limit = config.samples_per_question, config.sample_tokens
+        samples.write(path, samples.draw(policy, questions, count=count, max_tokens=limit, seed=config.seed))
+    return samples.read(path)
 
 
 def _pair_accuracy(prediction: EvalPrediction) -> dict[str, float]:
-    chosen, rejected = prediction.predictions
+    rewards: Any = prediction.predictions
+    chosen, rejected = rewards
     return {"accuracy": float(np.mean(chosen > rejected))}
 
 
 @torch.inference_mode()
-def _normalise(model: PreTrainedModel, template: ConversationTemplate, records: Sequence[Preference]) -> None:
-    """Keep the mean and deviation of the reward over the policy's answers in `config.bestofn`."""
-    texts = [(r.messages, text) for r in records[: NORMALISATION_ANSWERS // 2] for text in (r.chosen, r.rejected)]
-    sequences = [template.tokens(template.prompt(messages), text) for messages, text in texts]
+def _normalise(
+    model: PreTrainedModel, template: ConversationTemplate, answers: Sequence[tuple[Sequence[Message], str]]
+) -> None:
+    """Keep the mean and deviation of the reward over the policy's answers (Ziegler et al. 2019) in `config.bestofn`."""
+    sequences = [template.tokens(template.prompt(messages), text) for messages, text in answers[:NORMALISATION_ANSWERS]]
     rewards = np.array(score_sequences(model.eval(), sequences))
     model.config.bestofn = {"heads": [], "mean": float(rewards.mean()), "std": float(rewards.std())}
+
+
+def _write_card(
+    config: RewardModelConfig, output: Path, command: str, data: _Data, pair_accuracy: float, minutes: float
+) -> None:
+    measured = f"Accuracy on held-out pairs: {pair_accuracy:.3f}."
+    if config.lab and config.evaluation_questions:
+        held_out = measure.held_out_samples(
+            model_path(config.model),
+            kind=config.sampler,
+            questions=config.evaluation_questions,
+            count=config.evaluation_samples,
+            max_tokens=config.sample_tokens,
+        )
+        measured += "\n\n" + measure.best_of_n_accuracy(held_out, output).table()
+    source = f"answers of `{config.model}` to {config.questions} questions of the lab `{config.lab}`, label noise "
+    cards.write(
+        output,
+        title=f"Reward model for `{config.model}`",
+        usage="A plain `AutoModelForSequenceClassification` checkpoint with one output. `config.bestofn` holds its "
+        "mean and standard deviation over the policy's answers.",
+        command=command,
+        data=f"{len(data.pairs)} pairs, " + (source + str(config.label_noise) if config.lab else f"`{config.data}`"),
+        measured=measured,
+        minutes=minutes,
+        config=config,
+    )

@@ -41,7 +41,8 @@ class TransformersSampler:
 
     def __init__(self, path: str | Path, *, batch_size: int = 512) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = AutoModelForCausalLM.from_pretrained(path, dtype="auto").to(device).eval()
+        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype="auto")
+        self._model = model.to(device).eval()
         self._tokenizer = AutoTokenizer.from_pretrained(path)
         self._batch_size = batch_size
 
@@ -85,13 +86,14 @@ class VLLMSampler:
         from vllm import LLM
 
         on_gpu = torch.cuda.is_available()
+        on_cpu: dict[str, Any] = {"kv_cache_memory_bytes": cache_bytes, "distributed_executor_backend": "uni"}
         self._engine = LLM(
             str(path),
             dtype="auto" if on_gpu else "float32",
             enforce_eager=not on_gpu,
             max_num_seqs=256,
             disable_log_stats=True,
-            **({} if on_gpu else {"kv_cache_memory_bytes": cache_bytes, "distributed_executor_backend": "uni"}),
+            **({} if on_gpu else on_cpu),
         )
 
     def sample(
@@ -100,7 +102,7 @@ class VLLMSampler:
         from vllm import SamplingParams
 
         tokenizer: Any = self._engine.get_tokenizer()
-        prompts = [{"prompt_token_ids": _prompt_tokens(tokenizer, messages)} for messages in conversations]
+        prompts: Any = [{"prompt_token_ids": _prompt_tokens(tokenizer, messages)} for messages in conversations]
         parameters = SamplingParams(n=count, temperature=1.0, top_p=1.0, top_k=0, max_tokens=max_tokens)
         # The engine runs in this process, so torch's seed is its seed; a seed for each request samples row by row.
         torch.manual_seed(seed)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint
 
-from training.config import TrainingConfig
+from training.config import ConfigError, TrainingConfig
 
 METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "training_config.json"
+STATE_FOLDER = "state"
 
 
 class TrainingDiverged(RuntimeError):
@@ -28,7 +30,7 @@ class TrainingDiverged(RuntimeError):
 
 
 def arguments(config: TrainingConfig, state_folder: Path) -> TrainingArguments:
-    """The run's settings in transformers' words. Adam's epsilon is 1e-5, as in Ziegler et al. 2019's code."""
+    """The run's settings in transformers' words."""
     return TrainingArguments(
         output_dir=str(state_folder),
         max_steps=config.max_steps,
@@ -39,8 +41,8 @@ def arguments(config: TrainingConfig, state_folder: Path) -> TrainingArguments:
         warmup_steps=config.warmup_steps,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_gradient_norm,
-        adam_beta2=0.98,
-        adam_epsilon=1e-5,
+        adam_beta2=config.adam_beta2,
+        adam_epsilon=config.adam_epsilon,
         seed=config.seed,
         logging_steps=config.log_steps,
         logging_nan_inf_filter=False,
@@ -63,6 +65,26 @@ def check_finite(loss: torch.Tensor, step: int) -> None:
         raise TrainingDiverged(f"the loss is {value} at step {step + 1}: lower the learning rate or look at the data")
 
 
+def begin(config: TrainingConfig, output: Path) -> str | None:
+    """Prepare the folder of a run and return the state to resume from, if one was interrupted there.
+
+    Raises ConfigError when the interrupted run had other settings.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    settings, state = output / CONFIG_FILE, last_state(output / STATE_FOLDER)
+    if state and json.loads(settings.read_text(encoding="utf-8")) != config.as_dict():
+        raise ConfigError(f"{output} holds an interrupted run with other settings: finish it, or choose another output")
+    if not state:
+        (output / METRICS_FILE).unlink(missing_ok=True)
+    settings.write_text(json.dumps(config.as_dict(), indent=2) + "\n", encoding="utf-8")
+    return state
+
+
+def finish(output: Path) -> None:
+    """Remove the states to resume from; the checkpoint stays."""
+    shutil.rmtree(output / STATE_FOLDER, ignore_errors=True)
+
+
 class MetricsFile(TrainerCallback):
     """Appends every logged set of metrics to a JSONL file."""
 
@@ -82,17 +104,18 @@ class MetricsFile(TrainerCallback):
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: TrainingConfig, output: Path) -> None:
-    """Save a plain transformers checkpoint with the run's settings beside it.
+    """Save a plain transformers checkpoint.
 
     The weights are stored in `save_dtype`, while `dtype` in config.json stays what it was trained in, so that
     transformers and vLLM compute with the stored values in that precision.
     """
     trained_dtype = model.dtype
-    model.to(getattr(torch, config.save_dtype)).save_pretrained(output)
-    model.to(trained_dtype)
+    weights: torch.nn.Module = model
+    weights.to(getattr(torch, config.save_dtype))
+    model.save_pretrained(output)
+    weights.to(trained_dtype)
     tokenizer.save_pretrained(output)
     config_path = output / "config.json"
     values = json.loads(config_path.read_text(encoding="utf-8"))
     values["dtype"] = str(trained_dtype).removeprefix("torch.")
     config_path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    (output / CONFIG_FILE).write_text(json.dumps(config.as_dict(), indent=2) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ Next-token cross-entropy on the answer's tokens only, end of turn included; the 
 section 3.4, start here). The learned model samples at temperature 1 as its demonstrators write, mistakes included.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from reward.template import ConversationTemplate
-from training import runs
+from training import cards, measure, runs
 from training.batches import SimilarLengths
 from training.config import SFTConfig
 from training.data import Demonstration, demonstration, read_jsonl
-from training.labs import lab
+from training.labs import lab, model_path
 
 IGNORED = -100  # the label that torch's cross-entropy leaves out
 
@@ -54,7 +55,8 @@ class SFTTrainer(Trainer):
     """transformers' language-model loss (mean over the answer tokens of the whole optimizer step), checked for NaN."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SimilarLengths:
-        return SimilarLengths(self.train_dataset.lengths(), self.args.train_batch_size, self.args.seed)
+        demonstrations: Any = self.train_dataset
+        return SimilarLengths(demonstrations.lengths(), self.args.train_batch_size, self.args.seed)
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         result = super().compute_loss(model, inputs, *args, **kwargs)
@@ -62,20 +64,26 @@ class SFTTrainer(Trainer):
         return result
 
 
-def train(config: SFTConfig, output: Path) -> Path:
-    """Train and save a plain `AutoModelForCausalLM` checkpoint. Goes on from a saved state in `output`."""
-    output.mkdir(parents=True, exist_ok=True)
+def train(config: SFTConfig, output: Path, command: str = "") -> Path:
+    """Train, save a plain `AutoModelForCausalLM` checkpoint with its model card, and return its folder.
+
+    Goes on from the last state of a run that was interrupted in `output`. `command` is told in the card.
+    """
+    started = time.monotonic()
+    state = runs.begin(config, output)
     model, tokenizer = _start(config)
     template = ConversationTemplate(tokenizer)
     trainer = SFTTrainer(
         model=model,
-        args=runs.arguments(config, output / "state"),
+        args=runs.arguments(config, output / runs.STATE_FOLDER),
         train_dataset=Demonstrations(_records(config), template, config.max_tokens),
         data_collator=Padding(tokenizer.pad_token_id),
         callbacks=[runs.MetricsFile(output / runs.METRICS_FILE)],
     )
-    trainer.train(resume_from_checkpoint=runs.last_state(output / "state"))
+    trainer.train(resume_from_checkpoint=state)
     runs.save(model, tokenizer, config, output)
+    _write_card(config, output, command, (time.monotonic() - started) / 60)
+    runs.finish(output)
     return output
 
 
@@ -101,8 +109,8 @@ class Padding:
 
 def _start(config: SFTConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if config.model:
-        model = AutoModelForCausalLM.from_pretrained(config.model, dtype=torch.float32)
-        return model, AutoTokenizer.from_pretrained(config.model)
+        path = model_path(config.model)
+        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32), AutoTokenizer.from_pretrained(path)
     from training.labs.models import fresh_policy
     from training.labs.tokenizer import byte_tokenizer
 
@@ -120,3 +128,19 @@ def _records(config: SFTConfig) -> list[Demonstration]:
         seed=config.seed,
     )
     return [Demonstration(tuple(question.messages), answer) for question, answer in made]
+
+
+def _write_card(config: SFTConfig, output: Path, command: str, minutes: float) -> None:
+    measured = "Nothing: the data did not come from a lab."
+    if config.lab and config.evaluation_questions:
+        measured = measure.policy_accuracy(output, questions=config.evaluation_questions).table()
+    cards.write(
+        output,
+        title=f"Policy, supervised fine-tuning ({config.lab or config.data})",
+        usage="A plain `AutoModelForCausalLM` checkpoint. Sample it at temperature 1.",
+        command=command,
+        data=f"`{config.data}`" if config.data else f"{config.demonstrations} demonstrations of the lab `{config.lab}`",
+        measured=measured,
+        minutes=minutes,
+        config=config,
+    )

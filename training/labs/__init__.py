@@ -17,6 +17,13 @@ def checkpoint(name: str) -> Path:
     return path
 
 
+def model_path(name: str) -> str:
+    """A local folder, the folder of a bundled checkpoint, or else the name of a model on the Hugging Face Hub."""
+    if not Path(name).exists() and (_CHECKPOINTS / name / "config.json").is_file():
+        return str(checkpoint(name))
+    return name
+
+
 def lab(name: str) -> ModuleType:
     """The module of a lab. Raises ValueError naming those that exist."""
     if name not in LABS:

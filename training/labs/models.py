@@ -15,6 +15,7 @@ def fresh_policy(tokenizer: PreTrainedTokenizerBase, *, seed: int) -> LlamaForCa
         intermediate_size=384,
         num_hidden_layers=4,
         num_attention_heads=4,
+        initializer_range=0.08,  # about 1/sqrt(hidden_size); 0.02 learns several times later at this size
         max_position_embeddings=CONTEXT_TOKENS,
         tie_word_embeddings=True,
         bos_token_id=None,

@@ -1,0 +1,117 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from reward.template import ConversationTemplate
+from training.labs.tokenizer import byte_tokenizer
+
+BYTES = byte_tokenizer()
+TEXT = st.one_of(
+    st.text(max_size=30), st.sampled_from(["<|end|>", "<|assistant|>", "a<|en", "</s>x", "  hi \n", "é日"])
+)
+MESSAGES = st.lists(
+    st.builds(
+        lambda role, text: {"role": role, "content": text}, st.sampled_from(["system", "user", "assistant"]), TEXT
+    ),
+    min_size=1,
+    max_size=4,
+)
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + (m.content | trim) + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+PLAIN = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
+
+
+def trained_tokenizer(kind: str) -> PreTrainedTokenizerFast:
+    """A tokenizer with merges, so that where a text is split can change its tokens."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    if kind == "metaspace":
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+        tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<unk>", "<|im_start|>", "<|im_end|>", "<|im"])
+    corpus = ["user assistant system hello there : \n\n the answer is 12 \n What is it? " * 5]
+    tokenizer.train_from_iterator(corpus, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        unk_token="<unk>",
+        additional_special_tokens=["<|im_start|>", "<|im"],
+        chat_template=PLAIN if kind == "no markers" else CHATML,
+    )
+
+
+TOKENIZERS = {"bytes": BYTES} | {kind: trained_tokenizer(kind) for kind in ("bpe", "metaspace", "no markers")}
+TEMPLATES = {kind: ConversationTemplate(tokenizer) for kind, tokenizer in TOKENIZERS.items()}
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+@given(messages=MESSAGES, response=TEXT)
+def test_tokens_are_those_of_apply_chat_template(kind: str, messages: list[dict[str, str]], response: str) -> None:
+    conversation = [*messages, {"role": "assistant", "content": response}]
+    expected = TOKENIZERS[kind].apply_chat_template(conversation, tokenize=True, return_dict=False)
+    template = TEMPLATES[kind]
+    prompt = template.prompt(messages)
+    assert template.tokens(prompt, response) == expected
+    for finished in (True, False):
+        tokens = template.tokens(prompt, response, finished=finished)
+        shared = template.prompt_tokens(prompt)
+        assert tokens[: len(shared)] == shared
+
+
+@pytest.mark.parametrize("kind", ["bytes", "bpe", "metaspace"])
+def test_the_prompt_is_tokenised_once(kind: str) -> None:
+    template = TEMPLATES[kind]
+    prompt = template.prompt([{"role": "user", "content": "hello there"}])
+    assert prompt.marker in ("<|assistant|>", "<|im_start|>")
+    assert len(template.prompt_tokens(prompt)) > 3
+
+
+def test_without_special_tokens_nothing_is_shared() -> None:
+    template = TEMPLATES["no markers"]
+    assert template.prompt_tokens(template.prompt([{"role": "user", "content": "hello"}])) == []
+
+
+@given(response=st.text(max_size=20))
+def test_an_unfinished_answer_lacks_only_the_end_of_turn(response: str) -> None:
+    template = TEMPLATES["bytes"]
+    prompt = template.prompt([{"role": "user", "content": "hi"}])
+    assert template.tokens(prompt, response, finished=False) == template.tokens(prompt, response)[:-1]
+
+
+def test_parts_none_and_tool_calls() -> None:
+    template = TEMPLATES["bytes"]
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    prompt = template.prompt(
+        [
+            {"role": "user", "content": [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]},
+            {"role": "assistant", "content": None, "tool_calls": iter([call])},
+            {"role": "tool", "tool_call_id": "1", "content": "3"},
+        ]
+    )
+    text = BYTES.decode(template.tokens(prompt, "three"))
+    assert text.startswith("<|user|>one two<|end|><|assistant|>[{")
+    assert text.endswith("<|tool|>3<|end|><|assistant|>three<|end|>")
+    assert template.tokens(prompt, "three") == template.tokens(prompt, "three")
+
+
+def test_no_chat_template_is_an_error() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = None
+    with pytest.raises(ValueError, match="no chat template"):
+        ConversationTemplate(tokenizer)
+
+
+def test_a_refused_conversation_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="unknown role: narrator"):
+        TEMPLATES["bytes"].prompt([{"role": "narrator", "content": "x"}])
+
+
+@given(text=st.text(max_size=50))
+def test_the_byte_tokenizer_loses_nothing(text: str) -> None:
+    assert BYTES.decode(BYTES(text)["input_ids"]) == text
