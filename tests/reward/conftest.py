@@ -1,6 +1,7 @@
 """A tiny reward model with the labs' tokenizer, untrained: enough for everything but good taste."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ def template(tokenizer: PreTrainedTokenizerFast) -> ConversationTemplate:
     return ConversationTemplate(tokenizer)
 
 
-def tiny_reward_model(path: Path, tokenizer: PreTrainedTokenizerFast, *, num_labels: int = 1, **config: object) -> Path:
+def tiny_reward_model(path: Path, tokenizer: PreTrainedTokenizerFast, *, num_labels: int = 1, **config: Any) -> Path:
     torch.manual_seed(0)
     model = LlamaForSequenceClassification(
         LlamaConfig(
@@ -31,8 +32,13 @@ def tiny_reward_model(path: Path, tokenizer: PreTrainedTokenizerFast, *, num_lab
             num_attention_heads=2,
             max_position_embeddings=256,
             initializer_range=0.3,
-            num_labels=num_labels,
-            **{"pad_token_id": tokenizer.pad_token_id, "bos_token_id": None, "eos_token_id": None} | config,
+            **{
+                "num_labels": num_labels,
+                "pad_token_id": tokenizer.pad_token_id,
+                "bos_token_id": None,
+                "eos_token_id": None,
+            }
+            | config,
         )
     )
     model.save_pretrained(path)

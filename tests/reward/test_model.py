@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +11,8 @@ from tests.reward.conftest import tiny_reward_model
 from training.labs.tokenizer import byte_tokenizer
 
 
-def config(num_labels: int = 1, **values: object) -> LlamaConfig:
-    return LlamaConfig(num_labels=num_labels, **values)
+def config(num_labels: int = 1, **values: Any) -> LlamaConfig:
+    return LlamaConfig(**{"num_labels": num_labels, **values})
 
 
 def test_absent_means_one_plain_head() -> None:

@@ -94,7 +94,7 @@ def test_parts_none_and_tool_calls() -> None:
             {"role": "tool", "tool_call_id": "1", "content": "3"},
         ]
     )
-    text = BYTES.decode(template.tokens(prompt, "three"))
+    text = str(BYTES.decode(template.tokens(prompt, "three")))
     assert text.startswith("<|user|>one two<|end|><|assistant|>[{")
     assert text.endswith("<|tool|>3<|end|><|assistant|>three<|end|>")
     assert template.tokens(prompt, "three") == template.tokens(prompt, "three")

@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
-from reward import torch_scorer
-from reward.batching import batches
+from reward.batching import batches, score_batch
 from reward.scorer import RewardUnavailable, Scorer
 from reward.torch_scorer import TorchScorer
 from tests.reward.conftest import tiny_reward_model
@@ -37,7 +37,7 @@ def plain_rewards(checkpoint: Path, tokenizer: PreTrainedTokenizerFast, texts: l
     """What a user gets from transformers alone, one answer at a time."""
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint)
     conversations = [[*MESSAGES, {"role": "assistant", "content": text}] for text in texts]
-    inputs = [tokenizer.apply_chat_template(c, return_tensors="pt") for c in conversations]
+    inputs: list[Any] = [tokenizer.apply_chat_template(c, return_tensors="pt") for c in conversations]
     return [model(**tokens).logits.item() for tokens in inputs]
 
 
@@ -68,10 +68,12 @@ async def test_requests_that_arrive_together_are_one_batch(
     scorer: TorchScorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    real = torch_scorer.score_batch
-    monkeypatch.setattr(
-        torch_scorer, "score_batch", lambda model, rows: (sizes.append(len(rows)), real(model, rows))[1]
-    )
+
+    def counting(model: Any, rows: list[list[int]]) -> list[list[float]]:
+        sizes.append(len(rows))
+        return score_batch(model, rows)
+
+    monkeypatch.setattr("reward.torch_scorer.score_batch", counting)
     prompt = scorer.template.prompt(MESSAGES)
     await asyncio.gather(*(scorer.score(prompt, text) for text in answers(10)))
     assert sizes == [10]
@@ -114,7 +116,7 @@ async def test_a_cancelled_request_is_not_computed(scorer: TorchScorer, monkeypa
         release.wait(10)
         return [[0.0] for _ in rows]
 
-    monkeypatch.setattr(torch_scorer, "score_batch", blocking)
+    monkeypatch.setattr("reward.torch_scorer.score_batch", blocking)
     prompt = scorer.template.prompt(MESSAGES)
     first = asyncio.create_task(scorer.score(prompt, "a"))
     await asyncio.to_thread(entered.wait, 10)
@@ -136,7 +138,7 @@ async def test_a_crash_fails_everything_at_once(scorer: TorchScorer, monkeypatch
     await scorer.check_health()
     await asyncio.sleep(0.01)
     assert not watcher.done()
-    monkeypatch.setattr(torch_scorer, "score_batch", broken)
+    monkeypatch.setattr("reward.torch_scorer.score_batch", broken)
     prompt = scorer.template.prompt(MESSAGES)
     results = await asyncio.gather(*(scorer.score(prompt, text) for text in "abc"), return_exceptions=True)
     assert all(isinstance(result, RewardUnavailable) for result in results)
@@ -146,7 +148,7 @@ async def test_a_crash_fails_everything_at_once(scorer: TorchScorer, monkeypatch
 
 
 async def test_a_nan_reward_is_passed_on(scorer: TorchScorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_scorer, "score_batch", lambda model, rows: [[math.nan] for _ in rows])
+    monkeypatch.setattr("reward.torch_scorer.score_batch", lambda model, rows: [[math.nan] for _ in rows])
     assert math.isnan((await scorer.score(scorer.template.prompt(MESSAGES), "a")).reward)
 
 

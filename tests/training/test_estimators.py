@@ -1,0 +1,85 @@
+import math
+from itertools import combinations, permutations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.estimators import best_of_n, bootstrap, kl_bound, mean_interval, pass_at_k, share_closed, wilson
+
+
+def brute_force(scores: list[int], values: list[int], n: int) -> float:
+    """The mean, over all subsets of n, of the value of the subset's best; a later sample wins a tie."""
+    outcomes = [values[max(subset, key=lambda i: (scores[i], i))] for subset in combinations(range(len(scores)), n)]
+    return float(np.mean(outcomes))
+
+
+@given(scores=st.lists(st.integers(-50, 50), min_size=1, max_size=10, unique=True), data=st.data())
+def test_best_of_n_is_the_mean_over_all_subsets(scores: list[int], data: st.DataObject) -> None:
+    values = data.draw(st.lists(st.integers(-3, 3), min_size=len(scores), max_size=len(scores)))
+    n = data.draw(st.integers(1, len(scores)))
+    assert best_of_n(scores, values, n) == pytest.approx(brute_force(scores, values, n), abs=1e-9)
+
+
+@given(samples=st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3)), min_size=1, max_size=5), data=st.data())
+def test_ties_are_averaged_over_every_order(samples: list[tuple[int, int]], data: st.DataObject) -> None:
+    n = data.draw(st.integers(1, len(samples)))
+    estimate = best_of_n([s for s, _ in samples], [v for _, v in samples], n)
+    orders = [brute_force([s for s, _ in order], [v for _, v in order], n) for order in permutations(samples)]
+    assert estimate == pytest.approx(np.mean(orders), abs=1e-9)
+
+
+def test_best_of_n_stands_large_counts_and_infinite_scores() -> None:
+    scores = np.random.default_rng(0).normal(size=5000)
+    assert best_of_n(scores.tolist(), scores.tolist(), 2500) == pytest.approx(np.sort(scores)[-2:].mean(), abs=0.5)
+    assert best_of_n([-math.inf, 0.0, math.inf], [1, 2, 3], 3) == 3
+
+
+@pytest.mark.parametrize(("scores", "n"), [([1.0, 2.0], 3), ([1.0], 0), ([], 1), ([math.nan, 1.0], 1)])
+def test_best_of_n_refuses(scores: list[float], n: int) -> None:
+    with pytest.raises(ValueError, match="best_of_n"):
+        best_of_n(scores, scores, n)
+
+
+@given(samples=st.integers(1, 10), data=st.data())
+def test_pass_at_k_is_the_share_of_subsets_with_a_right_one(samples: int, data: st.DataObject) -> None:
+    correct, k = data.draw(st.integers(0, samples)), data.draw(st.integers(1, samples))
+    outcomes = [min(subset) < correct for subset in combinations(range(samples), k)]
+    assert pass_at_k(samples, correct, k) == pytest.approx(np.mean(outcomes))
+
+
+def test_pass_at_k_refuses_more_than_there_are() -> None:
+    with pytest.raises(ValueError, match="pass_at_k"):
+        pass_at_k(4, 1, 5)
+
+
+def test_wilson_known_values() -> None:
+    interval = wilson(8, 10)
+    assert (interval.low, interval.high) == pytest.approx((0.490162, 0.943318), abs=1e-5)
+    assert wilson(0, 10).low == 0.0
+    assert wilson(0, 10).high == pytest.approx(0.277533, abs=1e-5)
+    with pytest.raises(ValueError, match="wilson"):
+        wilson(1, 0)
+
+
+@given(trials=st.integers(1, 1000), data=st.data())
+def test_wilson_holds_the_share_and_stays_a_probability(trials: int, data: st.DataObject) -> None:
+    interval = wilson(data.draw(st.integers(0, trials)), trials)
+    assert 0 <= interval.low <= interval.value + 1e-12
+    assert interval.value - 1e-12 <= interval.high <= 1
+
+
+def test_mean_interval_and_bootstrap_agree() -> None:
+    values = np.random.default_rng(0).normal(1.0, 2.0, 500)
+    normal = mean_interval(values.tolist())
+    resampled = bootstrap(values[:, None], lambda rows: float(rows.mean()))
+    assert (resampled.low, resampled.high) == pytest.approx((normal.low, normal.high), abs=0.03)
+    assert mean_interval([1.0]).high == math.inf
+
+
+def test_share_closed_and_kl_bound() -> None:
+    assert share_closed(0.5, 0.9, 1.0) == pytest.approx(0.8)
+    assert math.isnan(share_closed(1.0, 1.0, 1.0))
+    assert kl_bound(1) == 0
+    assert kl_bound(16) == pytest.approx(math.log(16) - 15 / 16)
