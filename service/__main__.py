@@ -1,0 +1,39 @@
+"""The command line: bestofn serve | train | evaluate. Each command imports what it needs when it is run."""
+
+import typer
+
+from training.commands import evaluate, train_app
+
+app = typer.Typer(name="bestofn", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+_FORWARD = {
+    "allow_extra_args": True,
+    "allow_interspersed_args": False,
+    "ignore_unknown_options": True,
+    "help_option_names": [],
+}
+
+
+@app.callback()
+def bestofn() -> None:
+    """Best-of-N reranking over vLLM, and the reward model it needs."""
+
+
+@app.command(context_settings=_FORWARD)
+def serve(context: typer.Context) -> None:
+    """Serve a model with best-of-N: every option of `vllm serve`, and ours (see `bestofn serve --help`)."""
+    from service.vllm_app.server import main as serve_main
+
+    serve_main(context.args)
+
+
+app.add_typer(train_app, name="train")
+app.command()(evaluate)
+
+
+def main() -> None:
+    """Entry of the `bestofn` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

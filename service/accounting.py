@@ -1,0 +1,118 @@
+"""Who generated how many tokens and what became of them. The bill, the metrics and the response all read a `Ledger`."""
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from reward.scorer import Score
+from service.plan import Plan
+from service.strategies import Candidate
+
+
+@dataclass
+class Record:
+    """Everything known of one candidate; a strategy sees only `view`. finished_s: monotonic."""
+
+    view: Candidate
+    pieces: list[str] = field(default_factory=list)
+    rewards: dict[str, float] = field(default_factory=dict)
+    error: Exception | None = None
+    finished_s: float | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+@dataclass
+class Ledger:
+    """What was done for one prompt. Times are monotonic seconds.
+
+    scored_tokens: length of every sequence given to the reward model; scored_cached_tokens: of those, the ones its
+    prefix cache already held. stop_reason: why generation ended; None until it has.
+    """
+
+    plan: Plan
+    records: list[Record] = field(default_factory=list)
+    selected: tuple[int, ...] = ()
+    stop_reason: str | None = None
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    scores: int = 0
+    scored_tokens: int = 0
+    scored_cached_tokens: int = 0
+    started_s: float = field(default_factory=time.monotonic)
+    ended_s: float | None = None
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        return [record.view for record in self.records]
+
+    @property
+    def last_finish_s(self) -> float:
+        """When the last candidate that finished did so; the end where none did."""
+        finishes = [record.finished_s for record in self.records if record.finished_s is not None]
+        return max(finishes) if finishes else self.end_s
+
+    @property
+    def end_s(self) -> float:
+        return time.monotonic() if self.ended_s is None else self.ended_s
+
+    @property
+    def rewards(self) -> list[float]:
+        return [candidate.reward for candidate in self.candidates if candidate.reward is not None]
+
+    def note_score(self, record: Record, score: Score | None, *, finished: bool, tokens: int) -> None:
+        """Write down a score of `record` as it stood at `tokens`; None, NaN or infinity leaves it unscored."""
+        usable = score is not None and math.isfinite(score.reward)
+        if score is not None:
+            self.scores += 1
+            self.scored_tokens += score.tokens
+            self.scored_cached_tokens += score.cached_tokens
+        if score is None or not usable:
+            record.view = replace(record.view, unscored=finished)
+        elif finished:
+            record.rewards = dict(score.rewards)
+            record.view = replace(record.view, reward=score.reward)
+        else:
+            prefixes = (*record.view.prefix_rewards, (tokens, score.reward))
+            record.view = replace(record.view, prefix_rewards=prefixes)
+
+    def fate(self, candidate: Candidate) -> str:
+        """returned, rejected, aborted or failed: every candidate has exactly one."""
+        if candidate.index in self.selected:
+            return "returned"
+        return "rejected" if candidate.state == "finished" else _UNFINISHED[candidate.state]
+
+
+_UNFINISHED = {"running": "aborted", "aborted": "aborted", "failed": "failed"}
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A request's tokens, summed over its prompts. generated = returned + rejected + aborted + failed."""
+
+    prompt: int = 0
+    cached_prompt: int = 0
+    generated: int = 0
+    returned: int = 0
+    scored: int = 0
+    scored_cached: int = 0
+
+
+def count_tokens(ledgers: Sequence[Ledger]) -> Tokens:
+    """Sum of what was read, generated, returned and scored."""
+    candidates = [(ledger, candidate) for ledger in ledgers for candidate in ledger.candidates]
+    return Tokens(
+        prompt=sum(ledger.prompt_tokens for ledger in ledgers),
+        cached_prompt=sum(ledger.cached_prompt_tokens for ledger in ledgers),
+        generated=sum(candidate.tokens for _, candidate in candidates),
+        returned=_sum_of("returned", candidates),
+        scored=sum(ledger.scored_tokens for ledger in ledgers),
+        scored_cached=sum(ledger.scored_cached_tokens for ledger in ledgers),
+    )
+
+
+def _sum_of(fate: str, candidates: Iterable[tuple[Ledger, Candidate]]) -> int:
+    return sum(candidate.tokens for ledger, candidate in candidates if ledger.fate(candidate) == fate)

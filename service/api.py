@@ -1,0 +1,200 @@
+"""What a client may say beside OpenAI's own fields, read once per request into an `Ask`.
+
+`best_of` can come from four places; the first that speaks wins: body, header `x-best-of`, model alias
+`<name>:best-of-<N>`, server default.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.errors import InvalidRequest
+
+Endpoint = Literal["chat", "completions", "responses", "messages"]
+
+ENDPOINTS: Mapping[str, Endpoint] = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+    "/v1/responses": "responses",
+    "/v1/messages": "messages",
+}
+BEST_OF_HEADER = "x-best-of"
+_ALIAS = re.compile(r"(?P<model>.+):best-of-(?P<best_of>\d+)")
+
+
+class RerankOptions(BaseModel):
+    """The request's `rerank` object. An unknown key is an error that names it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    strategy: Literal["best_of_n"] = Field(default="best_of_n", description="How candidates are sampled and stopped.")
+    deadline_ms: int | None = Field(
+        default=None, gt=0, description="Answer with the best candidate so far after this many milliseconds."
+    )
+    return_candidates: bool = Field(default=False, description="Put the text of every candidate into the response.")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The server's own bounds and defaults for a request."""
+
+    default_best_of: int
+    max_best_of: int
+    max_candidates: int
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request, as far as reranking goes.
+
+    best_of: candidates per prompt, before temperature 0 makes them all one. prompts: how many the request holds.
+    explicit: the client spoke of best_of or rerank. body: JSON for vLLM, without our fields.
+    """
+
+    endpoint: Endpoint
+    best_of: int
+    n: int
+    prompts: int
+    stream: bool
+    explicit: bool
+    wants_reward: bool
+    options: RerankOptions
+    body: bytes
+
+    @property
+    def candidates(self) -> int:
+        """The most candidates this request can have in flight."""
+        return self.best_of * self.prompts
+
+
+def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits) -> Ask:
+    """Read a request body and the value of the `x-best-of` header.
+
+    Raises:
+        InvalidRequest: naming the field, when our part of the request cannot be honoured. vLLM's own fields are
+            left for vLLM to judge.
+    """
+    request = _object(body)
+    if request.get("messages") == []:
+        raise InvalidRequest("messages must hold at least one message", param="messages")
+    rerank_given = request.get("rerank") is not None
+    options = _options(request.get("rerank"))
+    asked = _asked_best_of(request, header)
+    n = _count(request.get("n"))
+    best_of = _resolve_best_of(asked, n, request, limits)
+    forwarded = _without_ours(request)
+    ask = Ask(
+        endpoint=endpoint,
+        best_of=best_of,
+        n=n,
+        prompts=_prompt_count(request) if endpoint == "completions" else 1,
+        stream=request.get("stream") is True,
+        explicit=asked is not None or rerank_given,
+        wants_reward=rerank_given,
+        options=options,
+        body=body if forwarded == request else json.dumps(forwarded).encode(),
+    )
+    if ask.candidates > limits.max_candidates:
+        raise InvalidRequest(
+            f"{ask.prompts} prompts with {best_of} candidates each are {ask.candidates} candidates; "
+            f"this server takes at most {limits.max_candidates} at once (--max-candidates)",
+            param="prompt" if ask.prompts > 1 else "n",
+        )
+    return ask
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the request body is not valid JSON: {error}", param="body") from None
+    if not isinstance(request, dict):
+        raise InvalidRequest(f"the request body must be a JSON object, not {type(request).__name__}", param="body")
+    return request
+
+
+def _options(value: Any) -> RerankOptions:
+    if value is None:
+        return RerankOptions()
+    if not isinstance(value, dict):
+        raise InvalidRequest("rerank must be an object", param="rerank")
+    try:
+        return RerankOptions.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(["rerank", *map(str, first["loc"])])
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(RerankOptions.model_fields)
+            raise InvalidRequest(f"{field} is not a known key; known keys are {known}", param=field) from None
+        raise InvalidRequest(f"{field}: {first['msg']}", param=field) from None
+
+
+def _asked_best_of(request: Mapping[str, Any], header: str | None) -> tuple[int, str] | None:
+    """(value, the field it came from), or None where the client does not speak of it."""
+    if (value := request.get("best_of")) is not None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InvalidRequest(f"best_of must be an integer, not {value!r}", param="best_of")
+        return value, "best_of"
+    if header is not None:
+        if not header.strip().isascii() or not header.strip().isdigit():
+            raise InvalidRequest(
+                f"the header {BEST_OF_HEADER} must be an integer, not {header!r}", param=BEST_OF_HEADER
+            )
+        return _bounded_int(header.strip()), BEST_OF_HEADER
+    if alias := _alias(request):
+        return _bounded_int(alias["best_of"]), "model"
+    return None
+
+
+def _bounded_int(digits: str) -> int:
+    """The number, or one above every limit where it has too many digits to be meant."""
+    return int(digits) if len(digits) <= 18 else 10**18
+
+
+def _alias(request: Mapping[str, Any]) -> re.Match[str] | None:
+    model = request.get("model")
+    return _ALIAS.fullmatch(model) if isinstance(model, str) else None
+
+
+def _resolve_best_of(asked: tuple[int, str] | None, n: int, request: Mapping[str, Any], limits: Limits) -> int:
+    if request.get("use_beam_search"):
+        if asked is not None and asked[0] > n:
+            raise InvalidRequest("best_of cannot be combined with use_beam_search", param=asked[1])
+        return n
+    if asked is None:
+        return max(n, limits.default_best_of)
+    best_of, field = asked
+    if not 1 <= best_of <= limits.max_best_of:
+        raise InvalidRequest(
+            f"{field} asks for {best_of} candidates; it must be between 1 and {limits.max_best_of}",
+            param=field,
+        )
+    if best_of < n:
+        raise InvalidRequest(f"{field} asks for {best_of} candidates, fewer than n = {n} to return", param=field)
+    return best_of
+
+
+def _without_ours(request: Mapping[str, Any]) -> dict[str, Any]:
+    forwarded = {key: value for key, value in request.items() if key not in ("best_of", "rerank")}
+    if alias := _alias(request):
+        forwarded["model"] = alias["model"]
+    return forwarded
+
+
+def _count(value: Any) -> int:
+    """`n` as a number; what is no number vLLM refuses with its own message."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 1
+    if value < 1:
+        raise InvalidRequest(f"n must be at least 1, not {value}", param="n")
+    return value
+
+
+def _prompt_count(request: Mapping[str, Any]) -> int:
+    prompt = request.get("prompt")
+    is_batch = isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list)
+    return len(prompt) if is_batch and prompt else 1

@@ -1,0 +1,134 @@
+"""The ASGI application: our middleware and routes in front of vLLM's."""
+
+import json
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from importlib.metadata import version
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.admission import Admission
+from service.api import Limits
+from service.gateway import Gateway
+from service.metrics import Metrics
+
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
+
+def create_app(
+    inner: ASGIApp,
+    *,
+    limits: Limits,
+    admission: Admission,
+    metrics: Metrics,
+    authentication: list[Middleware],
+    check_ready: Callable[[], Awaitable[str | None]],
+    engine_version: str,
+    lifespan: Lifespan | None = None,
+) -> Starlette:
+    """inner: vLLM's application. check_ready: why the server cannot answer now, or None when it can."""
+
+    async def ready(_: Request) -> Response:
+        problem = await check_ready()
+        if problem is None:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "not ready", "reason": problem}, status_code=503)
+
+    async def versions(_: Request) -> Response:
+        return JSONResponse({"version": engine_version, "bestofn": version("bestofn")})
+
+    return Starlette(
+        routes=[Route("/ready", ready), Route("/version", versions), Mount("/", inner)],
+        middleware=[
+            Middleware(RequestId),
+            Middleware(OpenAIErrors),
+            *authentication,
+            Middleware(Gateway, limits=limits, admission=admission, metrics=metrics),
+        ],
+        lifespan=lifespan,
+    )
+
+
+class RequestId:
+    """Echoes `x-request-id`, or makes one, and adds `openai-processing-ms`: time until the answer began."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started_s = time.monotonic()
+        request_id = Headers(scope=scope).get("x-request-id") or uuid.uuid4().hex
+        headers = MutableHeaders(raw=list(scope["headers"]))
+        headers["x-request-id"] = request_id
+
+        async def stamped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(raw=list(message["headers"]))
+                answer["x-request-id"] = request_id
+                answer["openai-processing-ms"] = str(round((time.monotonic() - started_s) * 1000))
+                message = {**message, "headers": answer.raw}
+            await send(message)
+
+        await self._app({**scope, "headers": headers.raw}, receive, stamped)
+
+
+class OpenAIErrors:
+    """Gives every error answer OpenAI's shape, whichever layer made it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start: Message | None = None
+        body = bytearray()
+
+        async def shaped(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                start = message
+            elif start is None:
+                await send(message)
+            else:
+                body.extend(message.get("body", b""))
+                if not message.get("more_body", False):
+                    await _send_shaped(send, start, bytes(body))
+
+        await self._app(scope, receive, shaped)
+
+
+async def _send_shaped(send: Send, start: Message, body: bytes) -> None:
+    shaped = json.dumps(openai_error(body, start["status"])).encode()
+    headers = MutableHeaders(raw=list(start["headers"]))
+    headers["content-type"] = "application/json"
+    headers["content-length"] = str(len(shaped))
+    await send({**start, "headers": headers.raw})
+    await send({"type": "http.response.body", "body": shaped})
+
+
+_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+def openai_error(body: bytes, status: int) -> dict[str, Any]:
+    """An error body in OpenAI's shape; one that has it already stays as it is."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = body.decode(errors="replace")
+    detail = answer.get("error", answer.get("detail")) if isinstance(answer, dict) else answer
+    if isinstance(detail, dict) and "message" in detail:
+        return {"error": {"type": None, "param": None, "code": None} | detail}
+    message = detail if isinstance(detail, str) and detail else f"HTTP {status}"
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}

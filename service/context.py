@@ -1,0 +1,49 @@
+"""What one HTTP request carries from the gateway, through vLLM's application, to the engine below it."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from reward.template import Message
+from service.accounting import Ledger
+from service.api import Ask
+from service.errors import ServiceError
+
+
+class Generation(Protocol):
+    """One prompt's candidates at work: a reranked run, or a relay of plain vLLM output."""
+
+    ledger: Ledger
+
+    def close(self) -> "asyncio.Task[None]":
+        """End everything that still runs; the task is done when its tokens are known."""
+
+
+@dataclass
+class RequestContext:
+    """messages: the conversation as vLLM rendered it last; empty for a bare prompt. started_s: monotonic.
+
+    error: the first error of ours, so that the answer can carry it whatever vLLM makes of it.
+    """
+
+    ask: Ask
+    request_id: str
+    messages: tuple[Message, ...] = ()
+    generations: list[Generation] = field(default_factory=list)
+    error: ServiceError | None = None
+    started_s: float = field(default_factory=time.monotonic)
+    first_byte_s: float | None = None
+
+    @property
+    def ledgers(self) -> Sequence[Ledger]:
+        return [generation.ledger for generation in self.generations]
+
+    async def close(self) -> None:
+        """End whatever the request left running, and wait until it is accounted for."""
+        await asyncio.gather(*(generation.close() for generation in self.generations))
+
+
+current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)

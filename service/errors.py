@@ -1,0 +1,87 @@
+"""The error tree, and its one mapping to HTTP.
+
+ServiceError
+├── InvalidRequest       400  the request is at fault; names the field
+├── Overloaded           429  too many candidates in flight; says when to come back
+├── NothingGenerated     502  every candidate failed
+├── RewardModelDown      503  the reward model cannot answer
+├── EngineDown           503  the generation engine died
+└── DeadlineExceeded     504  time was up before any candidate finished
+"""
+
+from typing import Any
+
+
+class ServiceError(Exception):
+    """An error with a place in HTTP. `param` names the field of the request at fault, where one is."""
+
+    status = 500
+    type = "server_error"
+    code = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Response headers beside the body."""
+        return {}
+
+
+class InvalidRequest(ServiceError):
+    """The request cannot be served as it stands."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_value"
+
+
+class Overloaded(ServiceError):
+    """Too many candidates are in flight."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"retry-after": str(self.retry_after_s), "x-should-retry": "true"}
+
+
+class NothingGenerated(ServiceError):
+    """Every candidate of the request failed."""
+
+    status = 502
+    code = "generation_failed"
+
+
+class RewardModelDown(ServiceError):
+    """The reward model is down, and the server is told not to answer unranked."""
+
+    status = 503
+    code = "reward_unavailable"
+
+
+class EngineDown(ServiceError):
+    """The generation engine has died; the process is about to exit."""
+
+    status = 503
+    code = "engine_unavailable"
+
+
+class DeadlineExceeded(ServiceError):
+    """`rerank.deadline_ms` passed before any candidate finished."""
+
+    status = 504
+    type = "timeout_error"
+    code = "deadline_exceeded"
+
+
+def error_body(error: ServiceError) -> dict[str, Any]:
+    """OpenAI's error object."""
+    return {"error": {"message": str(error), "type": error.type, "param": error.param, "code": error.code}}

@@ -1,0 +1,220 @@
+"""The way of a request through HTTP: read what is asked, admit, let vLLM's application answer, complete the answer.
+
+Pure ASGI, in front of vLLM's application. Leaving cancels: when the answer is over, for whatever reason, everything
+the request started is ended and accounted for before it is recorded.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.admission import Admission
+from service.api import BEST_OF_HEADER, ENDPOINTS, Ask, Limits, read_ask
+from service.context import RequestContext, current_request
+from service.errors import ServiceError, error_body
+from service.metrics import Metrics
+from service.wire import StreamPatcher, patch_answer
+
+_KEEP_ALIVE_S = 1.0
+
+
+class Gateway:
+    """ASGI middleware for the four completion endpoints; every other request passes untouched."""
+
+    def __init__(self, app: ASGIApp, *, limits: Limits, admission: Admission, metrics: Metrics) -> None:
+        self._app = app
+        self._limits = limits
+        self._admission = admission
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = ENDPOINTS.get(_path(scope)) if scope["type"] == "http" else None
+        if endpoint is None or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        body = await _read_body(receive)
+        if body is None:
+            return
+        try:
+            header = Headers(scope=scope).get(BEST_OF_HEADER)
+            ask = read_ask(endpoint, body, header, self._limits)
+            with self._admission.hold(ask.candidates):
+                await self._answer(ask, scope, receive, send)
+        except ServiceError as error:
+            self._metrics.refused(endpoint, error)
+            await send_error(send, error)
+
+    async def _answer(self, ask: Ask, scope: Scope, receive: Receive, send: Send) -> None:
+        context = RequestContext(ask, request_id=Headers(scope=scope).get("x-request-id", ""))
+        reply = _Reply(context, send)
+        token = current_request.set(context)
+        try:
+            await self._app(_with_length(scope, ask.body), _replay(ask.body, receive), reply.send)
+        finally:
+            current_request.reset(token)
+            await reply.close()
+            await context.close()
+            self._metrics.record(context, status=reply.status, complete=reply.complete)
+
+
+class _Reply:
+    """The `send` of one request: passes on, patches or replaces what vLLM's application answers."""
+
+    def __init__(self, context: RequestContext, send: Send) -> None:
+        self.status = 500
+        self.complete = False
+        self._context = context
+        self._send = send
+        self._start: Message | None = None
+        self._body = bytearray()
+        self._stream: StreamPatcher | None = None
+        self._keep_alive: asyncio.Task[None] | None = None
+        self._handle: Callable[[Message], Awaitable[None]] = self._begin
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            self.status = message["status"]
+            self._handle = await self._choose()
+            return
+        if self._context.first_byte_s is None and message.get("body"):
+            self._context.first_byte_s = time.monotonic()
+        await self._handle(message)
+        if not message.get("more_body", False):
+            self.complete = True
+
+    async def _begin(self, message: Message) -> None:
+        await self._send(message)
+
+    async def _choose(self) -> Callable[[Message], Awaitable[None]]:
+        """How to treat the body. The start is sent at once unless the body decides its length."""
+        assert self._start is not None
+        headers = Headers(raw=self._start["headers"])
+        if headers.get("content-type", "").startswith("text/event-stream"):
+            await self._send(self._start)
+            if not self._reports():
+                return self._begin
+            self._stream = StreamPatcher(self._context)
+            self._keep_alive = asyncio.create_task(self._comment())
+            return self._patch_stream
+        if self.status >= 400 or self._reports():
+            return self._collect
+        await self._send(self._start)
+        return self._begin
+
+    def _reports(self) -> bool:
+        """Whether the answer gets a `rerank` object: the client asked, or the server's default N is above n."""
+        ask = self._context.ask
+        return ask.explicit or ask.best_of > ask.n
+
+    async def _collect(self, message: Message) -> None:
+        self._body += message.get("body", b"")
+        if message.get("more_body", False):
+            return
+        if self.status >= 400:
+            await self._fail(bytes(self._body))
+            return
+        await self._send_whole(patch_answer(bytes(self._body), self._context))
+
+    async def _fail(self, body: bytes) -> None:
+        """Our own error where we know the cause; otherwise vLLM's, as it is."""
+        error = self._context.error
+        if error is None:
+            await self._send_whole(body)
+            return
+        self.status = error.status
+        await send_error(self._send, error)
+
+    async def _send_whole(self, body: bytes) -> None:
+        assert self._start is not None
+        headers = MutableHeaders(raw=list(self._start["headers"]))
+        headers["content-length"] = str(len(body))
+        await self._send({**self._start, "headers": headers.raw})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _patch_stream(self, message: Message) -> None:
+        assert self._stream is not None
+        self._stop_comments()
+        last = not message.get("more_body", False)
+        body = self._replace_error(message.get("body", b""))
+        body = self._stream.feed(body) + (self._stream.flush() if last else b"")
+        if body or last:
+            await self._send({"type": "http.response.body", "body": body, "more_body": not last})
+
+    def _replace_error(self, body: bytes) -> bytes:
+        error = self._context.error
+        if error is None or not body.startswith(b'data: {"error"'):
+            return body
+        self.status = error.status
+        return b"data: " + json.dumps(error_body(error)).encode() + b"\n\n"
+
+    async def _comment(self) -> None:
+        """While nothing can be sent yet, tell proxies and people that work goes on (an SSE comment)."""
+        while True:
+            await asyncio.sleep(_KEEP_ALIVE_S)
+            views = [view for ledger in self._context.ledgers for view in ledger.candidates]
+            finished = sum(view.state == "finished" for view in views)
+            note = f": {finished} of {len(views)} candidates finished\n\n".encode()
+            await self._send({"type": "http.response.body", "body": note, "more_body": True})
+
+    def _stop_comments(self) -> None:
+        if self._keep_alive is not None:
+            self._keep_alive.cancel()
+            self._keep_alive = None
+
+    async def close(self) -> None:
+        task, self._keep_alive = self._keep_alive, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def send_error(send: Send, error: ServiceError) -> None:
+    """An error as a whole HTTP answer."""
+    body = json.dumps(error_body(error)).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+async def _read_body(receive: Receive) -> bytes | None:
+    """The whole request body; None when the client left before it was complete."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    sent = False
+
+    async def replayed() -> Message:
+        nonlocal sent
+        if not sent:
+            sent = True
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return replayed
+
+
+def _with_length(scope: Scope, body: bytes) -> Scope:
+    headers = MutableHeaders(raw=list(scope["headers"]))
+    headers["content-length"] = str(len(body))
+    return {**scope, "headers": headers.raw}

@@ -1,0 +1,122 @@
+"""Prometheus instruments, and the one place that fills them: `Metrics.record`, once per request, from its ledgers."""
+
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from service.accounting import Ledger, count_tokens
+from service.api import Endpoint
+from service.context import RequestContext
+from service.errors import ServiceError
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120, 300)
+_TOKENS = tuple(2.0**power for power in range(3, 21))
+_REWARDS = (-10, -5, -3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 5, 10)
+_GAINS = (0, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10)
+
+
+def best_of_label(best_of: int) -> str:
+    """N rounded up to a power of two, so that the label stays bounded."""
+    return str(1 << max(best_of - 1, 0).bit_length())
+
+
+class Metrics:
+    """Instruments with the prefix `bestofn_`, in base units (seconds, tokens)."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"bestofn_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"bestofn_{name}", text, labels, buckets=buckets, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"bestofn_{name}", text, labels, registry=registry)
+
+        self._requests = counter("requests_total", "Requests answered.", "endpoint", "strategy", "outcome")
+        self._duration = histogram(
+            "request_duration_seconds", "From the request's arrival to its last byte.", _SECONDS, "best_of"
+        )
+        self._stages = histogram("stage_duration_seconds", "Time spent in a stage of a request.", _SECONDS, "stage")
+        self._candidates = counter("candidates_total", "Candidates by what became of them.", "outcome")
+        self._generated = counter("generated_tokens_total", "Generated tokens by their candidate's fate.", "fate")
+        self._scored = counter("scored_tokens_total", "Tokens given to the reward model.", "cached")
+        self._tokens = histogram("tokens_per_request", "Tokens generated for one request.", _TOKENS, "best_of")
+        self._reward = histogram("reward", "Reward of the selected candidate, and mean.", _REWARDS, "which", "best_of")
+        self._gain = histogram("reward_gain", "Selected reward minus mean of its candidates.", _GAINS, "best_of")
+        self._straggler = histogram(
+            "straggler_seconds", "Last minus median finish of a request's candidates.", _SECONDS
+        )
+        self._in_flight = gauge("candidates_in_flight", "Candidates admitted and not yet answered.")
+        self._scores = gauge("scores_in_flight", "Sequences that the reward model is working on.")
+        self._reward_up = gauge("reward_model_up", "1 while the reward model answers.")
+        build = gauge("build_info", "Versions.", "version", "vllm")
+        build.labels(version("bestofn"), _vllm_version()).set(1)
+
+    def observe(
+        self,
+        *,
+        candidates_in_flight: Callable[[], float],
+        scores_in_flight: Callable[[], float],
+        reward_model_up: Callable[[], float],
+    ) -> None:
+        """Let the gauges read the live state of the server."""
+        self._in_flight.set_function(candidates_in_flight)
+        self._scores.set_function(scores_in_flight)
+        self._reward_up.set_function(reward_model_up)
+
+    def refused(self, endpoint: Endpoint, error: ServiceError) -> None:
+        """A request that was answered before anything was generated for it."""
+        self._requests.labels(endpoint, "none", error.code).inc()
+
+    def record(self, context: RequestContext, *, status: int, complete: bool) -> None:
+        """A request that reached vLLM's application, after everything it started has ended."""
+        label = best_of_label(context.ask.best_of)
+        outcome = _outcome(context, status, complete)
+        self._requests.labels(context.ask.endpoint, context.ask.options.strategy, outcome).inc()
+        self._duration.labels(label).observe(time.monotonic() - context.started_s)
+        self._tokens.labels(label).observe(count_tokens(context.ledgers).generated)
+        for ledger in context.ledgers:
+            self._record_ledger(ledger, label, context.started_s)
+
+    def _record_ledger(self, ledger: Ledger, label: str, arrived_s: float) -> None:
+        self._stages.labels("admit").observe(max(ledger.started_s - arrived_s, 0.0))
+        self._stages.labels("generate").observe(ledger.last_finish_s - ledger.started_s)
+        self._stages.labels("score").observe(max(ledger.end_s - ledger.last_finish_s, 0.0))
+        for candidate in ledger.candidates:
+            fate = ledger.fate(candidate)
+            self._candidates.labels(fate).inc()
+            self._generated.labels(fate).inc(candidate.tokens)
+            if candidate.unscored:
+                self._candidates.labels("unscored").inc()
+        self._scored.labels("true").inc(ledger.scored_cached_tokens)
+        self._scored.labels("false").inc(ledger.scored_tokens - ledger.scored_cached_tokens)
+        self._record_rewards(ledger, label)
+        finishes = sorted(record.finished_s for record in ledger.records if record.finished_s is not None)
+        if len(finishes) > 1:
+            self._straggler.observe(finishes[-1] - finishes[len(finishes) // 2])
+
+    def _record_rewards(self, ledger: Ledger, label: str) -> None:
+        selected = ledger.candidates[ledger.selected[0]].reward if ledger.selected else None
+        if selected is None:
+            return
+        mean = sum(ledger.rewards) / len(ledger.rewards)
+        self._reward.labels("selected", label).observe(selected)
+        self._reward.labels("mean", label).observe(mean)
+        self._gain.labels(label).observe(selected - mean)
+
+
+def _outcome(context: RequestContext, status: int, complete: bool) -> str:
+    if context.error is not None:
+        return context.error.code
+    if not complete:
+        return "cancelled"
+    return "ok" if status < 400 else "error"
+
+
+def _vllm_version() -> str:
+    import vllm
+
+    return vllm.__version__

@@ -1,0 +1,281 @@
+"""The page of verbs: sample candidates, score them, stop, select.
+
+A `Run` performs a strategy's actions for one prompt and turns what happens into events for it. It owns every task it
+starts: when it is closed, by an answer, an error or a client that left, nothing of it keeps running, and the tokens of
+every candidate are known.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+from reward.scorer import RewardUnavailable
+from reward.template import Message, Prompt
+from service.accounting import Ledger, Record
+from service.errors import (
+    DeadlineExceeded,
+    EngineDown,
+    InvalidRequest,
+    NothingGenerated,
+    RewardModelDown,
+    ServiceError,
+)
+from service.plan import Plan
+from service.reward_model import RewardModel
+from service.selection import select
+from service.strategies import (
+    Abort,
+    Action,
+    Candidate,
+    Clock,
+    Event,
+    Failed,
+    Finished,
+    FirstFinished,
+    Progress,
+    Sample,
+    Score,
+    Scored,
+    Stop,
+)
+
+OnRewardFailure = Literal["error", "unranked"]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a candidate grew by. finish_reason: "abort" when it was ended by `Sampler.abort`, None while it runs."""
+
+    tokens: int
+    text: str
+    finish_reason: str | None
+
+
+class Sampler(Protocol):
+    """The generation engine, for one prompt."""
+
+    def sample(self, index: int) -> AsyncIterator[Draft]:
+        """Generate candidate `index` (0, 1, ...). Raises EngineDown, or what the engine raised for this candidate."""
+
+    async def abort(self, indices: list[int]) -> None:
+        """Make these candidates' iterators end at once, with their last tokens and finish_reason "abort"."""
+
+
+class Run:
+    """Best-of-N for one prompt. Times are monotonic seconds."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        messages: tuple[Message, ...],
+        sampler: Sampler,
+        reward: RewardModel,
+        on_reward_failure: OnRewardFailure,
+    ) -> None:
+        self.ledger = Ledger(plan)
+        self._strategy = plan.strategy
+        self._messages = messages
+        self._prompt: Prompt | None = None
+        self._sampler = sampler
+        self._reward = reward
+        self._on_reward_failure = on_reward_failure
+        self._happenings: asyncio.Queue[Event | Exception] = asyncio.Queue()
+        self._sampling: set[asyncio.Task[None]] = set()
+        self._scoring: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Task[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+
+    # -- the verbs
+
+    async def best(self) -> tuple[int, ...]:
+        """Indices of the candidates to return, best first.
+
+        Raises:
+            InvalidRequest, RewardModelDown, EngineDown, DeadlineExceeded, NothingGenerated: see `service.errors`.
+            Exception: what the engine raised, when every candidate failed for the same reason.
+        """
+        try:
+            self._begin()
+            while self.ledger.stop_reason is None:
+                happening = await self._happenings.get()
+                if isinstance(happening, Exception):
+                    self._reward_failed(happening)
+                else:
+                    self._perform(self._strategy.decide(happening, self.ledger.candidates))
+        finally:
+            await asyncio.shield(self.close())
+        return self._select()
+
+    def close(self) -> asyncio.Task[None]:
+        """End everything that still runs, once; the task is done when it is all accounted for."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        return self._closing
+
+    # -- steps
+
+    def _begin(self) -> None:
+        self._prompt = self._render()
+        self._reward.subscribe(self._happenings.put_nowait)
+        self._start(self._scoring, self._prefill(self._prompt))
+        if self._strategy.alarm_s is not None:
+            loop = asyncio.get_running_loop()
+            ring = Clock(self._strategy.alarm_s)
+            self._alarm = loop.call_later(ring.elapsed_s, self._happenings.put_nowait, ring)
+        self._perform(self._strategy.start())
+
+    def _render(self) -> Prompt:
+        try:
+            return self._reward.prompt(self._messages)
+        except Exception as error:
+            reason = f"the reward model's chat template cannot render this conversation: {error}"
+            raise InvalidRequest(reason, param="messages") from error
+
+    def _perform(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case Sample(count):
+                    for _ in range(count):
+                        self._sample_one()
+                case Score(index):
+                    self._score_one(self.ledger.records[index])
+                case Abort(index):
+                    self._start(self._sampling, self._sampler.abort([index]))
+                case Stop(reason):
+                    self.ledger.stop_reason = self.ledger.stop_reason or reason
+
+    def _sample_one(self) -> None:
+        record = Record(Candidate(len(self.ledger.records)))
+        self.ledger.records.append(record)
+        self._start(self._sampling, self._sample(record))
+
+    def _score_one(self, record: Record) -> None:
+        record.view = replace(record.view, scores_pending=record.view.scores_pending + 1)
+        self._start(self._scoring, self._score(record))
+
+    def _start(self, tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    def _reward_failed(self, error: Exception) -> None:
+        if not isinstance(error, RewardUnavailable):
+            raise error
+        if isinstance(self._strategy, FirstFinished):
+            return
+        if self._on_reward_failure == "error":
+            raise RewardModelDown(f"the reward model is unavailable: {error}") from error
+        self._strategy = FirstFinished(self._strategy)
+        self._perform(self._strategy.decide(Clock(0.0), self.ledger.candidates))
+
+    async def _sample(self, record: Record) -> None:
+        index = record.view.index
+        noted_tokens = 0
+        try:
+            async for draft in self._sampler.sample(index):
+                record.pieces.append(draft.text)
+                record.view = replace(record.view, tokens=record.view.tokens + draft.tokens)
+                step = self._strategy.checkpoint_tokens
+                if draft.finish_reason is not None:
+                    self._finish(record, draft.finish_reason)
+                elif step is not None and record.view.tokens - noted_tokens >= step:
+                    noted_tokens = record.view.tokens
+                    self._happenings.put_nowait(Progress(index))
+        except EngineDown as error:
+            record.view = replace(record.view, state="failed")
+            self._happenings.put_nowait(error)
+        except Exception as error:
+            record.error = error
+            record.view = replace(record.view, state="failed")
+            self._happenings.put_nowait(Failed(index))
+
+    def _finish(self, record: Record, reason: str) -> None:
+        record.finished_s = time.monotonic()
+        index = record.view.index
+        if reason == "abort":
+            record.view = replace(record.view, state="aborted", finish_reason=reason)
+        elif reason == "error":
+            record.view = replace(record.view, state="failed", finish_reason=reason)
+            self._happenings.put_nowait(Failed(index))
+        else:
+            rank = sum(view.finish_rank is not None for view in self.ledger.candidates)
+            record.view = replace(record.view, state="finished", finish_reason=reason, finish_rank=rank)
+            self._happenings.put_nowait(Finished(index))
+
+    async def _prefill(self, prompt: Prompt) -> None:
+        try:
+            await self._reward.prefill(prompt)
+        except RewardUnavailable as error:
+            self._happenings.put_nowait(error)
+        except ValueError:
+            return  # a prompt too long to score: every candidate will say so when it is scored
+
+    async def _score(self, record: Record) -> None:
+        finished = record.view.state == "finished"
+        tokens = record.view.tokens
+        assert self._prompt is not None
+        try:
+            score = await self._reward.score(self._prompt, record.text, finished=finished)
+        except RewardUnavailable as error:
+            self._happenings.put_nowait(error)
+            return
+        except ValueError as error:  # this text cannot be scored, say because it is too long
+            record.error = error
+            score = None
+        except Exception as error:
+            self._happenings.put_nowait(RewardUnavailable(f"{type(error).__name__}: {error}"))
+            return
+        record.view = replace(record.view, scores_pending=record.view.scores_pending - 1)
+        self.ledger.note_score(record, score, finished=finished, tokens=tokens)
+        self._happenings.put_nowait(Scored(record.view.index))
+
+    def _select(self) -> tuple[int, ...]:
+        self.ledger.selected = select(self.ledger.candidates, self.ledger.plan.n)
+        if not self.ledger.selected:
+            raise self._nothing_to_return()
+        return self.ledger.selected
+
+    def _nothing_to_return(self) -> Exception:
+        if self.ledger.stop_reason == "deadline":
+            param = "rerank.deadline_ms"
+            return DeadlineExceeded(f"{param} passed before any candidate finished", param=param)
+        errors = [record.error for record in self.ledger.records if record.error is not None]
+        if errors:
+            return errors[0]
+        return NothingGenerated(f"all {len(self.ledger.records)} candidates failed")
+
+    async def _close(self) -> None:
+        self._reward.unsubscribe(self._happenings.put_nowait)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        scoring = list(self._scoring)
+        for task in scoring:
+            task.cancel()
+        running = [record.view.index for record in self.ledger.records if record.view.state == "running"]
+        if running:
+            with suppress(ServiceError):
+                await self._sampler.abort(running)
+        await asyncio.gather(*self._sampling, *scoring, return_exceptions=True)
+        self.ledger.ended_s = time.monotonic()
+
+
+async def score_finished(
+    ledger: Ledger, messages: tuple[Message, ...], reward: RewardModel, on_reward_failure: OnRewardFailure
+) -> None:
+    """Score candidates that were passed on while they grew, where the request asked only to know their reward."""
+    prompt = reward.prompt(messages)
+    for record in ledger.records:
+        try:
+            score = await reward.score(prompt, record.text)
+        except ValueError as error:
+            record.error = error
+            score = None
+        except RewardUnavailable as error:
+            if on_reward_failure == "error":
+                raise RewardModelDown(f"the reward model is unavailable: {error}") from error
+            ledger.stop_reason = "reward_unavailable"
+            return
+        ledger.note_score(record, score, finished=True, tokens=record.view.tokens)

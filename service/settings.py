@@ -1,0 +1,121 @@
+"""Every setting of ours, once: type, default, help, bounds. vLLM's own settings are vLLM's.
+
+Command line over environment (`BESTOFN_MAX_BEST_OF=32`) over `--config` file over default.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of `bestofn serve` beside those of `vllm serve`."""
+
+    model_config = SettingsConfigDict(env_prefix="BESTOFN_", frozen=True, extra="forbid")
+
+    reward_model: str | None = Field(
+        None,
+        description="Reward model: a path or Hugging Face name that AutoModelForSequenceClassification loads. "
+        "Default: the bundled one, when the bundled policy is served.",
+    )
+    reward_backend: Literal["vllm", "torch"] = Field(
+        "vllm", description="What computes rewards: a vLLM pooling engine, or transformers in this process."
+    )
+    reward_device: str = Field(
+        "auto",
+        description="Device of the torch backend: auto, cpu, cuda, cuda:1. See --reward-engine-args for the other.",
+    )
+    reward_dtype: str = Field("auto", description="Precision of the reward model: auto, float32, bfloat16, float16.")
+    reward_gpu_memory_utilization: float = Field(
+        0.3,
+        gt=0,
+        lt=0.92,
+        description="Share of the device's memory for the reward engine. The generator takes what vLLM's default "
+        "leaves of it, unless --gpu-memory-utilization is given.",
+    )
+    reward_engine_args: dict[str, Any] = Field(
+        default_factory=dict,
+        description="More arguments of the reward model's vLLM engine, as JSON: "
+        '\'{"gpu_memory_utilization": 0.3, "max_model_len": 4096}\'.',
+    )
+    best_of: int = Field(1, ge=1, description="Candidates per prompt when a request does not say.")
+    max_best_of: int = Field(64, ge=1, le=4096, description="The most candidates a request may ask for.")
+    max_candidates: int = Field(
+        512,
+        ge=1,
+        description="Candidates in flight, over all requests; past it requests get 429 with retry-after.",
+    )
+    on_reward_failure: Literal["error", "unranked"] = Field(
+        "error",
+        description="Without a reward model: answer 503, or with the first finished candidate, marked unranked.",
+    )
+    prefix_score_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Also score growing candidates every so many tokens, which leaves only a tail to score at the end.",
+    )
+
+    @model_validator(mode="after")
+    def _bounds_agree(self) -> Self:
+        if self.best_of > self.max_best_of:
+            raise ValueError(f"--best-of {self.best_of} is above --max-best-of {self.max_best_of}")
+        if self.max_best_of > self.max_candidates:
+            raise ValueError(
+                f"--max-best-of {self.max_best_of} could never be admitted: --max-candidates is {self.max_candidates}"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `resolve` hands over; it has merged the sources already."""
+        return (init_settings,)
+
+    @classmethod
+    def resolve(cls, command_line: Mapping[str, Any], file: Mapping[str, Any]) -> Self:
+        """command_line: what was given there. file: our keys of the `--config` file.
+
+        Raises:
+            ValueError: a value is out of bounds, or an environment variable names no setting.
+        """
+        known = {f"BESTOFN_{name.upper()}" for name in cls.model_fields}
+        for name in os.environ:
+            if name.startswith("BESTOFN_") and name not in known:
+                raise ValueError(f"the environment variable {name} names no setting of bestofn")
+        return cls(**{**file, **EnvSettingsSource(cls)(), **command_line})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a parser one option per setting. What is not given on the command line stays absent from the namespace."""
+    group = parser.add_argument_group("bestofn", "Best-of-N reranking.")
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        text = (field.description or "").replace("%", "%%")
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            default=argparse.SUPPRESS,
+            type=_json_object if name == "reward_engine_args" else str,
+            help=f"{text} (default: {default})",
+        )
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("must be a JSON object")
+    return value

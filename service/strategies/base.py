@@ -1,0 +1,130 @@
+"""The vocabulary between a strategy and whatever runs it: the server's reranker, or a replay of recorded candidates.
+
+A strategy is a pure function of the candidates as they stand and of the event that just happened. It keeps no
+state, reads no clock and does no I/O, so the same code serves live requests and replays.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+State = Literal["running", "finished", "aborted", "failed"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One sampled answer, as far as it has come.
+
+    tokens: generated so far. finish_rank: 0 for the first candidate of the request that finished.
+    reward: of the finished text; None until it was scored, or when it could not be.
+    scores_pending: scores asked for that have not come back.
+    prefix_rewards: (tokens, reward) of earlier, unfinished prefixes, oldest first.
+    """
+
+    index: int
+    state: State = "running"
+    tokens: int = 0
+    finish_reason: str | None = None
+    finish_rank: int | None = None
+    reward: float | None = None
+    unscored: bool = False
+    scores_pending: int = 0
+    prefix_rewards: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def settled(self) -> bool:
+        """Nothing more can be learnt about this candidate."""
+        if self.state == "finished":
+            return self.reward is not None or self.unscored
+        return self.state in ("aborted", "failed")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A running candidate has grown by at least the strategy's `checkpoint_tokens`."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A candidate ended by itself: end of text, a stop string, or its length limit."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A candidate ended in an error of the engine."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A score arrived; `Candidate.reward`, `unscored` or `prefix_rewards` holds it."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Clock:
+    """`Strategy.alarm_s` has come; elapsed since the request's generation began, in seconds."""
+
+    elapsed_s: float
+
+
+Event = Progress | Finished | Failed | Scored | Clock
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Start `count` more candidates."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """Score a candidate's text as it stands now."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Abort:
+    """Stop generating a candidate; its tokens so far are kept and counted."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Answer now with the best there is; whatever still runs is aborted. `reason` reaches the client."""
+
+    reason: str
+
+
+Action = Sample | Score | Abort | Stop
+
+
+class Strategy(Protocol):
+    """How hard to try for one request."""
+
+    @property
+    def name(self) -> str:
+        """The value of `rerank.strategy` that asks for it."""
+
+    @property
+    def checkpoint_tokens(self) -> int | None:
+        """Tokens between two Progress events of a candidate; None for no such events."""
+
+    @property
+    def alarm_s(self) -> float | None:
+        """When to send Clock, in seconds since generation began; None for never."""
+
+    def start(self) -> Sequence[Action]:
+        """The first actions of a request."""
+
+    def decide(self, event: Event, candidates: Sequence[Candidate]) -> Sequence[Action]:
+        """What to do after `event`; `candidates` already include it."""

@@ -1,0 +1,34 @@
+"""What is left to do without a reward model: answer with the first candidate that finishes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from service.strategies.base import Action, Candidate, Event, Stop, Strategy
+
+
+@dataclass(frozen=True)
+class FirstFinished:
+    """Takes over from `inner` when the reward model has gone and the server is told to answer unranked."""
+
+    inner: Strategy
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def alarm_s(self) -> float | None:
+        return self.inner.alarm_s
+
+    @property
+    def checkpoint_tokens(self) -> None:
+        return None
+
+    def start(self) -> Sequence[Action]:
+        return []
+
+    def decide(self, event: Event, candidates: Sequence[Candidate]) -> Sequence[Action]:
+        over = all(candidate.state != "running" for candidate in candidates)
+        if over or any(candidate.state == "finished" for candidate in candidates):
+            return [Stop("reward_unavailable")]
+        return []

@@ -1,0 +1,107 @@
+"""Candidates passed on as they grow: N = 1, or n answers without ranking. Costs one task and a queue."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from service.accounting import Ledger, Record
+from service.plan import Plan
+from service.strategies import Candidate
+
+Outputs = AsyncIterator[RequestOutput]
+
+
+class Relay:
+    """outputs: the engine's stream. abort: makes that stream end at once with its last tokens.
+
+    kind: whether outputs hold deltas or everything so far. finish: awaited with the ledger after the last output and
+    before the stream ends, where a reward was asked for.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        outputs: Outputs,
+        abort: Callable[[], Awaitable[None]],
+        kind: RequestOutputKind,
+        finish: Callable[[Ledger], Awaitable[None]] | None,
+    ) -> None:
+        self.ledger = Ledger(plan, records=[Record(Candidate(index)) for index in range(plan.n)])
+        self._outputs = outputs
+        self._abort = abort
+        self._delta = kind == RequestOutputKind.DELTA
+        self._finish = finish
+        self._queue: asyncio.Queue[RequestOutput | Exception | None] = asyncio.Queue()
+        self._pump: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    async def outputs(self) -> Outputs:
+        """The engine's outputs, unchanged. Ends early, with everything aborted, when it is closed."""
+        self._pump = asyncio.create_task(self._run())
+        try:
+            while (item := await self._queue.get()) is not None:
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+            self.ledger.selected = tuple(
+                candidate.index for candidate in self.ledger.candidates if candidate.state == "finished"
+            )
+            self.ledger.stop_reason = "complete"
+            if self._finish is not None:
+                await self._finish(self.ledger)
+        finally:
+            await asyncio.shield(self.close())
+
+    def close(self) -> asyncio.Task[None]:
+        """End what still runs, once."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        return self._closing
+
+    async def _close(self) -> None:
+        if self._pump is not None and not self._pump.done():
+            with suppress(EngineDeadError):
+                await self._abort()
+            await self._pump
+        self.ledger.ended_s = time.monotonic()
+
+    async def _run(self) -> None:
+        try:
+            async for output in self._outputs:
+                self._note(output)
+                self._queue.put_nowait(output)
+            self._queue.put_nowait(None)
+        except Exception as error:
+            self._queue.put_nowait(error)
+
+    def _note(self, output: RequestOutput) -> None:
+        if output.prompt_token_ids:
+            self.ledger.prompt_tokens = len(output.prompt_token_ids)
+            self.ledger.cached_prompt_tokens = output.num_cached_tokens or 0
+        for completion in output.outputs:
+            record = self.ledger.records[completion.index]
+            if not self._delta:
+                record.pieces.clear()
+            record.pieces.append(completion.text)
+            earlier = record.view.tokens if self._delta else 0
+            record.view = replace(record.view, tokens=earlier + len(completion.token_ids))
+            if completion.finish_reason is not None:
+                self._note_finish(record, completion.finish_reason)
+
+    def _note_finish(self, record: Record, reason: str) -> None:
+        record.finished_s = time.monotonic()
+        rank = sum(view.finish_rank is not None for view in self.ledger.candidates)
+        states = {"abort": "aborted", "error": "failed"}
+        state = states.get(reason, "finished")
+        record.view = replace(
+            record.view,
+            state=state,  # type: ignore[arg-type]
+            finish_reason=reason,
+            finish_rank=rank if state == "finished" else None,
+        )

@@ -1,0 +1,111 @@
+"""vLLM's AsyncLLM as a `Sampler`, and its outputs put together again for vLLM's own serving code."""
+
+import copy
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from service.errors import EngineDown
+from service.reranker import Draft
+
+_NO_PROGRESS = 1 << 30
+
+
+class VllmSampler:
+    """Candidates of one prompt as separate engine requests, so that each can be scored and aborted by itself.
+
+    The prompt is prefilled once for all of them by vLLM's prefix cache. Candidate i is seeded with seed + i, as
+    vLLM does for n > 1. checkpoint_tokens: how many tokens a running candidate grows by between two drafts.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncLLM,
+        prompt: Any,
+        params: SamplingParams,
+        request_id: str,
+        options: Mapping[str, Any],
+        checkpoint_tokens: int | None,
+    ) -> None:
+        self._engine = engine
+        self._prompt = prompt
+        self._params = params
+        self._request_id = request_id
+        self._options = options
+        self._interval = checkpoint_tokens or _NO_PROGRESS
+        self._aborted: set[int] = set()
+        self.outputs: dict[int, list[RequestOutput]] = {}
+
+    async def sample(self, index: int) -> AsyncIterator[Draft]:
+        if index in self._aborted:
+            yield Draft(0, "", "abort")
+            return
+        kept = self.outputs.setdefault(index, [])
+        generation = self._engine.generate(
+            self._prompt, self._child_params(index), self._child_id(index), **self._options
+        )
+        try:
+            async for output in generation:
+                kept.append(output)
+                completion = output.outputs[0]
+                yield Draft(len(completion.token_ids), completion.text, completion.finish_reason)
+        except EngineDeadError as error:
+            raise EngineDown("the generation engine has died") from error
+
+    async def abort(self, indices: list[int]) -> None:
+        self._aborted.update(indices)
+        await self._engine.abort([self._child_id(index) for index in indices])
+
+    def _child_id(self, index: int) -> str:
+        return f"{index}_{self._request_id}"
+
+    def _child_params(self, index: int) -> SamplingParams:
+        child = copy.copy(self._params)
+        child.n = 1
+        child.seed = None if self._params.seed is None else self._params.seed + index
+        child.output_kind = RequestOutputKind.DELTA
+        child.stream_interval = self._interval
+        child.skip_clone = True
+        return child
+
+    def winners(self, selected: tuple[int, ...]) -> list[RequestOutput]:
+        """The selected candidates' outputs, best first, shaped for the output kind that the request asked for.
+
+        A stream gets the pieces as the engine gave them, a whole answer one output with all choices.
+        """
+        ranked = [self._renumbered(index, rank) for rank, index in enumerate(selected)]
+        if self._params.output_kind == RequestOutputKind.DELTA:
+            return [output for outputs in ranked for output in outputs]
+        whole = [_merged(outputs) for outputs in ranked]
+        whole[0].outputs = [output.outputs[0] for output in whole]
+        return [whole[0]]
+
+    def _renumbered(self, index: int, rank: int) -> list[RequestOutput]:
+        for output in self.outputs[index]:
+            output.request_id = self._request_id
+            output.outputs[0].index = rank
+        return self.outputs[index]
+
+    @property
+    def prompt_tokens(self) -> int:
+        return next((len(output.prompt_token_ids or ()) for output in self._first_outputs()), 0)
+
+    @property
+    def cached_prompt_tokens(self) -> int:
+        """Prompt tokens that the first candidate found in the prefix cache; the others share what it computed."""
+        return next((output.num_cached_tokens or 0 for output in self._first_outputs()), 0)
+
+    def _first_outputs(self) -> list[RequestOutput]:
+        return [outputs[0] for _, outputs in sorted(self.outputs.items()) if outputs]
+
+
+def _merged(outputs: list[RequestOutput]) -> RequestOutput:
+    first, *rest = outputs
+    for output in rest:
+        first.add(output, aggregate=True)
+        first.metrics = output.metrics
+    return first

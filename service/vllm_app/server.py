@@ -1,0 +1,237 @@
+"""`bestofn serve`: vLLM's command line and OpenAI application, over the reranking engine."""
+
+import asyncio
+import os
+import sys
+from argparse import Namespace
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import vllm
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import REGISTRY
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
+from vllm import envs
+from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+from vllm.entrypoints.launchers.app import build_app
+from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.entrypoints.launchers.launcher import serve_http, setup_server
+from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
+from vllm.entrypoints.openai.models.protocol import BaseModelPath
+from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
+from vllm.logger import configure_logging_from_args
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from reward.scorer import RewardUnavailable
+from service.admission import Admission
+from service.api import Limits
+from service.app import create_app
+from service.bundled import use_bundled
+from service.errors import InvalidRequest, error_body
+from service.metrics import Metrics
+from service.reward_model import RewardModel
+from service.settings import Settings, add_arguments
+from service.vllm_app.client import RerankingEngine
+from service.vllm_app.engines import start_engines
+
+_ENGINE_DIED = 1
+
+
+def parse(argv: Sequence[str]) -> tuple[Namespace, Settings]:
+    """vLLM's arguments and our settings, from one command line (and `--config` file).
+
+    Exits with a message, as argparse does, for what cannot be meant.
+    """
+    parser = _serve_parser()
+    args = parser.parse_args(["serve", *argv])
+    ours = FlexibleArgumentParser(add_help=False, allow_abbrev=False)
+    add_arguments(ours)
+    command_line = vars(ours.parse_known_args(list(argv))[0])
+    merged = {name: getattr(args, name) for name in Settings.model_fields if hasattr(args, name)}
+    try:
+        settings = Settings.resolve(command_line, file=merged)
+    except ValueError as error:
+        parser.error(str(error))
+    defaults = vars(parser.parse_args(["serve"]))
+    if args.model_tag is None:
+        settings = use_bundled(args, settings, defaults)
+    else:
+        args.model = args.model_tag
+    if settings.reward_backend == "vllm" and args.gpu_memory_utilization == defaults["gpu_memory_utilization"]:
+        args.gpu_memory_utilization -= settings.reward_gpu_memory_utilization
+    _refuse_unsupported(parser, args, settings)
+    validate_parsed_serve_args(args)
+    return args, settings
+
+
+def _serve_parser() -> FlexibleArgumentParser:
+    """vLLM's parser finds the model and `--config` only behind a sub-command, so there is one."""
+    parser = FlexibleArgumentParser(prog="bestofn")
+    commands = parser.add_subparsers(dest="subparser")
+    serve_parser = commands.add_parser(
+        "serve",
+        usage="bestofn serve [MODEL] [--reward-model MODEL] [--best-of N] [options of `vllm serve`]",
+        description="Serve a model with best-of-N reranking. Without MODEL: the bundled lab models.",
+    )
+    add_arguments(make_arg_parser(serve_parser))
+    return parser
+
+
+def _refuse_unsupported(parser: FlexibleArgumentParser, args: Namespace, settings: Settings) -> None:
+    if settings.reward_model is None:
+        parser.error("--reward-model is needed: a path or Hugging Face name of a sequence classification model")
+    if args.headless or args.grpc or (args.api_server_count or 1) != 1:
+        parser.error(
+            "--headless, --grpc and more than one --api-server-count are vllm serve's; "
+            "run several bestofn servers behind a load balancer instead"
+        )
+
+
+async def serve(args: Namespace, settings: Settings) -> int:
+    """Start everything and serve until told to stop. Returns the process's exit status."""
+    configure_logging_from_args(args)
+    address, sock = setup_server(args, reuse_port=False)
+    try:
+        generator, scorer = await start_engines(args, settings)
+    except BaseException:
+        sock.close()
+        raise
+    reward = RewardModel(scorer)
+    engine = RerankingEngine(generator, reward, settings.on_reward_failure, settings.prefix_score_tokens)
+    watching = asyncio.create_task(reward.watch())
+    try:
+        app = await build(args, settings, engine, reward)
+        print(_banner(address, args), flush=True)
+        shutdown = await _run(app, sock, args)
+        died = engine.errored
+    finally:
+        watching.cancel()
+        generator.shutdown()
+        await scorer.close()
+    await shutdown
+    sock.close()
+    return _ENGINE_DIED if died else 0
+
+
+async def build(args: Namespace, settings: Settings, engine: RerankingEngine, reward: RewardModel) -> Starlette:
+    """vLLM's application over `engine`, behind our gateway."""
+    tasks = await engine.get_supported_tasks()
+    inner = build_app(args, tasks, engine.model_config)
+    await init_app_state(engine, inner.state, args, tasks)  # type: ignore[arg-type]
+    inner.add_exception_handler(RequestValidationError, _name_the_field)
+    inner.middleware_stack = None  # built by vLLM already; starlette builds it again with our handler
+    _list_aliases(inner, settings.max_best_of)
+    admission = Admission(settings.max_candidates)
+    metrics = Metrics(REGISTRY)
+    metrics.observe(
+        candidates_in_flight=lambda: admission.in_flight,
+        scores_in_flight=lambda: reward.in_flight,
+        reward_model_up=lambda: reward.failure is None,
+    )
+    app = create_app(
+        inner,
+        limits=Limits(settings.best_of, settings.max_best_of, settings.max_candidates),
+        admission=admission,
+        metrics=metrics,
+        authentication=_authentication(args),
+        check_ready=lambda: _problem(engine, reward),
+        engine_version=vllm.__version__,
+        lifespan=_lifespan(inner),
+    )
+    app.state = inner.state  # serve_http and vLLM's error handlers find the server and the engine there
+    return app
+
+
+def _lifespan(inner: FastAPI) -> Any:
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with inner.router.lifespan_context(inner):
+            yield
+
+    return lifespan
+
+
+async def _run(app: Starlette, sock: Any, args: Namespace) -> Any:
+    log_config = get_uvicorn_log_config(args)
+    log: dict[str, Any] = {} if log_config is None else {"log_config": log_config}
+    return await serve_http(
+        app,  # type: ignore[arg-type]
+        sock=sock,
+        enable_ssl_refresh=args.enable_ssl_refresh,
+        host=args.host,
+        port=args.port,
+        log_level=args.uvicorn_log_level,
+        access_log=not args.disable_uvicorn_access_log,
+        timeout_keep_alive=envs.VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
+        ssl_keyfile=args.ssl_keyfile,
+        ssl_certfile=args.ssl_certfile,
+        ssl_ca_certs=args.ssl_ca_certs,
+        ssl_cert_reqs=args.ssl_cert_reqs,
+        ssl_ciphers=args.ssl_ciphers,
+        h11_max_incomplete_event_size=args.h11_max_incomplete_event_size,
+        h11_max_header_count=args.h11_max_header_count,
+        **log,
+    )
+
+
+def _authentication(args: Namespace) -> list[Middleware]:
+    """vLLM's own check, in front of ours: who may not ask must not take up places either."""
+    tokens = [key for key in (args.api_key or [envs.VLLM_API_KEY]) if key]
+    return [Middleware(AuthenticationMiddleware, tokens=tokens)] if tokens else []
+
+
+def _list_aliases(inner: FastAPI, max_best_of: int) -> None:
+    """`<name>:best-of-<N>` for powers of two in /v1/models; any other N up to the maximum works too."""
+    paths = inner.state.openai_serving_models.base_model_paths
+    powers = [1 << power for power in range(max_best_of.bit_length())]
+    aliases = [
+        BaseModelPath(name=f"{path.name}:best-of-{best_of}", model_path=path.model_path)
+        for path in paths
+        for best_of in powers
+    ]
+    paths.extend(aliases)
+
+
+async def _problem(engine: RerankingEngine, reward: RewardModel) -> str | None:
+    try:
+        await engine.check_health()
+        await reward.scorer.check_health()
+    except (EngineDeadError, RewardUnavailable) as error:
+        return str(error)
+    return None
+
+
+async def _name_the_field(_: Request, error: Exception) -> JSONResponse:
+    """FastAPI's validation error as one sentence that names the field, with status 400."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"] if part != "body" and "[" not in str(part))
+    message = f"{field}: {first['msg']}" if field else first["msg"]
+    return JSONResponse(error_body(InvalidRequest(message, param=field or None)), status_code=400)
+
+
+def _banner(address: str, args: Namespace) -> str:
+    url = address.replace("0.0.0.0", "127.0.0.1")
+    name = (args.served_model_name or [args.model])[0]
+    key = f" -H 'Authorization: Bearer {'$API_KEY'}'" if _authentication(args) else ""
+    question = '{"role": "user", "content": "What is 35+21+81?"}'
+    return (
+        f"\nbestofn serves {name} at {url}  (metrics: {url}/metrics)\nTry:\n"
+        f"curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n"
+        f'  -d \'{{"model": "{name}", "messages": [{question}], "best_of": 8}}\'\n'
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Entry of `bestofn serve`."""
+    import uvloop
+
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+    args, settings = parse(argv)
+    with suppress(KeyboardInterrupt):
+        sys.exit(uvloop.run(serve(args, settings)))

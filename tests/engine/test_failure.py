@@ -1,0 +1,122 @@
+"""What clients see when an engine dies, time is short, or there is too much to do."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server import Server, running
+
+pytestmark = pytest.mark.engine
+QUESTION: Any = [{"role": "user", "content": "What is 35+21+81?"}]
+LONG: Any = {"model": "arithmetic", "messages": QUESTION, "min_tokens": 1000, "max_tokens": 1500, "best_of": 16}
+
+
+@pytest.fixture
+def fragile(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server of its own, for tests that break it."""
+    options = getattr(request, "param", ())
+    with running(tmp_path / "log", options) as started:
+        yield started
+
+
+async def ask(server: Server, **body: Any) -> tuple[int, Any]:
+    return await asyncio.to_thread(server.post, "/v1/chat/completions", {**LONG, **body})
+
+
+async def until_generating(server: Server) -> None:
+    async with asyncio.timeout(30):
+        while await asyncio.to_thread(server.metric, "vllm:num_requests_running") == 0:
+            await asyncio.sleep(0.05)
+
+
+async def answers_after_killing(server: Server, engine: int) -> list[tuple[int, Any]]:
+    """Kill engine 0 (generator) or 1 (reward model) while a plain, a reranked and a streamed request run."""
+    asking = [asyncio.create_task(ask(server, best_of=best_of)) for best_of in (16, 1)]
+    await until_generating(server)
+    os.kill(server.engine_pids()[engine], signal.SIGKILL)
+    async with asyncio.timeout(20):
+        return await asyncio.gather(*asking)
+
+
+async def test_a_dead_generator_fails_its_requests_at_once_and_ends_the_process(fragile: Server) -> None:
+    answers = await answers_after_killing(fragile, engine=0)
+    assert [status for status, _ in answers] == [503, 503], answers
+    assert {answer["error"]["code"] for _, answer in answers} == {"engine_unavailable"}
+    assert await asyncio.to_thread(fragile.process.wait, 60) != 0
+
+
+async def test_a_dead_reward_model_is_503_and_never_a_made_up_score(fragile: Server) -> None:
+    answers = await answers_after_killing(fragile, engine=1)
+    assert answers[0][0] == 503
+    assert answers[0][1]["error"]["code"] == "reward_unavailable"
+    assert await asyncio.to_thread(fragile.process.wait, 60) != 0
+
+
+@pytest.mark.parametrize("fragile", [["--on-reward-failure", "unranked"]], indirect=True)
+async def test_a_dead_reward_model_can_be_done_without(fragile: Server) -> None:
+    answers = await answers_after_killing(fragile, engine=1)
+    assert [status for status, _ in answers] == [200, 200], answers
+    rerank = answers[0][1]["rerank"]
+    assert rerank["stop_reason"] == "reward_unavailable"
+    assert rerank["reward"] is None
+    assert all(candidate["reward"] is None for candidate in rerank["candidates"])
+    status, later = await ask(fragile, best_of=4, min_tokens=1, max_tokens=50)
+    assert status == 200
+    assert later["rerank"]["stop_reason"] == "reward_unavailable"
+    assert fragile.metric("bestofn_reward_model_up") == 0
+    assert fragile.get("/health")[0] == 200
+    assert fragile.get("/ready")[0] == 503
+
+
+async def test_a_deadline_without_any_answer_is_504(server: Server) -> None:
+    status, answer = await ask(server, rerank={"deadline_ms": 50})
+    assert status == 504
+    assert answer["error"]["param"] == "rerank.deadline_ms"
+
+
+async def test_a_deadline_with_answers_gives_the_best_of_them(server: Server) -> None:
+    status, answer = await ask(server, best_of=2, n=1, min_tokens=0, max_tokens=8, rerank={"deadline_ms": 20_000})
+    assert status == 200
+    assert answer["rerank"]["stop_reason"] == "complete"
+
+
+async def test_too_much_in_flight_is_429_with_a_time_to_come_back(server: Server) -> None:
+    asking = [asyncio.create_task(ask(server, best_of=64, max_tokens=1001)) for _ in range(6)]
+    done, _ = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+    refused = [task.result() for task in done if task.result()[0] == 429]
+    assert refused
+    assert refused[0][1]["error"]["code"] == "overloaded"
+    for task in asking:
+        task.cancel()
+    server.wait_idle(60)
+
+
+async def test_a_conversation_too_long_for_the_reward_model_is_returned_unscored(tmp_path: Path) -> None:
+    options = ["--reward-engine-args", '{"max_model_len": 64}']
+    with running(tmp_path / "log", options) as small:
+        status, answer = await ask(small, best_of=2, min_tokens=60, max_tokens=60)
+    assert status == 200
+    candidates = answer["rerank"]["candidates"]
+    assert [candidate["reward"] for candidate in candidates] == [None, None]
+    assert "more than the reward model reads" in candidates[0]["error"]
+
+
+async def test_an_error_inside_a_stream_has_openais_shape(server: Server) -> None:
+    body = {**LONG, "stream": True, "rerank": {"deadline_ms": 50}}
+    text = await asyncio.to_thread(stream_text, server, body)
+    assert '"code": "deadline_exceeded"' in text
+    assert text.rstrip().endswith("data: [DONE]")
+
+
+def stream_text(server: Server, body: Any) -> str:
+    import httpx
+
+    from tests.server import API_KEY
+
+    headers = {"Authorization": f"Bearer {API_KEY}"}
+    return httpx.post(f"{server.url}/v1/chat/completions", json=body, headers=headers, timeout=60).text
