@@ -21,7 +21,7 @@ install: $(STAMP) ## Create .venv and install the locked versions and this proje
 $(STAMP):
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "No $(PYTHON) here. Install Python 3.11, or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
-	@echo "Installing $(LOCK) into .venv (about 3 minutes the first time)"
+	@echo "Installing $(LOCK) into .venv (2 to 4 minutes the first time)"
 	@$(PYTHON) scripts/install.py $(LOCK)
 	@rm -f .venv/installed-*
 	@touch $@
