@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.settings import Settings
+from training.labs import checkpoint
 
 _SIZES = {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": 256 * 2**20, "block_size": 32}
 
 
-def use_bundled(args: Namespace, settings: Settings, defaults: Mapping[str, Any]) -> Settings:
-    """Fill in models and sizes that fit them, for whatever the user left at its default."""
-    from training.labs import checkpoint
-
+def use_bundled_policy(args: Namespace, defaults: Mapping[str, Any]) -> None:
+    """Fill in the model, and sizes that fit it, for whatever the user left at its default."""
     args.model = str(checkpoint("arithmetic-sft"))
     args.served_model_name = args.served_model_name or ["arithmetic"]
     for name, value in _SIZES.items():
@@ -20,11 +19,10 @@ def use_bundled(args: Namespace, settings: Settings, defaults: Mapping[str, Any]
             setattr(args, name, value)
     if args.tool_call_parser is None:
         args.enable_auto_tool_choice, args.tool_call_parser = True, "hermes"
-    if settings.reward_model is not None:
-        return settings
-    return settings.model_copy(
-        update={
-            "reward_model": str(checkpoint("arithmetic-reward")),
-            "reward_engine_args": _SIZES | settings.reward_engine_args,
-        }
-    )
+
+
+def with_bundled_reward(settings: Settings) -> Settings:
+    """The reward model that belongs to the bundled policy, and sizes that fit it."""
+    arguments = _SIZES | settings.reward_engine_args
+    model = str(checkpoint("arithmetic-reward"))
+    return settings.model_copy(update={"reward_model": model, "reward_engine_args": arguments})

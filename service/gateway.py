@@ -102,7 +102,7 @@ class _Reply:
             self._stream = StreamPatcher(self._context)
             self._keep_alive = asyncio.create_task(self._comment())
             return self._patch_stream
-        if self.status >= 400 or self._reports():
+        if self.status < 400 and self._reports():
             return self._collect
         await self._send(self._start)
         return self._begin
@@ -116,22 +116,8 @@ class _Reply:
         self._body += message.get("body", b"")
         if message.get("more_body", False):
             return
-        if self.status >= 400:
-            await self._fail(bytes(self._body))
-            return
-        await self._send_whole(patch_answer(bytes(self._body), self._context))
-
-    async def _fail(self, body: bytes) -> None:
-        """Our own error where we know the cause; otherwise vLLM's, as it is."""
-        error = self._context.error
-        if error is None:
-            await self._send_whole(body)
-            return
-        self.status = error.status
-        await send_error(self._send, error)
-
-    async def _send_whole(self, body: bytes) -> None:
         assert self._start is not None
+        body = patch_answer(bytes(self._body), self._context)
         headers = MutableHeaders(raw=list(self._start["headers"]))
         headers["content-length"] = str(len(body))
         await self._send({**self._start, "headers": headers.raw})

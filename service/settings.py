@@ -19,20 +19,22 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="BESTOFN_", frozen=True, extra="forbid")
 
     reward_model: str | None = Field(
-        None,
+        default=None,
         description="Reward model: a path or Hugging Face name that AutoModelForSequenceClassification loads. "
         "Default: the bundled one, when the bundled policy is served.",
     )
     reward_backend: Literal["vllm", "torch"] = Field(
-        "vllm", description="What computes rewards: a vLLM pooling engine, or transformers in this process."
+        default="vllm", description="What computes rewards: a vLLM pooling engine, or transformers in this process."
     )
     reward_device: str = Field(
-        "auto",
+        default="auto",
         description="Device of the torch backend: auto, cpu, cuda, cuda:1. See --reward-engine-args for the other.",
     )
-    reward_dtype: str = Field("auto", description="Precision of the reward model: auto, float32, bfloat16, float16.")
+    reward_dtype: str = Field(
+        default="auto", description="Precision of the reward model: auto, float32, bfloat16, float16."
+    )
     reward_gpu_memory_utilization: float = Field(
-        0.3,
+        default=0.3,
         gt=0,
         lt=0.92,
         description="Share of the device's memory for the reward engine. The generator takes what vLLM's default "
@@ -43,19 +45,19 @@ class Settings(BaseSettings):
         description="More arguments of the reward model's vLLM engine, as JSON: "
         '\'{"gpu_memory_utilization": 0.3, "max_model_len": 4096}\'.',
     )
-    best_of: int = Field(1, ge=1, description="Candidates per prompt when a request does not say.")
-    max_best_of: int = Field(64, ge=1, le=4096, description="The most candidates a request may ask for.")
+    best_of: int = Field(default=1, ge=1, description="Candidates per prompt when a request does not say.")
+    max_best_of: int = Field(default=64, ge=1, le=4096, description="The most candidates a request may ask for.")
     max_candidates: int = Field(
-        512,
+        default=512,
         ge=1,
         description="Candidates in flight, over all requests; past it requests get 429 with retry-after.",
     )
     on_reward_failure: Literal["error", "unranked"] = Field(
-        "error",
+        default="error",
         description="Without a reward model: answer 503, or with the first finished candidate, marked unranked.",
     )
     prefix_score_tokens: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Also score growing candidates every so many tokens, which leaves only a tail to score at the end.",
     )

@@ -38,12 +38,12 @@ class Server:
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body."""
-        return self._send(urllib.request.Request(self.url + path, headers=self._headers()))
+        return self._send(urllib.request.Request(self.url + path, headers=self.headers))
 
     def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> tuple[int, Any]:
         """Status and parsed body; `body` is sent as JSON, or as it is when it is bytes."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, self._headers() | (headers or {}))
+        request = urllib.request.Request(self.url + path, data, self.headers | (headers or {}))
         status, text = self._send(request)
         return status, json.loads(text)
 
@@ -68,7 +68,8 @@ class Server:
             assert time.monotonic() < ends_s, {name: self.metric(name) for name in busy}
             time.sleep(0.1)
 
-    def _headers(self) -> dict[str, str]:
+    @property
+    def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}
 
     def _send(self, request: urllib.request.Request) -> tuple[int, str]:

@@ -36,14 +36,21 @@ async def start_engines(args: Namespace, settings: Settings) -> tuple[AsyncLLM, 
     halves = _core_halves()
     generator = _start_on(halves[0], generator_args, UsageContext.OPENAI_API_SERVER)
     await _until_spawned(generator)
-    judge = _start_on(halves[1], _reward_engine_args(settings), UsageContext.ENGINE_CONTEXT)
-    engines = await asyncio.gather(generator, judge)
-    _ = [await engine.get_supported_tasks() for engine in engines]  # cached by each engine for its requests
-    template = ConversationTemplate(cast(PreTrainedTokenizerBase, engines[1].get_tokenizer()))
-    return engines[0], VllmScorer(engines[1], template, RewardConfig.of(engines[1].model_config.hf_config))
+    judge = _start_on(halves[1], reward_engine_args(settings), UsageContext.ENGINE_CONTEXT)
+    engine, reward_engine = await asyncio.gather(generator, judge)
+    await engine.get_supported_tasks()  # cached: no request has to wait for it
+    return engine, await scorer_of(reward_engine)
 
 
-def _reward_engine_args(settings: Settings) -> AsyncEngineArgs:
+async def scorer_of(engine: AsyncLLM) -> VllmScorer:
+    """The scorer over a started reward engine."""
+    await engine.get_supported_tasks()
+    template = ConversationTemplate(cast(PreTrainedTokenizerBase, engine.get_tokenizer()))
+    return VllmScorer(engine, template, RewardConfig.of(engine.model_config.hf_config))
+
+
+def reward_engine_args(settings: Settings) -> AsyncEngineArgs:
+    """vLLM's arguments for the reward model, from our settings."""
     given: dict[str, Any] = {
         "model": settings.reward_model,
         "runner": "pooling",

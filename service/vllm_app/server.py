@@ -19,7 +19,7 @@ from vllm import envs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
-from vllm.entrypoints.launchers.launcher import serve_http, setup_server
+from vllm.entrypoints.launchers.launcher import serve_http, setup_server, terminate_if_errored
 from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
@@ -31,8 +31,8 @@ from reward.scorer import RewardUnavailable
 from service.admission import Admission
 from service.api import Limits
 from service.app import create_app
-from service.bundled import use_bundled
-from service.errors import InvalidRequest, error_body
+from service.bundled import use_bundled_policy, with_bundled_reward
+from service.errors import EngineDown, InvalidRequest, ServiceError, error_body
 from service.metrics import Metrics
 from service.reward_model import RewardModel
 from service.settings import Settings, add_arguments
@@ -58,10 +58,11 @@ def parse(argv: Sequence[str]) -> tuple[Namespace, Settings]:
     except ValueError as error:
         parser.error(str(error))
     defaults = vars(parser.parse_args(["serve"]))
-    if args.model_tag is None:
-        settings = use_bundled(args, settings, defaults)
-    else:
+    if args.model_tag is not None:
         args.model = args.model_tag
+    else:
+        use_bundled_policy(args, defaults)
+        settings = settings if settings.reward_model else with_bundled_reward(settings)
     if settings.reward_backend == "vllm" and args.gpu_memory_utilization == defaults["gpu_memory_utilization"]:
         args.gpu_memory_utilization -= settings.reward_gpu_memory_utilization
     _refuse_unsupported(parser, args, settings)
@@ -123,8 +124,7 @@ async def build(args: Namespace, settings: Settings, engine: RerankingEngine, re
     tasks = await engine.get_supported_tasks()
     inner = build_app(args, tasks, engine.model_config)
     await init_app_state(engine, inner.state, args, tasks)  # type: ignore[arg-type]
-    inner.add_exception_handler(RequestValidationError, _name_the_field)
-    inner.middleware_stack = None  # built by vLLM already; starlette builds it again with our handler
+    _handle_errors(inner)
     _list_aliases(inner, settings.max_best_of)
     admission = Admission(settings.max_candidates)
     metrics = Metrics(REGISTRY)
@@ -206,13 +206,30 @@ async def _problem(engine: RerankingEngine, reward: RewardModel) -> str | None:
     return None
 
 
-async def _name_the_field(_: Request, error: Exception) -> JSONResponse:
+def _handle_errors(inner: FastAPI) -> None:
+    inner.add_exception_handler(ServiceError, _service_error)
+    inner.add_exception_handler(EngineDeadError, _engine_dead)
+    inner.add_exception_handler(RequestValidationError, _name_the_field)
+    inner.middleware_stack = None  # built by vLLM already; starlette builds it again with our handlers
+
+
+async def _service_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServiceError)
+    return JSONResponse(error_body(error), status_code=error.status, headers=error.headers)
+
+
+async def _engine_dead(request: Request, error: Exception) -> JSONResponse:
+    terminate_if_errored(server=request.app.state.server, engine=request.app.state.engine_client)
+    return await _service_error(request, EngineDown(str(error)))
+
+
+async def _name_the_field(request: Request, error: Exception) -> JSONResponse:
     """FastAPI's validation error as one sentence that names the field, with status 400."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"] if part != "body" and "[" not in str(part))
     message = f"{field}: {first['msg']}" if field else first["msg"]
-    return JSONResponse(error_body(InvalidRequest(message, param=field or None)), status_code=400)
+    return await _service_error(request, InvalidRequest(message, param=field or None))
 
 
 def _banner(address: str, args: Namespace) -> str:

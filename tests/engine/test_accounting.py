@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.server import API_KEY, Server
+from tests.server import Server
 
 pytestmark = pytest.mark.engine
 REQUESTS = 200
@@ -44,9 +44,8 @@ def billed_tokens(answer: dict[str, Any]) -> int:
     return tokens
 
 
-async def billed_for_all(url: str) -> int:
+async def billed_for_all(server: Server) -> int:
     limits = asyncio.Semaphore(16)
-    headers = {"Authorization": f"Bearer {API_KEY}"}
 
     async def ask(client: httpx.AsyncClient, number: int) -> int:
         path, body = mixed_request(number)
@@ -55,7 +54,7 @@ async def billed_for_all(url: str) -> int:
         assert answer.status_code == 200, (body, answer.text)
         return billed_tokens(answer.json())
 
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=120) as client:
+    async with httpx.AsyncClient(base_url=server.url, headers=server.headers, timeout=120) as client:
         return sum(await asyncio.gather(*(ask(client, number) for number in range(REQUESTS))))
 
 
@@ -63,7 +62,7 @@ async def test_clients_metrics_and_engine_count_the_same_tokens(server: Server) 
     server.wait_idle()
     counters = ("vllm:generation_tokens_total", "bestofn_generated_tokens_total")
     before = [server.metric(name) for name in counters]
-    billed = await billed_for_all(server.url)
+    billed = await billed_for_all(server)
     server.wait_idle()
     after = [server.metric(name) for name in counters]
     assert [end - start for start, end in zip(before, after, strict=True)] == [billed, billed]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.server import Server, running
@@ -30,7 +31,7 @@ async def ask(server: Server, **body: Any) -> tuple[int, Any]:
 
 async def until_generating(server: Server) -> None:
     async with asyncio.timeout(30):
-        while await asyncio.to_thread(server.metric, "vllm:num_requests_running") == 0:
+        while await asyncio.to_thread(server.metric, "vllm:num_requests_running") == 0:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
@@ -86,14 +87,20 @@ async def test_a_deadline_with_answers_gives_the_best_of_them(server: Server) ->
 
 
 async def test_too_much_in_flight_is_429_with_a_time_to_come_back(server: Server) -> None:
-    asking = [asyncio.create_task(ask(server, best_of=64, max_tokens=1001)) for _ in range(6)]
-    done, _ = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
-    refused = [task.result() for task in done if task.result()[0] == 429]
-    assert refused
-    assert refused[0][1]["error"]["code"] == "overloaded"
-    for task in asking:
-        task.cancel()
-    server.wait_idle(60)
+    async with httpx.AsyncClient(base_url=server.url, headers=server.headers, timeout=60) as client:
+        asking = [
+            asyncio.create_task(client.post("/v1/chat/completions", json={**LONG, "best_of": 64})) for _ in range(6)
+        ]
+        done, _ = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+        refused = done.pop().result()
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+    assert refused.status_code == 429
+    assert refused.json()["error"]["code"] == "overloaded"
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert refused.headers["x-should-retry"] == "true"
+    await asyncio.to_thread(server.wait_idle)
 
 
 async def test_a_conversation_too_long_for_the_reward_model_is_returned_unscored(tmp_path: Path) -> None:
@@ -114,9 +121,4 @@ async def test_an_error_inside_a_stream_has_openais_shape(server: Server) -> Non
 
 
 def stream_text(server: Server, body: Any) -> str:
-    import httpx
-
-    from tests.server import API_KEY
-
-    headers = {"Authorization": f"Bearer {API_KEY}"}
-    return httpx.post(f"{server.url}/v1/chat/completions", json=body, headers=headers, timeout=60).text
+    return httpx.post(f"{server.url}/v1/chat/completions", json=body, headers=server.headers, timeout=60).text

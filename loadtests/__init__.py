@@ -1,0 +1,1 @@
+"""Load tests and benchmarks: what a running server costs, in time and tokens."""
