@@ -1,0 +1,133 @@
+"""Settings: where they come from, and what is said of a wrong one."""
+
+import argparse
+from typing import Any
+
+import pytest
+
+from service.settings import Settings, add_arguments
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"BESTOFN_{name.upper()}", raising=False)
+
+
+def parsed(*argv: str) -> dict[str, Any]:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return vars(parser.parse_args(argv))
+
+
+def test_command_line_over_environment_over_file_over_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.resolve({}, {}).max_best_of == 64
+    assert Settings.resolve({}, {"max_best_of": 10}).max_best_of == 10
+    monkeypatch.setenv("BESTOFN_MAX_BEST_OF", "20")
+    assert Settings.resolve({}, {"max_best_of": 10}).max_best_of == 20
+    assert Settings.resolve({"max_best_of": "30"}, {"max_best_of": 10}).max_best_of == 30
+
+
+def test_each_setting_is_resolved_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BESTOFN_MAX_CANDIDATES", "100")
+    settings = Settings.resolve({"best_of": "4"}, {"max_best_of": "32", "best_of": "2"})
+    assert (settings.best_of, settings.max_best_of, settings.max_candidates) == (4, 32, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("best_of", "0"),
+        ("best_of", "four"),
+        ("best_of", "2.5"),
+        ("max_best_of", "0"),
+        ("max_best_of", "5000"),
+        ("max_candidates", "0"),
+        ("on_reward_failure", "panic"),
+        ("reward_backend", "jax"),
+        ("prefix_score_tokens", "0"),
+        ("reward_engine_args", "4"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_the_name_of_its_setting(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        Settings.resolve({name: value}, {})
+
+
+@pytest.mark.parametrize(("name", "value"), [("BEST_OF", ""), ("BEST_OF", "x"), ("REWARD_ENGINE_ARGS", "{not json")])
+def test_a_wrong_environment_variable_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"BESTOFN_{name}", value)
+    with pytest.raises(ValueError, match=name.lower()):
+        Settings.resolve({}, {})
+
+
+def test_an_unknown_environment_variable_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BESTOFN_BESTOF", "4")
+    with pytest.raises(ValueError, match="BESTOFN_BESTOF"):
+        Settings.resolve({}, {})
+
+
+def test_an_unknown_key_of_the_file_is_refused_by_its_name() -> None:
+    with pytest.raises(ValueError, match="bestof"):
+        Settings.resolve({}, {"bestof": 4})
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"best_of": "65"}, ["--best-of 65", "--max-best-of 64"]),
+        ({"max_best_of": "600"}, ["--max-best-of 600", "--max-candidates is 512"]),
+    ],
+)
+def test_bounds_that_contradict_each_other_are_both_named(given: dict[str, str], named: list[str]) -> None:
+    with pytest.raises(ValueError, match="max") as caught:
+        Settings.resolve(given, {})
+    assert all(name in str(caught.value) for name in named)
+
+
+def test_bounds_that_just_agree_are_accepted() -> None:
+    settings = Settings.resolve({"best_of": "8", "max_best_of": "8", "max_candidates": "8"}, {})
+    assert settings.best_of == settings.max_best_of == settings.max_candidates == 8
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings.resolve({}, {}).best_of = 2
+
+
+# -- the command line
+
+
+def test_what_is_not_given_is_absent() -> None:
+    assert parsed() == {}
+
+
+def test_every_setting_has_an_option_and_help() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    text = parser.format_help()
+    assert all(f"--{name.replace('_', '-')}" in text for name in Settings.model_fields)
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_options_reach_the_settings() -> None:
+    argv = ["--best-of", "4", "--reward-engine-args", '{"max_model_len": 99}', "--prefix-score-tokens", "32"]
+    settings = Settings.resolve(parsed(*argv), {})
+    assert (settings.best_of, settings.prefix_score_tokens) == (4, 32)
+    assert settings.reward_engine_args == {"max_model_len": 99}
+
+
+def test_json_from_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BESTOFN_REWARD_ENGINE_ARGS", '{"max_model_len": 99}')
+    assert Settings.resolve({}, {}).reward_engine_args == {"max_model_len": 99}
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "4", "null"])
+def test_engine_arguments_that_are_no_json_object_are_refused_by_name(
+    capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    with pytest.raises(SystemExit):
+        parsed("--reward-engine-args", text)
+    assert "--reward-engine-args" in capsys.readouterr().err
