@@ -12,6 +12,7 @@ import vllm
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import REGISTRY
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
@@ -56,7 +57,7 @@ def parse(argv: Sequence[str]) -> tuple[Namespace, Settings]:
     try:
         settings = Settings.resolve(command_line, file=merged)
     except ValueError as error:
-        parser.error(str(error))
+        parser.error(_one_line(error))
     defaults = vars(parser.parse_args(["serve"]))
     if args.model_tag is not None:
         args.model = args.model_tag
@@ -78,9 +79,20 @@ def _serve_parser() -> FlexibleArgumentParser:
         "serve",
         usage="bestofn serve [MODEL] [--reward-model MODEL] [--best-of N] [options of `vllm serve`]",
         description="Serve a model with best-of-N reranking. Without MODEL: the bundled lab models.",
+        epilog="Our own options: bestofn serve --help=bestofn. All options: bestofn serve --help=all.",
     )
     add_arguments(make_arg_parser(serve_parser))
     return parser
+
+
+def _one_line(error: ValueError) -> str:
+    """The first thing that is wrong, with the option it is about."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    option = "".join(f"--{str(part).replace('_', '-')}: " for part in first["loc"][:1])
+    given = f", not {first['input']!r}" if first["loc"] else ""
+    return f"{option}{first['msg'].removeprefix('Value error, ')}{given}"
 
 
 def _refuse_unsupported(parser: FlexibleArgumentParser, args: Namespace, settings: Settings) -> None:
