@@ -115,6 +115,7 @@ _QUIET_VLLM = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
     "TORCHDYNAMO_DISABLE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the training that follows in this process needs every core
 }
 
 
