@@ -31,9 +31,9 @@ _ENVIRONMENT = {
 }
 _BUNDLED = "--dtype float32 --enforce-eager --block-size 32 --enable-auto-tool-choice --tool-call-parser hermes"
 _ENGINE = [*_BUNDLED.split(), "--kv-cache-memory-bytes", str(256 * 2**20), "--disable-uvicorn-access-log"]
-_ROUNDS = 9
+_ROUNDS = 7
 _TOKENS = 64
-_CLIENTS = 16
+_CLIENTS, _EACH = 16, 2
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ async def _latency(ours: Ask, plain: Ask, our_body: dict[str, Any], plain_body: 
     """Ratios of the median time of one request at a time."""
 
     async def median_s(ask: Ask, body: dict[str, Any]) -> float:
-        return statistics.median([await _timed(ask(body)) for _ in range(20)])
+        return statistics.median([await _timed(ask(body)) for _ in range(12)])
 
     return await _rounds(lambda: median_s(ours, our_body), lambda: median_s(plain, plain_body))
 
@@ -102,11 +102,11 @@ async def _throughput(ours: Ask, plain: Ask, our_body: dict[str, Any], plain_bod
 
     async def rate(ask: Ask, body: dict[str, Any]) -> float:
         async def client() -> None:
-            for _ in range(4):
+            for _ in range(_EACH):
                 await ask(body)
 
         clients = asyncio.gather(*(client() for _ in range(_CLIENTS)))
-        return 4 * _CLIENTS / await _timed(clients)
+        return _EACH * _CLIENTS / await _timed(clients)
 
     return await _rounds(lambda: rate(ours, our_body), lambda: rate(plain, plain_body))
 

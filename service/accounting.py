@@ -71,7 +71,7 @@ class Ledger:
             self.scored_tokens += score.tokens
             self.scored_cached_tokens += score.cached_tokens
         if score is None or not usable:
-            record.view = replace(record.view, unscored=finished)
+            record.view = replace(record.view, unscored=finished or record.view.unscored)
         elif finished:
             record.rewards = dict(score.rewards)
             record.view = replace(record.view, reward=score.reward)

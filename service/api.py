@@ -23,6 +23,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
     "/v1/messages": "messages",
 }
 BEST_OF_HEADER = "x-best-of"
+_HUGE = 10**18
 _ALIAS = re.compile(r"(?P<model>.+):best-of-(?P<best_of>\d+)")
 
 
@@ -33,7 +34,10 @@ class RerankOptions(BaseModel):
 
     strategy: Literal["best_of_n"] = Field(default="best_of_n", description="How candidates are sampled and stopped.")
     deadline_ms: int | None = Field(
-        default=None, gt=0, description="Answer with the best candidate so far after this many milliseconds."
+        default=None,
+        gt=0,
+        le=86_400_000,
+        description="Answer with the best candidate so far after this many milliseconds.",
     )
     return_candidates: bool = Field(default=False, description="Put the text of every candidate into the response.")
 
@@ -84,7 +88,7 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
     rerank_given = request.get("rerank") is not None
     options = _options(request.get("rerank"))
     asked = _asked_best_of(request, header)
-    n = _count(request.get("n"))
+    n = _count(request.get("n")) if endpoint in ("chat", "completions") else 1
     best_of = _resolve_best_of(asked, n, request, limits)
     forwarded = _without_ours(request)
     ask = Ask(
@@ -152,7 +156,7 @@ def _asked_best_of(request: Mapping[str, Any], header: str | None) -> tuple[int,
 
 def _bounded_int(digits: str) -> int:
     """The number, or one above every limit where it has too many digits to be meant."""
-    return int(digits) if len(digits) <= 18 else 10**18
+    return int(digits) if len(digits) <= 18 else _HUGE
 
 
 def _alias(request: Mapping[str, Any]) -> re.Match[str] | None:
@@ -161,21 +165,19 @@ def _alias(request: Mapping[str, Any]) -> re.Match[str] | None:
 
 
 def _resolve_best_of(asked: tuple[int, str] | None, n: int, request: Mapping[str, Any], limits: Limits) -> int:
-    if request.get("use_beam_search"):
-        if asked is not None and asked[0] > n:
-            raise InvalidRequest("best_of cannot be combined with use_beam_search", param=asked[1])
-        return n
+    beam_search = bool(request.get("use_beam_search"))
     if asked is None:
-        return max(n, limits.default_best_of)
+        return 1 if beam_search else max(n, limits.default_best_of)
     best_of, field = asked
     if not 1 <= best_of <= limits.max_best_of:
-        raise InvalidRequest(
-            f"{field} asks for {best_of} candidates; it must be between 1 and {limits.max_best_of}",
-            param=field,
-        )
+        shown = best_of if abs(best_of) < _HUGE else "far too many"
+        message = f"{field} asks for {shown} candidates; it must be between 1 and {limits.max_best_of}"
+        raise InvalidRequest(message, param=field)
     if best_of < n:
         raise InvalidRequest(f"{field} asks for {best_of} candidates, fewer than n = {n} to return", param=field)
-    return best_of
+    if beam_search and best_of > n:
+        raise InvalidRequest("best_of above n cannot be combined with use_beam_search", param=field)
+    return 1 if beam_search else best_of
 
 
 def _without_ours(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,11 +188,13 @@ def _without_ours(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _count(value: Any) -> int:
-    """`n` as a number; what is no number vLLM refuses with its own message."""
+    """`n` as vLLM will read it; what is no number vLLM refuses with its own message."""
+    if isinstance(value, str | float) and re.fullmatch(r"\d{1,18}(\.0)?", str(value)):
+        value = int(float(value))
     if not isinstance(value, int) or isinstance(value, bool):
         return 1
-    if value < 1:
-        raise InvalidRequest(f"n must be at least 1, not {value}", param="n")
+    if not 1 <= value < _HUGE:
+        raise InvalidRequest("n must be at least 1" if value < 1 else "n is far too large", param="n")
     return value
 
 

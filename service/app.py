@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 from typing import Any
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.admission import Admission
 from service.api import Limits
+from service.errors import EngineDown, InvalidRequest, ServiceError, error_body
 from service.gateway import Gateway
 from service.metrics import Metrics
 
@@ -41,7 +42,7 @@ def create_app(
         problem = await check_ready()
         if problem is None:
             return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "not ready", "reason": problem}, status_code=503)
+        return JSONResponse(error_body(EngineDown(problem)), status_code=503)
 
     async def versions(_: Request) -> Response:
         return JSONResponse({"version": engine_version, "bestofn": version("bestofn")})
@@ -54,8 +55,13 @@ def create_app(
             *authentication,
             Middleware(Gateway, limits=limits, admission=admission, metrics=metrics),
         ],
+        exception_handlers={Exception: _unexpected},
         lifespan=lifespan,
     )
+
+
+async def _unexpected(_: Request, error: Exception) -> Response:
+    return JSONResponse(error_body(ServiceError(f"internal error: {type(error).__name__}")), status_code=500)
 
 
 class RequestId:
@@ -75,7 +81,7 @@ class RequestId:
 
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
-                answer = MutableHeaders(raw=list(message["headers"]))
+                answer = MutableHeaders(raw=list(message.get("headers", [])))
                 answer["x-request-id"] = request_id
                 answer["openai-processing-ms"] = str(round((time.monotonic() - started_s) * 1000))
                 message = {**message, "headers": answer.raw}
@@ -109,11 +115,12 @@ class OpenAIErrors:
 
 
 async def _send_shaped(send: Send, start: Message, body: bytes) -> None:
-    shaped = json.dumps(openai_error(body, start["status"])).encode()
-    headers = MutableHeaders(raw=list(start["headers"]))
+    status = 400 if start["status"] == 422 else start["status"]
+    shaped = json.dumps(openai_error(body, status)).encode()
+    headers = MutableHeaders(raw=list(start.get("headers", [])))
     headers["content-type"] = "application/json"
     headers["content-length"] = str(len(shaped))
-    await send({**start, "headers": headers.raw})
+    await send({**start, "status": status, "headers": headers.raw})
     await send({"type": "http.response.body", "body": shaped})
 
 
@@ -129,6 +136,16 @@ def openai_error(body: bytes, status: int) -> dict[str, Any]:
     detail = answer.get("error", answer.get("detail")) if isinstance(answer, dict) else answer
     if isinstance(detail, dict) and "message" in detail:
         return {"error": {"type": None, "param": None, "code": None} | detail}
-    message = detail if isinstance(detail, str) and detail else f"HTTP {status}"
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
+        error = field_error(detail[0])
+        return {"error": {"message": str(error), "type": kind, "param": error.param, "code": error.code}}
+    message = detail if isinstance(detail, str) and detail else f"HTTP {status}"
     return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+
+
+def field_error(problem: Mapping[str, Any]) -> InvalidRequest:
+    """One of FastAPI's validation problems, as a sentence that names the field."""
+    field = ".".join(str(part) for part in problem.get("loc", ()) if part != "body" and "[" not in str(part))
+    text = str(problem.get("msg", "is not valid"))
+    return InvalidRequest(f"{field}: {text}" if field else text, param=field or None)

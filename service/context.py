@@ -43,7 +43,9 @@ class RequestContext:
 
     async def close(self) -> None:
         """End whatever the request left running, and wait until it is accounted for."""
-        await asyncio.gather(*(generation.close() for generation in self.generations))
+        closing = [generation.close() for generation in self.generations]
+        if closing:
+            await asyncio.wait(closing)  # unlike gather, leaves them alone when it is cancelled itself
 
 
 current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)

@@ -8,7 +8,6 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -74,6 +73,7 @@ class _Reply:
         self._body = bytearray()
         self._stream: StreamPatcher | None = None
         self._keep_alive: asyncio.Task[None] | None = None
+        self._sent_s = 0.0
         self._handle: Callable[[Message], Awaitable[None]] = self._begin
 
     async def send(self, message: Message) -> None:
@@ -94,7 +94,7 @@ class _Reply:
     async def _choose(self) -> Callable[[Message], Awaitable[None]]:
         """How to treat the body. The start is sent at once unless the body decides its length."""
         assert self._start is not None
-        headers = Headers(raw=self._start["headers"])
+        headers = Headers(raw=self._start.get("headers", []))
         if headers.get("content-type", "").startswith("text/event-stream"):
             await self._send(self._start)
             if not self._reports():
@@ -118,18 +118,20 @@ class _Reply:
             return
         assert self._start is not None
         body = patch_answer(bytes(self._body), self._context)
-        headers = MutableHeaders(raw=list(self._start["headers"]))
+        headers = MutableHeaders(raw=list(self._start.get("headers", [])))
         headers["content-length"] = str(len(body))
         await self._send({**self._start, "headers": headers.raw})
         await self._send({"type": "http.response.body", "body": body})
 
     async def _patch_stream(self, message: Message) -> None:
         assert self._stream is not None
-        self._stop_comments()
         last = not message.get("more_body", False)
+        if last:
+            await self.close()
         body = self._replace_error(message.get("body", b""))
         body = self._stream.feed(body) + (self._stream.flush() if last else b"")
         if body or last:
+            self._sent_s = time.monotonic()
             await self._send({"type": "http.response.body", "body": body, "more_body": not last})
 
     def _replace_error(self, body: bytes) -> bytes:
@@ -140,25 +142,21 @@ class _Reply:
         return b"data: " + json.dumps(error_body(error)).encode() + b"\n\n"
 
     async def _comment(self) -> None:
-        """While nothing can be sent yet, tell proxies and people that work goes on (an SSE comment)."""
+        """While there is nothing to send, tell proxies and people that work goes on (an SSE comment)."""
         while True:
             await asyncio.sleep(_KEEP_ALIVE_S)
+            if time.monotonic() - self._sent_s < _KEEP_ALIVE_S:
+                continue
             views = [view for ledger in self._context.ledgers for view in ledger.candidates]
             finished = sum(view.state == "finished" for view in views)
             note = f": {finished} of {len(views)} candidates finished\n\n".encode()
             await self._send({"type": "http.response.body", "body": note, "more_body": True})
 
-    def _stop_comments(self) -> None:
+    async def close(self) -> None:
+        """End the comments."""
         if self._keep_alive is not None:
             self._keep_alive.cancel()
-            self._keep_alive = None
-
-    async def close(self) -> None:
-        task, self._keep_alive = self._keep_alive, None
-        if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([self._keep_alive])
 
 
 async def send_error(send: Send, error: ServiceError) -> None:

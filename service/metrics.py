@@ -1,10 +1,11 @@
 """Prometheus instruments, and the one place that fills them: `Metrics.record`, once per request, from its ledgers."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.samples import Sample
 
 from service.accounting import Ledger, count_tokens
 from service.api import Endpoint
@@ -20,6 +21,13 @@ _GAINS = (0, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10)
 def best_of_label(best_of: int) -> str:
     """N rounded up to a power of two, so that the label stays bounded."""
     return str(1 << max(best_of - 1, 0).bit_length())
+
+
+class SignedHistogram(Histogram):
+    """A histogram of values that may be negative, with the sum that the client library leaves out of such a one."""
+
+    def _child_samples(self) -> Iterable[Sample]:
+        return [*super()._child_samples(), Sample("_sum", {}, self._sum.get(), None, None)]
 
 
 class Metrics:
@@ -44,7 +52,13 @@ class Metrics:
         self._generated = counter("generated_tokens_total", "Generated tokens by their candidate's fate.", "fate")
         self._scored = counter("scored_tokens_total", "Tokens given to the reward model.", "cached")
         self._tokens = histogram("tokens_per_request", "Tokens generated for one request.", _TOKENS, "best_of")
-        self._reward = histogram("reward", "Reward of the selected candidate, and mean.", _REWARDS, "which", "best_of")
+        self._reward = SignedHistogram(
+            "bestofn_reward",
+            "Reward of the selected candidate, and mean.",
+            ("which", "best_of"),
+            buckets=_REWARDS,
+            registry=registry,
+        )
         self._gain = histogram("reward_gain", "Selected reward minus mean of its candidates.", _GAINS, "best_of")
         self._straggler = histogram(
             "straggler_seconds", "Last minus median finish of a request's candidates.", _SECONDS

@@ -8,11 +8,11 @@ every candidate are known.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from reward.scorer import RewardUnavailable
+from reward.scorer import Score as RewardScore
 from reward.template import Message, Prompt
 from service.accounting import Ledger, Record
 from service.errors import (
@@ -21,13 +21,13 @@ from service.errors import (
     InvalidRequest,
     NothingGenerated,
     RewardModelDown,
-    ServiceError,
 )
 from service.plan import Plan
 from service.reward_model import RewardModel
 from service.selection import select
 from service.strategies import (
     Abort,
+    Aborted,
     Action,
     Candidate,
     Clock,
@@ -36,6 +36,7 @@ from service.strategies import (
     Finished,
     FirstFinished,
     Progress,
+    RewardLost,
     Sample,
     Score,
     Scored,
@@ -118,7 +119,7 @@ class Run:
     # -- steps
 
     def _begin(self) -> None:
-        self._prompt = self._render()
+        self._prompt = render(self._reward, self._messages)
         self._reward.subscribe(self._happenings.put_nowait)
         self._start(self._scoring, self._prefill(self._prompt))
         if self._strategy.alarm_s is not None:
@@ -126,13 +127,6 @@ class Run:
             ring = Clock(self._strategy.alarm_s)
             self._alarm = loop.call_later(ring.elapsed_s, self._happenings.put_nowait, ring)
         self._perform(self._strategy.start())
-
-    def _render(self) -> Prompt:
-        try:
-            return self._reward.prompt(self._messages)
-        except Exception as error:
-            reason = f"the reward model's chat template cannot render this conversation: {error}"
-            raise InvalidRequest(reason, param="messages") from error
 
     def _perform(self, actions: Sequence[Action]) -> None:
         for action in actions:
@@ -168,8 +162,8 @@ class Run:
             return
         if self._on_reward_failure == "error":
             raise RewardModelDown(f"the reward model is unavailable: {error}") from error
-        self._strategy = FirstFinished(self._strategy)
-        self._perform(self._strategy.decide(Clock(0.0), self.ledger.candidates))
+        self._strategy = FirstFinished(self._strategy, self.ledger.plan.n)
+        self._perform(self._strategy.decide(RewardLost(), self.ledger.candidates))
 
     async def _sample(self, record: Record) -> None:
         index = record.view.index
@@ -184,6 +178,8 @@ class Run:
                 elif step is not None and record.view.tokens - noted_tokens >= step:
                     noted_tokens = record.view.tokens
                     self._happenings.put_nowait(Progress(index))
+            if record.view.state == "running":
+                raise NothingGenerated("the engine ended a candidate without saying why")
         except EngineDown as error:
             record.view = replace(record.view, state="failed")
             self._happenings.put_nowait(error)
@@ -197,6 +193,7 @@ class Run:
         index = record.view.index
         if reason == "abort":
             record.view = replace(record.view, state="aborted", finish_reason=reason)
+            self._happenings.put_nowait(Aborted(index))
         elif reason == "error":
             record.view = replace(record.view, state="failed", finish_reason=reason)
             self._happenings.put_nowait(Failed(index))
@@ -208,25 +205,19 @@ class Run:
     async def _prefill(self, prompt: Prompt) -> None:
         try:
             await self._reward.prefill(prompt)
-        except RewardUnavailable as error:
-            self._happenings.put_nowait(error)
         except ValueError:
             return  # a prompt too long to score: every candidate will say so when it is scored
+        except Exception as error:
+            self._happenings.put_nowait(_unavailable(error))
 
     async def _score(self, record: Record) -> None:
         finished = record.view.state == "finished"
         tokens = record.view.tokens
         assert self._prompt is not None
         try:
-            score = await self._reward.score(self._prompt, record.text, finished=finished)
+            score = await try_score(self._reward, self._prompt, record, finished=finished)
         except RewardUnavailable as error:
             self._happenings.put_nowait(error)
-            return
-        except ValueError as error:  # this text cannot be scored, say because it is too long
-            record.error = error
-            score = None
-        except Exception as error:
-            self._happenings.put_nowait(RewardUnavailable(f"{type(error).__name__}: {error}"))
             return
         record.view = replace(record.view, scores_pending=record.view.scores_pending - 1)
         self.ledger.note_score(record, score, finished=finished, tokens=tokens)
@@ -255,10 +246,14 @@ class Run:
         for task in scoring:
             task.cancel()
         running = [record.view.index for record in self.ledger.records if record.view.state == "running"]
-        if running:
-            with suppress(ServiceError):
+        try:
+            if running:
                 await self._sampler.abort(running)
+        except Exception:
+            for task in self._sampling:  # the engine cannot say what it has generated; at least it is left alone
+                task.cancel()
         await asyncio.gather(*self._sampling, *scoring, return_exceptions=True)
+        self._happenings.put_nowait(NothingGenerated("the request was closed"))
         self.ledger.ended_s = time.monotonic()
 
 
@@ -266,16 +261,43 @@ async def score_finished(
     ledger: Ledger, messages: tuple[Message, ...], reward: RewardModel, on_reward_failure: OnRewardFailure
 ) -> None:
     """Score candidates that were passed on while they grew, where the request asked only to know their reward."""
-    prompt = reward.prompt(messages)
+    prompt = render(reward, messages)
     for record in ledger.records:
+        if record.view.state != "finished":
+            continue
         try:
-            score = await reward.score(prompt, record.text)
-        except ValueError as error:
-            record.error = error
-            score = None
+            score = await try_score(reward, prompt, record, finished=True)
         except RewardUnavailable as error:
             if on_reward_failure == "error":
                 raise RewardModelDown(f"the reward model is unavailable: {error}") from error
             ledger.stop_reason = "reward_unavailable"
             return
         ledger.note_score(record, score, finished=True, tokens=record.view.tokens)
+
+
+def render(reward: RewardModel, messages: tuple[Message, ...]) -> Prompt:
+    """The conversation as the reward model reads it. Raises InvalidRequest when its template refuses it."""
+    try:
+        return reward.prompt(messages)
+    except Exception as error:
+        reason = f"the reward model's chat template cannot render this conversation: {error}"
+        raise InvalidRequest(reason, param="messages") from error
+
+
+async def try_score(reward: RewardModel, prompt: Prompt, record: Record, *, finished: bool) -> RewardScore | None:
+    """A candidate's score, or None with `record.error` set when this text cannot be scored, say because of its length.
+
+    Raises:
+        RewardUnavailable: the reward model failed.
+    """
+    try:
+        return await reward.score(prompt, record.text, finished=finished)
+    except ValueError as error:
+        record.error = error
+        return None
+    except Exception as error:
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> RewardUnavailable:
+    return error if isinstance(error, RewardUnavailable) else RewardUnavailable(f"{type(error).__name__}: {error}")

@@ -5,6 +5,7 @@ touched, and an answer that was not reranked is passed on byte for byte.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,7 @@ DIALECTS: Mapping[Endpoint, Dialect] = {
 def patch_answer(body: bytes, context: RequestContext) -> bytes:
     """A whole JSON answer with usage and `rerank` filled in; anything but an object comes back as it was."""
     answer = json.loads(body)
-    if not isinstance(answer, dict):
+    if not isinstance(answer, dict) or not context.ledgers:
         return body
     _bill(DIALECTS[context.ask.endpoint], answer, count_tokens(context.ledgers))
     answer["rerank"] = rerank_object(context)
@@ -64,13 +65,17 @@ def patch_answer(body: bytes, context: RequestContext) -> bytes:
 
 
 class StreamPatcher:
-    """Rewrites a server-sent event stream: holds each event that could be the last to carry `rerank`."""
+    """Rewrites a server-sent event stream.
+
+    Holds each event that could be the last to carry `rerank`, and what follows it, until a later one comes or the
+    stream ends.
+    """
 
     def __init__(self, context: RequestContext) -> None:
         self._context = context
         self._dialect = DIALECTS[context.ask.endpoint]
         self._rest = b""
-        self._held: bytes | None = None
+        self._held: list[bytes] = []
 
     def feed(self, chunk: bytes) -> bytes:
         """The events that can be sent on now."""
@@ -80,20 +85,20 @@ class StreamPatcher:
     def _pass(self, event: bytes) -> Iterator[bytes]:
         payload = _payload(event)
         if payload is not None and self._dialect.carrier(payload) is not None:
-            if self._held is not None:
-                yield self._held
-            self._held = event
-        elif self._held is not None and _is_end(event, payload):
-            yield self.flush()
-            yield event
+            yield from self._held
+            self._held = [event]
+        elif self._held and not _is_end(event, payload):
+            self._held.append(event)
         else:
+            yield self.flush()
             yield event
 
     def flush(self) -> bytes:
-        """The held event, completed; empty when none is held."""
-        if self._held is None:
-            return b""
-        event, self._held = self._held, None
+        """What is held, completed; empty when nothing is."""
+        held, self._held = self._held, []
+        if not held or not self._context.ledgers:
+            return b"".join(held)
+        event, *rest = held
         payload = _payload(event)
         assert payload is not None
         _bill(self._dialect, payload, count_tokens(self._context.ledgers))
@@ -102,7 +107,7 @@ class StreamPatcher:
         carrier["rerank"] = rerank_object(self._context)
         data = b"data: " + json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
         lines = [data if line.startswith(b"data:") else line for line in event.rstrip(b"\n").split(b"\n")]
-        return b"\n".join(lines) + b"\n\n"
+        return b"\n".join(lines) + b"\n\n" + b"".join(rest)
 
 
 def _payload(event: bytes) -> Json | None:
@@ -203,7 +208,7 @@ def _candidate(ledger: Ledger, index: int, context: RequestContext) -> Json:
         "finish_reason": view.finish_reason,
     }
     if record.rewards:
-        described["rewards"] = record.rewards
+        described["rewards"] = {head: _number(value) for head, value in record.rewards.items()}
     if view.state == "aborted":
         described["aborted_at_tokens"] = view.tokens
     if record.error is not None:
@@ -211,6 +216,11 @@ def _candidate(ledger: Ledger, index: int, context: RequestContext) -> Json:
     if context.ask.options.return_candidates:
         described["text"] = record.text
     return described
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def _std(values: Sequence[float], mean: float) -> float:

@@ -2,6 +2,7 @@
 
 from service.strategies.base import (
     Abort,
+    Aborted,
     Action,
     Candidate,
     Clock,
@@ -9,6 +10,7 @@ from service.strategies.base import (
     Failed,
     Finished,
     Progress,
+    RewardLost,
     Sample,
     Score,
     Scored,
@@ -21,6 +23,7 @@ from service.strategies.first_finished import FirstFinished
 
 __all__ = [
     "Abort",
+    "Aborted",
     "Action",
     "BestOfN",
     "Candidate",
@@ -31,6 +34,7 @@ __all__ = [
     "Finished",
     "FirstFinished",
     "Progress",
+    "RewardLost",
     "Sample",
     "Score",
     "Scored",

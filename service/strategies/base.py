@@ -61,6 +61,18 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Aborted:
+    """A candidate was aborted, by the strategy or by the engine."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class RewardLost:
+    """The reward model is gone: no further score will come."""
+
+
+@dataclass(frozen=True)
 class Scored:
     """A score arrived; `Candidate.reward`, `unscored` or `prefix_rewards` holds it."""
 
@@ -74,7 +86,7 @@ class Clock:
     elapsed_s: float
 
 
-Event = Progress | Finished | Failed | Scored | Clock
+Event = Progress | Finished | Failed | Aborted | Scored | RewardLost | Clock
 
 
 @dataclass(frozen=True)

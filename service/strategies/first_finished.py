@@ -1,16 +1,20 @@
-"""What is left to do without a reward model: answer with the first candidate that finishes."""
+"""What is left to do without a reward model: answer with the first candidates that finish."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.strategies.base import Action, Candidate, Event, Stop, Strategy
+from service.strategies.base import Action, Candidate, Clock, Event, Stop, Strategy
 
 
 @dataclass(frozen=True)
 class FirstFinished:
-    """Takes over from `inner` when the reward model has gone and the server is told to answer unranked."""
+    """Takes over from `inner` when the reward model has gone and the server is told to answer unranked.
+
+    n: candidates to return.
+    """
 
     inner: Strategy
+    n: int = 1
 
     @property
     def name(self) -> str:
@@ -28,7 +32,9 @@ class FirstFinished:
         return []
 
     def decide(self, event: Event, candidates: Sequence[Candidate]) -> Sequence[Action]:
-        over = all(candidate.state != "running" for candidate in candidates)
-        if over or any(candidate.state == "finished" for candidate in candidates):
+        if isinstance(event, Clock):
+            return self.inner.decide(event, candidates)
+        finished = sum(candidate.state == "finished" for candidate in candidates)
+        if finished >= self.n or all(candidate.state != "running" for candidate in candidates):
             return [Stop("reward_unavailable")]
         return []

@@ -31,9 +31,9 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from reward.scorer import RewardUnavailable
 from service.admission import Admission
 from service.api import Limits
-from service.app import create_app
+from service.app import create_app, field_error
 from service.bundled import use_bundled_policy, with_bundled_reward
-from service.errors import EngineDown, InvalidRequest, ServiceError, error_body
+from service.errors import EngineDown, ServiceError, error_body
 from service.metrics import Metrics
 from service.reward_model import RewardModel
 from service.settings import Settings, add_arguments
@@ -238,10 +238,7 @@ async def _engine_dead(request: Request, error: Exception) -> JSONResponse:
 async def _name_the_field(request: Request, error: Exception) -> JSONResponse:
     """FastAPI's validation error as one sentence that names the field, with status 400."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"] if part != "body" and "[" not in str(part))
-    message = f"{field}: {first['msg']}" if field else first["msg"]
-    return await _service_error(request, InvalidRequest(message, param=field or None))
+    return await _service_error(request, field_error(error.errors()[0]))
 
 
 def _banner(address: str, args: Namespace) -> str:

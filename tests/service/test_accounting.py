@@ -88,7 +88,6 @@ def test_a_text_that_could_not_be_scored_costs_nothing() -> None:
     assert (record.view.unscored, ledger.scores, ledger.scored_tokens) == (True, 0, 0)
 
 
-@pytest.mark.xfail(strict=True, reason="a prefix score that arrives late sets unscored back to False: the run hangs")
 @pytest.mark.parametrize("late", [None, Score(math.nan, {}, 1, 0)])
 def test_a_late_prefix_score_does_not_unsettle_a_candidate(late: Score | None) -> None:
     ledger, record = one_finished()

@@ -232,14 +232,12 @@ async def test_a_successful_stream_is_not_held_back() -> None:
 # -- known bugs
 
 
-@pytest.mark.xfail(strict=True, reason="OpenAIErrors reshapes /ready's own 503 and throws its reason away")
 async def test_not_ready_says_why() -> None:
     reply = await call(app_over(answers(404, {}), problem="the reward model is down"), path="/ready", method="GET")
     assert reply.status == 503
     assert "the reward model is down" in reply.body.decode()
 
 
-@pytest.mark.xfail(strict=True, reason="starlette's ServerErrorMiddleware is outside OpenAIErrors: plain text, no id")
 async def test_an_unexpected_exception_is_answered_in_openais_shape() -> None:
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         raise KeyError("bug")
@@ -252,7 +250,6 @@ async def test_an_unexpected_exception_is_answered_in_openais_shape() -> None:
     assert "bug" not in body["error"]["message"]
 
 
-@pytest.mark.xfail(strict=True, reason="OpenAIErrors neither turns FastAPI's 422 into 400 nor keeps what it says")
 async def test_fastapis_422_is_a_400_that_names_the_field() -> None:
     detail = [{"type": "missing", "loc": ["body", "input"], "msg": "Field required"}]
     reply = await call(app_over(answers(422, {"detail": detail})), path="/tokenize")
@@ -260,7 +257,6 @@ async def test_fastapis_422_is_a_400_that_names_the_field() -> None:
     assert "input" in reply.json["error"]["message"]
 
 
-@pytest.mark.xfail(strict=True, reason="headers are optional in ASGI's http.response.start; ours index them: KeyError")
 async def test_an_application_may_answer_without_headers() -> None:
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200})

@@ -332,7 +332,6 @@ async def test_leaving_a_stream_ends_its_comments_and_candidates(monkeypatch: py
 # -- known bugs
 
 
-@pytest.mark.xfail(strict=True, reason="the first event ends the comments for good, and /v1/responses sends it at once")
 async def test_comments_go_on_after_an_early_event(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service.gateway, "_KEEP_ALIVE_S", 0.002)
     sampler = FakeSampler(says("a", held=True), says("bb"))
@@ -346,7 +345,6 @@ async def test_comments_go_on_after_an_early_event(monkeypatch: pytest.MonkeyPat
     assert any(chunk.startswith(b": ") for chunk in reply.chunks)
 
 
-@pytest.mark.xfail(strict=True, reason="an error of the comment task escapes reply.close: nothing is closed")
 async def test_a_connection_that_breaks_under_a_comment_still_ends_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service.gateway, "_KEEP_ALIVE_S", 0.001)
     sampler = FakeSampler(says("a", held=True))

@@ -158,9 +158,6 @@ def test_every_name_has_the_prefix(counted: Counted) -> None:
 # -- known bugs
 
 
-@pytest.mark.xfail(
-    strict=True, reason="prometheus-client leaves out _sum and _count of a histogram with negative bounds"
-)
 def test_the_mean_reward_can_be_plotted(counted: Counted) -> None:
     counted.metrics.record(make_context(ledger(), ask=make_ask({"best_of": 5})), status=200, complete=True)
     assert counted("reward_sum", which="selected", best_of="8") == 3.0

@@ -400,15 +400,11 @@ async def test_a_relayed_candidate_without_a_reward_model_is_an_error_or_unranke
 # -- known bugs
 
 
-@pytest.mark.xfail(strict=True, reason="an abort nobody asked for puts no event: the run waits for ever")
 async def test_candidates_that_the_engine_aborts_by_itself_do_not_hang_the_request() -> None:
     with pytest.raises(NothingGenerated):
         await best(make_run(FakeSampler(*[Script(reason="abort")] * 2)), within_s=0.2)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an Abort action puts no event: a strategy that aborts the last one is never told"
-)
 async def test_a_strategy_that_aborts_all_that_is_left_still_comes_to_an_end() -> None:
     class Pruning(BestOfN):
         def decide(self, event: Event, candidates: Sequence[Candidate]) -> Sequence[Action]:
@@ -419,12 +415,10 @@ async def test_a_strategy_that_aborts_all_that_is_left_still_comes_to_an_end() -
     assert await best(make_run(sampler, plan=with_strategy(plan_for(2), Pruning(2))), within_s=0.2) == (0,)
 
 
-@pytest.mark.xfail(strict=True, reason="a stream that ends without finish_reason leaves its candidate running for ever")
 async def test_a_stream_that_ends_without_a_reason_is_a_failure() -> None:
     assert await best(make_run(FakeSampler(Script(reason=None), says("b"))), within_s=0.2) == (1,)
 
 
-@pytest.mark.xfail(strict=True, reason="FirstFinished stops at one finished candidate, whatever n is")
 async def test_unranked_still_returns_n() -> None:
     scorer = FakeScorer()
     scorer.die()
@@ -433,7 +427,6 @@ async def test_unranked_still_returns_n() -> None:
     assert await best(run) == (0, 1, 2)
 
 
-@pytest.mark.xfail(strict=True, reason="FirstFinished ignores Clock: without a reward model the deadline never ends")
 async def test_the_deadline_holds_without_a_reward_model() -> None:
     scorer = FakeScorer()
     scorer.die()
@@ -442,7 +435,6 @@ async def test_the_deadline_holds_without_a_reward_model() -> None:
         await best(run, within_s=0.2)
 
 
-@pytest.mark.xfail(strict=True, reason="_close gives up when abort raises: its sampling tasks keep running")
 async def test_an_abort_that_fails_leaves_nothing_running() -> None:
     sampler = FakeSampler(says("a", held=True), says("b", held=True), abort_error=RuntimeError("engine gone"))
     run = make_run(sampler)
@@ -456,7 +448,6 @@ async def test_an_abort_that_fails_leaves_nothing_running() -> None:
     assert (left, run.ledger.ended_s is None) == (set(), False)
 
 
-@pytest.mark.xfail(strict=True, reason="best() waits on the queue for ever when somebody else closes the run")
 async def test_closing_a_run_ends_whoever_waits_for_its_best() -> None:
     run = make_run(FakeSampler(says("a", held=True)), plan=plan_for(1))
     task = asyncio.create_task(run.best())
@@ -468,7 +459,6 @@ async def test_closing_a_run_ends_whoever_waits_for_its_best() -> None:
     assert done
 
 
-@pytest.mark.xfail(strict=True, reason="gather in RequestContext.close cancels the closing tasks when it is cancelled")
 async def test_cancelling_the_end_of_a_request_does_not_stop_the_clean_up() -> None:
     sampler = FakeSampler(says("a", held=True))
     sampler.may_abort.clear()
@@ -489,7 +479,6 @@ async def test_cancelling_the_end_of_a_request_does_not_stop_the_clean_up() -> N
     assert left == set()
 
 
-@pytest.mark.xfail(strict=True, reason="_prefill lets any error but two escape into a task that nobody reads")
 async def test_an_odd_failure_of_the_prefill_is_not_lost() -> None:
     loop, lost = asyncio.get_running_loop(), list[dict[str, Any]]()
     loop.set_exception_handler(lambda _, context: lost.append(context))
@@ -502,21 +491,18 @@ async def test_an_odd_failure_of_the_prefill_is_not_lost() -> None:
     assert lost == []
 
 
-@pytest.mark.xfail(strict=True, reason="score_finished catches two kinds of error only, unlike Run._score")
 async def test_any_failure_to_score_a_relayed_candidate_is_the_reward_model_being_down() -> None:
     ledger = relayed(Candidate(0, "finished", tokens=3))
     with pytest.raises(RewardModelDown):
         await score_finished(ledger, QUESTION, RewardModel(FakeScorer({"text 0": RuntimeError("odd")})), "error")
 
 
-@pytest.mark.xfail(strict=True, reason="score_finished lets the template's ValueError through, unlike Run._render")
 async def test_a_relayed_conversation_that_the_template_refuses_is_the_requests_fault() -> None:
     ledger = relayed(Candidate(0, "finished", tokens=3))
     with pytest.raises(InvalidRequest):
         await score_finished(ledger, QUESTION, RewardModel(FakeScorer(template_error=ValueError("no"))), "error")
 
 
-@pytest.mark.xfail(strict=True, reason="score_finished scores failed and aborted candidates as if they had finished")
 @pytest.mark.parametrize("state", ["failed", "aborted"])
 async def test_only_finished_relayed_candidates_are_scored(state: Any) -> None:
     ledger = relayed(Candidate(0, state, tokens=3))

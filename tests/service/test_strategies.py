@@ -106,7 +106,6 @@ def test_first_finished_never_scores_and_goes_by_the_name_of_its_strategy() -> N
     assert strategy.decide(Progress(0), [RUNNING]) == []
 
 
-@pytest.mark.xfail(strict=True, reason="FirstFinished ignores Clock: without a reward model the deadline never ends")
 def test_the_deadline_holds_without_a_reward_model() -> None:
     strategy = FirstFinished(Deadline(BestOfN(2), 0.5))
     assert strategy.decide(Clock(0.5), [RUNNING, RUNNING]) == [Stop("deadline")]
