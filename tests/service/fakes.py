@@ -188,7 +188,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def cancelled(task: "asyncio.Task[Any]") -> None:
     task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await asyncio.wait([task], timeout=PATIENCE_S)
 
 
 def make_ask(body: Mapping[str, Any] | None = None, *, endpoint: str = "chat", limits: Limits = LIMITS) -> Ask:

@@ -300,12 +300,13 @@ def test_any_json_is_an_ask_within_the_limits_or_a_refusal_that_names_a_field(
     if isinstance(ask, InvalidRequest):
         assert ask.param
         return
-    assert 1 <= ask.n <= ask.best_of <= max(DEFAULT_4.max_best_of, ask.n)
+    assert 1 <= ask.best_of <= DEFAULT_4.max_best_of
+    assert ask.n <= ask.best_of or json.loads(ask.body)["use_beam_search"]
     assert ask.candidates <= DEFAULT_4.max_candidates
     assert not {"best_of", "rerank"} & set(json.loads(ask.body))
 
 
-# -- known bugs
+# -- what once went wrong
 
 
 @pytest.mark.parametrize("n", ["512", 3.0])
@@ -333,3 +334,21 @@ def test_beam_search_does_not_excuse_a_wrong_best_of(best_of: int) -> None:
 def test_a_huge_n_times_prompts_is_refused() -> None:
     body = b'{"n": ' + b"9" * 4300 + b', "prompt": ["a", "b"]}'
     assert refusal(body, endpoint="completions") == "n"
+
+
+# -- known bugs
+
+
+@pytest.mark.xfail(
+    strict=True, reason="_count knows fewer spellings of an integer than pydantic, with which vLLM reads"
+)
+@pytest.mark.parametrize("n", [" 512 ", "+512", "5_12", "512.00", 1e16])
+def test_any_n_that_vllm_coerces_is_counted_or_refused(n: Any) -> None:
+    outcome = read_or_refusal({"n": n}, limits=LIMITS)
+    assert outcome.param == "n" if isinstance(outcome, InvalidRequest) else outcome.n == 512
+
+
+@pytest.mark.xfail(strict=True, reason="a beam search of any width is admitted as one candidate")
+def test_a_beam_search_takes_as_many_places_as_it_is_wide() -> None:
+    assert read({"n": 3, "use_beam_search": True}).candidates == 3
+    assert refusal({"n": 10_000, "use_beam_search": True}) == "n"

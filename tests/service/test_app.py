@@ -229,7 +229,7 @@ async def test_a_successful_stream_is_not_held_back() -> None:
     assert (await task).body == b"ab"
 
 
-# -- known bugs
+# -- what once went wrong
 
 
 async def test_not_ready_says_why() -> None:

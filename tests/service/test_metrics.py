@@ -1,7 +1,7 @@
 """What is counted of a request."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
@@ -58,6 +58,7 @@ def test_best_of_is_rounded_up_to_a_power_of_two(best_of: int, label: str) -> No
     assert best_of_label(best_of) == label
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 4096))
 def test_the_label_is_the_least_power_of_two_that_is_no_less(best_of: int) -> None:
     label = int(best_of_label(best_of))
@@ -155,7 +156,7 @@ def test_every_name_has_the_prefix(counted: Counted) -> None:
     assert all(metric.name.startswith("bestofn_") for metric in counted.registry.collect())
 
 
-# -- known bugs
+# -- what once went wrong
 
 
 def test_the_mean_reward_can_be_plotted(counted: Counted) -> None:

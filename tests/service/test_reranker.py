@@ -86,7 +86,7 @@ async def test_equal_rewards_go_to_the_first_that_finished() -> None:
 async def test_each_candidate_is_scored_as_it_finishes_not_after_the_last() -> None:
     sampler, scorer = FakeSampler(says("a"), says("b", held=True)), FakeScorer({"a": 1.0})
     run = make_run(sampler, scorer)
-    task = asyncio.create_task(run.best())
+    task = asyncio.create_task(best(run))
     await settle()
     assert (scorer.asked, run.ledger.candidates[0].reward) == ([("a", True)], 1.0)
     sampler.release(1)
@@ -159,7 +159,7 @@ async def test_a_reward_model_that_dies_ends_the_request_while_all_candidates_ru
     reward = RewardModel(scorer)
     watching = asyncio.create_task(reward.watch())
     sampler = FakeSampler(says("a", held=True), says("b", held=True))
-    task = asyncio.create_task(make_run(sampler, reward).best())
+    task = asyncio.create_task(best(make_run(sampler, reward)))
     await settle()
     scorer.die()
     with pytest.raises(RewardModelDown):
@@ -397,7 +397,7 @@ async def test_a_relayed_candidate_without_a_reward_model_is_an_error_or_unranke
     assert (ledger.stop_reason, ledger.rewards) == ("reward_unavailable", [])
 
 
-# -- known bugs
+# -- what once went wrong
 
 
 async def test_candidates_that_the_engine_aborts_by_itself_do_not_hang_the_request() -> None:

@@ -271,7 +271,7 @@ def test_events_keep_their_number_and_order_and_done_is_last(pieces: int, usage:
     assert (len(out), out[-1]) == (len(stream), "[DONE]")
 
 
-# -- known bugs
+# -- what once went wrong
 
 
 def test_an_error_in_a_stream_does_not_overtake_the_text_before_it() -> None:
