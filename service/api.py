@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.errors import InvalidRequest
 
@@ -24,6 +24,8 @@ ENDPOINTS: Mapping[str, Endpoint] = {
 }
 BEST_OF_HEADER = "x-best-of"
 _HUGE = 10**18
+_SHOWN_CHARACTERS = 60
+_INTEGER = TypeAdapter(int)
 _ALIAS = re.compile(r"(?P<model>.+):best-of-(?P<best_of>\d+)")
 
 
@@ -63,7 +65,6 @@ class Ask:
     best_of: int
     n: int
     prompts: int
-    stream: bool
     explicit: bool
     wants_reward: bool
     options: RerankOptions
@@ -72,7 +73,7 @@ class Ask:
     @property
     def candidates(self) -> int:
         """The most candidates this request can have in flight."""
-        return self.best_of * self.prompts
+        return max(self.best_of, self.n) * self.prompts
 
 
 def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits) -> Ask:
@@ -88,6 +89,8 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
     rerank_given = request.get("rerank") is not None
     options = _options(request.get("rerank"))
     asked = _asked_best_of(request, header)
+    if rerank_given or asked is not None:
+        _refuse_what_cannot_be_reranked(request, asked)
     n = _count(request.get("n")) if endpoint in ("chat", "completions") else 1
     best_of = _resolve_best_of(asked, n, request, limits)
     forwarded = _without_ours(request)
@@ -96,7 +99,6 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         best_of=best_of,
         n=n,
         prompts=_prompt_count(request) if endpoint == "completions" else 1,
-        stream=request.get("stream") is True,
         explicit=asked is not None or rerank_given,
         wants_reward=rerank_given,
         options=options,
@@ -130,7 +132,7 @@ def _options(value: Any) -> RerankOptions:
         return RerankOptions.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(["rerank", *map(str, first["loc"])])
+        field = ".".join(["rerank", *map(str, first["loc"])])[:_SHOWN_CHARACTERS]
         if first["type"] == "extra_forbidden":
             known = ", ".join(RerankOptions.model_fields)
             raise InvalidRequest(f"{field} is not a known key; known keys are {known}", param=field) from None
@@ -141,12 +143,12 @@ def _asked_best_of(request: Mapping[str, Any], header: str | None) -> tuple[int,
     """(value, the field it came from), or None where the client does not speak of it."""
     if (value := request.get("best_of")) is not None:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise InvalidRequest(f"best_of must be an integer, not {value!r}", param="best_of")
+            raise InvalidRequest(f"best_of must be an integer, not {_shown(value)}", param="best_of")
         return value, "best_of"
     if header is not None:
         if not header.strip().isascii() or not header.strip().isdigit():
             raise InvalidRequest(
-                f"the header {BEST_OF_HEADER} must be an integer, not {header!r}", param=BEST_OF_HEADER
+                f"the header {BEST_OF_HEADER} must be an integer, not {_shown(header)}", param=BEST_OF_HEADER
             )
         return _bounded_int(header.strip()), BEST_OF_HEADER
     if alias := _alias(request):
@@ -165,9 +167,8 @@ def _alias(request: Mapping[str, Any]) -> re.Match[str] | None:
 
 
 def _resolve_best_of(asked: tuple[int, str] | None, n: int, request: Mapping[str, Any], limits: Limits) -> int:
-    beam_search = bool(request.get("use_beam_search"))
     if asked is None:
-        return 1 if beam_search else max(n, limits.default_best_of)
+        return 1 if _generates_elsewhere(request) else max(n, limits.default_best_of)
     best_of, field = asked
     if not 1 <= best_of <= limits.max_best_of:
         shown = best_of if abs(best_of) < _HUGE else "far too many"
@@ -175,9 +176,18 @@ def _resolve_best_of(asked: tuple[int, str] | None, n: int, request: Mapping[str
         raise InvalidRequest(message, param=field)
     if best_of < n:
         raise InvalidRequest(f"{field} asks for {best_of} candidates, fewer than n = {n} to return", param=field)
-    if beam_search and best_of > n:
-        raise InvalidRequest("best_of above n cannot be combined with use_beam_search", param=field)
-    return 1 if beam_search else best_of
+    return best_of
+
+
+def _generates_elsewhere(request: Mapping[str, Any]) -> bool:
+    """Beam search samples by its own rule; a background request is answered before it is generated."""
+    return bool(request.get("use_beam_search") or request.get("background"))
+
+
+def _refuse_what_cannot_be_reranked(request: Mapping[str, Any], asked: tuple[int, str] | None) -> None:
+    if _generates_elsewhere(request):
+        message = "best_of and rerank cannot be combined with use_beam_search or background"
+        raise InvalidRequest(message, param="rerank" if asked is None else asked[1])
 
 
 def _without_ours(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,14 +198,20 @@ def _without_ours(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _count(value: Any) -> int:
-    """`n` as vLLM will read it; what is no number vLLM refuses with its own message."""
-    if isinstance(value, str | float) and re.fullmatch(r"\d{1,18}(\.0)?", str(value)):
-        value = int(float(value))
-    if not isinstance(value, int) or isinstance(value, bool):
+    """`n` as vLLM reads it; what is no number vLLM refuses with its own message."""
+    try:
+        n = _INTEGER.validate_python(value)
+    except ValidationError:
         return 1
-    if not 1 <= value < _HUGE:
-        raise InvalidRequest("n must be at least 1" if value < 1 else "n is far too large", param="n")
-    return value
+    if not 1 <= n < _HUGE:
+        raise InvalidRequest("n must be at least 1" if n < 1 else "n is far too large", param="n")
+    return n
+
+
+def _shown(value: Any) -> str:
+    """A client's value in a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
 
 
 def _prompt_count(request: Mapping[str, Any]) -> int:

@@ -35,7 +35,7 @@ class RequestContext:
     generations: list[Generation] = field(default_factory=list)
     error: ServiceError | None = None
     started_s: float = field(default_factory=time.monotonic)
-    first_byte_s: float | None = None
+    closed: bool = False
 
     @property
     def ledgers(self) -> Sequence[Ledger]:
@@ -43,6 +43,7 @@ class RequestContext:
 
     async def close(self) -> None:
         """End whatever the request left running, and wait until it is accounted for."""
+        self.closed = True
         closing = [generation.close() for generation in self.generations]
         if closing:
             await asyncio.wait(closing)  # unlike gather, leaves them alone when it is cancelled itself

@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,6 +31,7 @@ class Gateway:
         self._limits = limits
         self._admission = admission
         self._metrics = metrics
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = ENDPOINTS.get(_path(scope)) if scope["type"] == "http" else None
@@ -39,26 +41,39 @@ class Gateway:
         body = await _read_body(receive)
         if body is None:
             return
-        try:
-            header = Headers(scope=scope).get(BEST_OF_HEADER)
-            ask = read_ask(endpoint, body, header, self._limits)
-            with self._admission.hold(ask.candidates):
-                await self._answer(ask, scope, receive, send)
-        except ServiceError as error:
-            self._metrics.refused(endpoint, error)
-            await send_error(send, error)
+        with ExitStack() as admitted:
+            try:
+                ask = read_ask(endpoint, body, Headers(scope=scope).get(BEST_OF_HEADER), self._limits)
+                admitted.enter_context(self._admission.hold(ask.candidates))
+            except ServiceError as error:
+                self._metrics.refused(endpoint, error)
+                await send_error(send, error)
+                return
+            places = admitted.pop_all()
+        await self._answer(ask, places, scope, receive, send)
 
-    async def _answer(self, ask: Ask, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, ask: Ask, places: ExitStack, scope: Scope, receive: Receive, send: Send) -> None:
         context = RequestContext(ask, request_id=Headers(scope=scope).get("x-request-id", ""))
         reply = _Reply(context, send)
         token = current_request.set(context)
         try:
             await self._app(_with_length(scope, ask.body), _replay(ask.body, receive), reply.send)
+        except Exception:
+            reply.raised = True
+            raise
         finally:
             current_request.reset(token)
+            ending = asyncio.create_task(self._end(context, reply, places))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            await asyncio.shield(ending)
+
+    async def _end(self, context: RequestContext, reply: "_Reply", places: ExitStack) -> None:
+        """In a task of its own: whoever cancels the request again and again does not stop its accounting."""
+        with places:
             await reply.close()
             await context.close()
-            self._metrics.record(context, status=reply.status, complete=reply.complete)
+        self._metrics.record(context, reply.outcome)
 
 
 class _Reply:
@@ -66,7 +81,8 @@ class _Reply:
 
     def __init__(self, context: RequestContext, send: Send) -> None:
         self.status = 500
-        self.complete = False
+        self.raised = False
+        self._complete = False
         self._context = context
         self._send = send
         self._start: Message | None = None
@@ -76,17 +92,24 @@ class _Reply:
         self._sent_s = 0.0
         self._handle: Callable[[Message], Awaitable[None]] = self._begin
 
+    @property
+    def outcome(self) -> str:
+        """How the request ended, for the metrics: ok, cancelled, or what went wrong."""
+        if self._context.error is not None:
+            return self._context.error.code
+        if self.raised or (self.status >= 400 and self._complete):
+            return "error"
+        return "ok" if self._complete else "cancelled"
+
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._start = message
             self.status = message["status"]
             self._handle = await self._choose()
             return
-        if self._context.first_byte_s is None and message.get("body"):
-            self._context.first_byte_s = time.monotonic()
         await self._handle(message)
         if not message.get("more_body", False):
-            self.complete = True
+            self._complete = True
 
     async def _begin(self, message: Message) -> None:
         await self._send(message)
@@ -128,18 +151,10 @@ class _Reply:
         last = not message.get("more_body", False)
         if last:
             await self.close()
-        body = self._replace_error(message.get("body", b""))
-        body = self._stream.feed(body) + (self._stream.flush() if last else b"")
+        body = self._stream.feed(message.get("body", b"")) + (self._stream.flush() if last else b"")
         if body or last:
             self._sent_s = time.monotonic()
             await self._send({"type": "http.response.body", "body": body, "more_body": not last})
-
-    def _replace_error(self, body: bytes) -> bytes:
-        error = self._context.error
-        if error is None or not body.startswith(b'data: {"error"'):
-            return body
-        self.status = error.status
-        return b"data: " + json.dumps(error_body(error)).encode() + b"\n\n"
 
     async def _comment(self) -> None:
         """While there is nothing to send, tell proxies and people that work goes on (an SSE comment)."""

@@ -33,7 +33,7 @@ class SignedHistogram(Histogram):
 class Metrics:
     """Instruments with the prefix `bestofn_`, in base units (seconds, tokens)."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, engine_version: str) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"bestofn_{name}", text, labels, registry=registry)
 
@@ -67,7 +67,7 @@ class Metrics:
         self._scores = gauge("scores_in_flight", "Sequences that the reward model is working on.")
         self._reward_up = gauge("reward_model_up", "1 while the reward model answers.")
         build = gauge("build_info", "Versions.", "version", "vllm")
-        build.labels(version("bestofn"), _vllm_version()).set(1)
+        build.labels(version("bestofn"), engine_version).set(1)
 
     def observe(
         self,
@@ -85,10 +85,9 @@ class Metrics:
         """A request that was answered before anything was generated for it."""
         self._requests.labels(endpoint, "none", error.code).inc()
 
-    def record(self, context: RequestContext, *, status: int, complete: bool) -> None:
+    def record(self, context: RequestContext, outcome: str) -> None:
         """A request that reached vLLM's application, after everything it started has ended."""
         label = best_of_label(context.ask.best_of)
-        outcome = _outcome(context, status, complete)
         self._requests.labels(context.ask.endpoint, context.ask.options.strategy, outcome).inc()
         self._duration.labels(label).observe(time.monotonic() - context.started_s)
         self._tokens.labels(label).observe(count_tokens(context.ledgers).generated)
@@ -120,17 +119,3 @@ class Metrics:
         self._reward.labels("selected", label).observe(selected)
         self._reward.labels("mean", label).observe(mean)
         self._gain.labels(label).observe(selected - mean)
-
-
-def _outcome(context: RequestContext, status: int, complete: bool) -> str:
-    if context.error is not None:
-        return context.error.code
-    if not complete:
-        return "cancelled"
-    return "ok" if status < 400 else "error"
-
-
-def _vllm_version() -> str:
-    import vllm
-
-    return vllm.__version__

@@ -13,6 +13,7 @@ from typing import Any
 from service.accounting import Ledger, Tokens, count_tokens
 from service.api import Endpoint
 from service.context import RequestContext
+from service.errors import ServiceError, error_body
 from service.selection import kl_bound_nats
 
 Json = dict[str, Any]
@@ -44,7 +45,14 @@ def _response_usage(event: Json) -> Json | None:
     return (_response(event) or event).get("usage")
 
 
-_OPENAI = Dialect(_usage, "completion_tokens", lambda event: event if "choices" in event else None)
+def _final_chunk(event: Json) -> Json | None:
+    """A chunk that could be the last: it ends a choice, or carries the usage behind all of them."""
+    choices = event.get("choices")
+    ends = choices == [] or any(choice.get("finish_reason") for choice in choices or [])
+    return event if ends else None
+
+
+_OPENAI = Dialect(_usage, "completion_tokens", _final_chunk)
 
 DIALECTS: Mapping[Endpoint, Dialect] = {
     "chat": _OPENAI,
@@ -84,13 +92,19 @@ class StreamPatcher:
 
     def _pass(self, event: bytes) -> Iterator[bytes]:
         payload = _payload(event)
+        if payload is not None and self._context.error is not None and _is_error(payload):
+            event = _with_payload(event, _our_error(payload, self._context.error))
         if payload is not None and self._dialect.carrier(payload) is not None:
             yield from self._held
             self._held = [event]
-        elif self._held and not _is_end(event, payload):
+        elif _is_end(event, payload):
+            yield self.flush()
+            yield event
+        elif self._held and (payload is None or _is_error(payload)):
             self._held.append(event)
         else:
-            yield self.flush()
+            yield from self._held
+            self._held = []
             yield event
 
     def flush(self) -> bytes:
@@ -105,9 +119,7 @@ class StreamPatcher:
         carrier = self._dialect.carrier(payload)
         assert carrier is not None
         carrier["rerank"] = rerank_object(self._context)
-        data = b"data: " + json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
-        lines = [data if line.startswith(b"data:") else line for line in event.rstrip(b"\n").split(b"\n")]
-        return b"\n".join(lines) + b"\n\n" + b"".join(rest)
+        return _with_payload(event, payload) + b"".join(rest)
 
 
 def _payload(event: bytes) -> Json | None:
@@ -117,6 +129,23 @@ def _payload(event: bytes) -> Json | None:
         return None
     payload = json.loads(data)
     return payload if isinstance(payload, dict) else None
+
+
+def _with_payload(event: bytes, payload: Json) -> bytes:
+    """The event with other data and its own type line."""
+    data = b"data: " + json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+    lines = [data if line.startswith(b"data:") else line for line in event.rstrip(b"\n").split(b"\n")]
+    return b"\n".join(lines) + b"\n\n"
+
+
+def _is_error(payload: Json) -> bool:
+    return payload.get("error") is not None or payload.get("type") == "error"
+
+
+def _our_error(payload: Json, error: ServiceError) -> Json:
+    """An error event with our cause in it, in the shape that its endpoint has."""
+    ours = error_body(error)["error"]
+    return payload | ({"error": ours} if "error" in payload else ours | {"type": "error"})
 
 
 def _is_end(event: bytes, payload: Json | None) -> bool:

@@ -53,7 +53,7 @@ class RerankingEngine:
     ) -> AsyncIterator[RequestOutput]:
         """As `EngineClient.generate`: the outputs of the best candidates, or of all of them where none is ranked."""
         context = current_request.get()
-        if context is None or not isinstance(prompt, Mapping):
+        if context is None or context.closed or not isinstance(prompt, Mapping):
             return self._engine.generate(prompt, sampling_params, request_id, **options)
         plan = make_plan(
             context.ask,

@@ -139,7 +139,7 @@ async def build(args: Namespace, settings: Settings, engine: RerankingEngine, re
     _handle_errors(inner)
     _list_aliases(inner, settings.max_best_of)
     admission = Admission(settings.max_candidates)
-    metrics = Metrics(REGISTRY)
+    metrics = Metrics(REGISTRY, vllm.__version__)
     metrics.observe(
         candidates_in_flight=lambda: admission.in_flight,
         scores_in_flight=lambda: reward.in_flight,

@@ -262,7 +262,6 @@ def test_our_fields_are_taken_out() -> None:
     given_body = {"model": "m", "best_of": 2, "rerank": {"return_candidates": True}, "seed": 7, "stream": True}
     ask = read(given_body)
     assert json.loads(ask.body) == {"model": "m", "seed": 7, "stream": True}
-    assert ask.stream
     assert ask.options.return_candidates
 
 
@@ -339,16 +338,12 @@ def test_a_huge_n_times_prompts_is_refused() -> None:
 # -- known bugs
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_count knows fewer spellings of an integer than pydantic, with which vLLM reads"
-)
 @pytest.mark.parametrize("n", [" 512 ", "+512", "5_12", "512.00", 1e16])
 def test_any_n_that_vllm_coerces_is_counted_or_refused(n: Any) -> None:
     outcome = read_or_refusal({"n": n}, limits=LIMITS)
     assert outcome.param == "n" if isinstance(outcome, InvalidRequest) else outcome.n == 512
 
 
-@pytest.mark.xfail(strict=True, reason="a beam search of any width is admitted as one candidate")
 def test_a_beam_search_takes_as_many_places_as_it_is_wide() -> None:
     assert read({"n": 3, "use_beam_search": True}).candidates == 3
     assert refusal({"n": 10_000, "use_beam_search": True}) == "n"

@@ -48,7 +48,7 @@ def app_over(
         inner,
         limits=LIMITS,
         admission=admission or Admission(512),
-        metrics=Metrics(CollectorRegistry()),
+        metrics=Metrics(CollectorRegistry(), "0"),
         authentication=options.pop("authentication", []),
         check_ready=check_ready,
         engine_version="0.0.test",

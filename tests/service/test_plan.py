@@ -88,8 +88,7 @@ def test_a_deadline_beyond_a_day_is_refused() -> None:
         plan({"best_of": 2, "rerank": {"deadline_ms": 10**400}})
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a rerank object makes each one-token step of a beam search ranked, and so scored"
-)
-def test_the_steps_of_a_beam_search_are_not_scored() -> None:
-    assert not plan({"n": 4, "use_beam_search": True, "rerank": {}}, n=1).ranked
+@pytest.mark.parametrize("elsewhere", ["use_beam_search", "background"])
+def test_what_is_generated_elsewhere_cannot_be_reranked(elsewhere: str) -> None:
+    with pytest.raises(InvalidRequest, match=elsewhere):
+        plan({"n": 4, elsewhere: True, "rerank": {}}, n=1)

@@ -173,7 +173,11 @@ def test_what_is_no_object_comes_back_as_it_was() -> None:
 
 
 def chat_stream(usage: bool = True, pieces: int = 3) -> list[bytes]:
-    events = [sse({"choices": [{"delta": {"content": f"{number} é"}}]}) for number in range(pieces)]
+    reasons = [None] * (pieces - 1) + ["stop"] if pieces else []
+    events = [
+        sse({"choices": [{"delta": {"content": f"{number} é"}, "finish_reason": reason}]})
+        for number, reason in enumerate(reasons)
+    ]
     if usage:
         counts = {"prompt_tokens": 10, "completion_tokens": 7, "total_tokens": 17}
         events.append(sse({"choices": [], "usage": counts}))
@@ -243,11 +247,20 @@ def test_comments_and_a_stream_without_a_carrier_pass_untouched() -> None:
     assert patched_stream("chat", stream) == stream
 
 
-def test_a_chunk_is_sent_on_as_soon_as_it_is_known_not_to_be_the_last() -> None:
-    first, second, *_ = chat_stream()
+def test_only_a_chunk_that_could_be_the_last_is_held_back() -> None:
+    first, last, usage, done = chat_stream(pieces=2)
     patcher = StreamPatcher(context_of(ledger_of_two()))
-    assert patcher.feed(first) == b""
-    assert patcher.feed(second) == first
+    assert patcher.feed(first) == first
+    assert patcher.feed(last) == b""
+    assert patcher.feed(usage) == last
+    assert patcher.feed(done).endswith(done)
+
+
+def test_text_of_another_choice_is_not_kept_waiting_behind_a_finished_one() -> None:
+    ended = sse({"choices": [{"index": 0, "finish_reason": "stop"}]})
+    growing = sse({"choices": [{"index": 1, "finish_reason": None}]})
+    patcher = StreamPatcher(context_of(ledger_of_two()))
+    assert (patcher.feed(ended), patcher.feed(growing)) == (b"", ended + growing)
 
 
 @settings(max_examples=60, deadline=None)

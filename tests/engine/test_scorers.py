@@ -1,0 +1,72 @@
+"""The two scorers and plain transformers give the same reward for the same text."""
+
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from reward.torch_scorer import TorchScorer
+from reward.vllm_scorer import VllmScorer
+from service.bundled import with_bundled_reward
+from service.settings import Settings
+from training.labs import checkpoint
+
+pytestmark = pytest.mark.engine
+CONVERSATION = [
+    {"role": "system", "content": "Show your steps."},
+    {"role": "user", "content": "What is 35+21+81? " * 20},
+]
+ANSWERS = ["35+21=56\n56+81=137\nAnswer: 137", "Answer: 12", "", "café ∑ \N{SNOWMAN}", "9" * 300]
+
+
+@pytest.fixture(scope="module")
+async def vllm_scorer() -> AsyncIterator[VllmScorer]:
+    os.environ.update({"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1", "TORCHDYNAMO_DISABLE": "1"})
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    from service.vllm_app.engines import reward_engine_args, scorer_of
+
+    scorer = await scorer_of(AsyncLLM.from_engine_args(reward_engine_args(with_bundled_reward(Settings()))))
+    yield scorer
+    await scorer.close()
+
+
+def plain_reward(answer: str) -> float:
+    path = checkpoint("arithmetic-reward")
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    model = AutoModelForSequenceClassification.from_pretrained(path)
+    conversation = [*CONVERSATION, {"role": "assistant", "content": answer}]
+    inputs: Any = tokenizer.apply_chat_template(conversation, return_tensors="pt", return_dict=True)
+    with torch.inference_mode():
+        reward: float = model(**inputs).logits[0, 0].item()
+    return reward
+
+
+async def test_both_scorers_agree_with_plain_transformers(vllm_scorer: VllmScorer) -> None:
+    torch_scorer = TorchScorer(checkpoint("arithmetic-reward"), device="cpu")
+    for answer in ANSWERS:
+        expected = plain_reward(answer)
+        by_torch = await torch_scorer.score(torch_scorer.template.prompt(CONVERSATION), answer)
+        by_vllm = await vllm_scorer.score(vllm_scorer.template.prompt(CONVERSATION), answer)
+        assert by_torch.reward == pytest.approx(expected, abs=1e-5)
+        assert by_vllm.reward == pytest.approx(expected, abs=1e-4)
+        assert by_torch.tokens == by_vllm.tokens
+    await torch_scorer.close()
+
+
+async def test_a_prefix_scored_before_costs_only_its_new_tokens(vllm_scorer: VllmScorer) -> None:
+    prompt = vllm_scorer.template.prompt([{"role": "user", "content": "Count. " * 100}])
+    await vllm_scorer.prefill(prompt)
+    first = await vllm_scorer.score(prompt, "1 2 3 " * 20, finished=False)
+    second = await vllm_scorer.score(prompt, "1 2 3 " * 40)
+    assert first.cached_tokens > 0.9 * len(vllm_scorer.template.prompt_tokens(prompt))
+    assert second.cached_tokens > first.cached_tokens + 60
+
+
+async def test_a_text_longer_than_the_model_reads_is_refused(vllm_scorer: VllmScorer) -> None:
+    prompt = vllm_scorer.template.prompt([{"role": "user", "content": "x"}])
+    with pytest.raises(ValueError, match="more than the reward model reads"):
+        await vllm_scorer.score(prompt, "y" * 3000)
