@@ -29,7 +29,7 @@ async def start_engines(args: Namespace, settings: Settings) -> tuple[AsyncLLM, 
     On a CPU each engine gets its own half of the cores; vLLM's own choice would put both on the first.
     """
     assert settings.reward_model is not None
-    generator_args = AsyncEngineArgs.from_cli_args(args)
+    generator_args = _generator_args(args)
     if settings.reward_backend == "torch":
         scorer: Scorer = TorchScorer(settings.reward_model, device=settings.reward_device, dtype=settings.reward_dtype)
         return await asyncio.to_thread(_start, generator_args, UsageContext.OPENAI_API_SERVER), scorer
@@ -40,6 +40,16 @@ async def start_engines(args: Namespace, settings: Settings) -> tuple[AsyncLLM, 
     engine, reward_engine = await asyncio.gather(generator, judge)
     await engine.get_supported_tasks()  # cached: no request has to wait for it
     return engine, await scorer_of(reward_engine)
+
+
+def _generator_args(args: Namespace) -> AsyncEngineArgs:
+    """vLLM 0.32 on a CPU dies ("CPU Generator does not use offset") when the prefill of a seeded request is split
+    over two steps, so there prefills are not split unless the user says so.
+    """
+    engine_args = AsyncEngineArgs.from_cli_args(args)
+    if current_platform.is_cpu() and engine_args.enable_chunked_prefill is None:
+        engine_args.enable_chunked_prefill = False
+    return engine_args
 
 
 async def scorer_of(engine: AsyncLLM) -> VllmScorer:

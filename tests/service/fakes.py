@@ -281,7 +281,7 @@ class FakeVllm:
         await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
 
     async def _stream(self, send: Send, texts: Sequence[str]) -> None:
-        *others, last = texts[0]
+        *others, last = list(texts[0])
         pieces = [*((letter, None) for letter in others), (last, "stop")]
         events = [{"choices": [{"delta": {"content": letter}, "finish_reason": end}]} for letter, end in pieces]
         for event in events:
