@@ -2,12 +2,14 @@
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reward.scorer import Score
 from service.plan import Plan
-from service.strategies import Candidate
+from service.strategies import Candidate, State
+
+_END_STATES: Mapping[str, State] = {"abort": "aborted", "error": "failed"}
 
 
 @dataclass
@@ -39,7 +41,6 @@ class Ledger:
     stop_reason: str | None = None
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
-    scores: int = 0
     scored_tokens: int = 0
     scored_cached_tokens: int = 0
     started_s: float = field(default_factory=time.monotonic)
@@ -60,14 +61,28 @@ class Ledger:
         return time.monotonic() if self.ended_s is None else self.ended_s
 
     @property
+    def reward(self) -> float | None:
+        """Of the best selected candidate."""
+        return self.candidates[self.selected[0]].reward if self.selected else None
+
+    @property
     def rewards(self) -> list[float]:
         return [candidate.reward for candidate in self.candidates if candidate.reward is not None]
+
+    def note_end(self, record: Record, finish_reason: str) -> State:
+        """Write down how a candidate ended: "abort" and "error" are the engine's words for what did not finish."""
+        state = _END_STATES.get(finish_reason, "finished")
+        rank = None
+        if state == "finished":
+            record.finished_s = time.monotonic()
+            rank = sum(candidate.finish_rank is not None for candidate in self.candidates)
+        record.view = replace(record.view, state=state, finish_reason=finish_reason, finish_rank=rank)
+        return state
 
     def note_score(self, record: Record, score: Score | None, *, finished: bool, tokens: int) -> None:
         """Write down a score of `record` as it stood at `tokens`; None, NaN or infinity leaves it unscored."""
         usable = score is not None and math.isfinite(score.reward)
         if score is not None:
-            self.scores += 1
             self.scored_tokens += score.tokens
             self.scored_cached_tokens += score.cached_tokens
         if score is None or not usable:
@@ -91,7 +106,7 @@ _UNFINISHED = {"running": "aborted", "aborted": "aborted", "failed": "failed"}
 
 @dataclass(frozen=True)
 class Tokens:
-    """A request's tokens, summed over its prompts. generated = returned + rejected + aborted + failed."""
+    """A request's tokens, summed over its prompts. generated: by all candidates, whatever became of them."""
 
     prompt: int = 0
     cached_prompt: int = 0
@@ -103,16 +118,12 @@ class Tokens:
 
 def count_tokens(ledgers: Sequence[Ledger]) -> Tokens:
     """Sum of what was read, generated, returned and scored."""
-    candidates = [(ledger, candidate) for ledger in ledgers for candidate in ledger.candidates]
+    fates = [(ledger.fate(candidate), candidate.tokens) for ledger in ledgers for candidate in ledger.candidates]
     return Tokens(
         prompt=sum(ledger.prompt_tokens for ledger in ledgers),
         cached_prompt=sum(ledger.cached_prompt_tokens for ledger in ledgers),
-        generated=sum(candidate.tokens for _, candidate in candidates),
-        returned=_sum_of("returned", candidates),
+        generated=sum(tokens for _, tokens in fates),
+        returned=sum(tokens for fate, tokens in fates if fate == "returned"),
         scored=sum(ledger.scored_tokens for ledger in ledgers),
         scored_cached=sum(ledger.scored_cached_tokens for ledger in ledgers),
     )
-
-
-def _sum_of(fate: str, candidates: Iterable[tuple[Ledger, Candidate]]) -> int:
-    return sum(candidate.tokens for ledger, candidate in candidates if ledger.fate(candidate) == fate)

@@ -23,6 +23,7 @@ def use_bundled_policy(args: Namespace, defaults: Mapping[str, Any]) -> None:
 
 def with_bundled_reward(settings: Settings) -> Settings:
     """The reward model that belongs to the bundled policy, and sizes that fit it."""
-    arguments = _SIZES | settings.reward_engine_args
+    sizes = {name: value for name, value in _SIZES.items() if name != "dtype"}
+    arguments = sizes | settings.reward_engine_args
     model = str(checkpoint("arithmetic-reward"))
     return settings.model_copy(update={"reward_model": model, "reward_engine_args": arguments})

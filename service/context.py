@@ -30,7 +30,6 @@ class RequestContext:
     """
 
     ask: Ask
-    request_id: str
     messages: tuple[Message, ...] = ()
     generations: list[Generation] = field(default_factory=list)
     error: ServiceError | None = None

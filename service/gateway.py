@@ -24,7 +24,11 @@ _KEEP_ALIVE_S = 1.0
 
 
 class Gateway:
-    """ASGI middleware for the four completion endpoints; every other request passes untouched."""
+    """ASGI middleware for the four completion endpoints; every other request passes untouched.
+
+    A request comes up again below vLLM's application, in `vllm_app.client.RerankingEngine.generate`, where
+    `context.current_request` has carried its `Ask`.
+    """
 
     def __init__(self, app: ASGIApp, *, limits: Limits, admission: Admission, metrics: Metrics) -> None:
         self._app = app
@@ -41,19 +45,18 @@ class Gateway:
         body = await _read_body(receive)
         if body is None:
             return
-        with ExitStack() as admitted:
-            try:
-                ask = read_ask(endpoint, body, Headers(scope=scope).get(BEST_OF_HEADER), self._limits)
-                admitted.enter_context(self._admission.hold(ask.candidates))
-            except ServiceError as error:
-                self._metrics.refused(endpoint, error)
-                await send_error(send, error)
-                return
-            places = admitted.pop_all()
+        places = ExitStack()
+        try:
+            ask = read_ask(endpoint, body, Headers(scope=scope).get(BEST_OF_HEADER), self._limits)
+            places.enter_context(self._admission.hold(ask.candidates))
+        except ServiceError as error:
+            self._metrics.refused(endpoint, error)
+            await send_error(send, error)
+            return
         await self._answer(ask, places, scope, receive, send)
 
     async def _answer(self, ask: Ask, places: ExitStack, scope: Scope, receive: Receive, send: Send) -> None:
-        context = RequestContext(ask, request_id=Headers(scope=scope).get("x-request-id", ""))
+        context = RequestContext(ask)
         reply = _Reply(context, send)
         token = current_request.set(context)
         try:
@@ -90,7 +93,7 @@ class _Reply:
         self._stream: StreamPatcher | None = None
         self._keep_alive: asyncio.Task[None] | None = None
         self._sent_s = 0.0
-        self._handle: Callable[[Message], Awaitable[None]] = self._begin
+        self._handle: Callable[[Message], Awaitable[None]] = self._pass_on
 
     @property
     def outcome(self) -> str:
@@ -105,30 +108,30 @@ class _Reply:
         if message["type"] == "http.response.start":
             self._start = message
             self.status = message["status"]
-            self._handle = await self._choose()
+            self._handle = await self._start_answer()
             return
         await self._handle(message)
         if not message.get("more_body", False):
             self._complete = True
 
-    async def _begin(self, message: Message) -> None:
+    async def _pass_on(self, message: Message) -> None:
         await self._send(message)
 
-    async def _choose(self) -> Callable[[Message], Awaitable[None]]:
-        """How to treat the body. The start is sent at once unless the body decides its length."""
+    async def _start_answer(self) -> Callable[[Message], Awaitable[None]]:
+        """Send the start, unless the body decides its length; the handler of the body comes back."""
         assert self._start is not None
         headers = Headers(raw=self._start.get("headers", []))
         if headers.get("content-type", "").startswith("text/event-stream"):
             await self._send(self._start)
             if not self._reports():
-                return self._begin
+                return self._pass_on
             self._stream = StreamPatcher(self._context)
             self._keep_alive = asyncio.create_task(self._comment())
             return self._patch_stream
         if self.status < 400 and self._reports():
             return self._collect
         await self._send(self._start)
-        return self._begin
+        return self._pass_on
 
     def _reports(self) -> bool:
         """Whether the answer gets a `rerank` object: the client asked, or the server's default N is above n."""

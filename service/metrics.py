@@ -112,7 +112,7 @@ class Metrics:
             self._straggler.observe(finishes[-1] - finishes[len(finishes) // 2])
 
     def _record_rewards(self, ledger: Ledger, label: str) -> None:
-        selected = ledger.candidates[ledger.selected[0]].reward if ledger.selected else None
+        selected = ledger.reward
         if selected is None:
             return
         mean = sum(ledger.rewards) / len(ledger.rewards)

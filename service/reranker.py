@@ -7,9 +7,9 @@ every candidate are known.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 from reward.scorer import RewardUnavailable
 from reward.scorer import Score as RewardScore
@@ -18,7 +18,6 @@ from service.accounting import Ledger, Record
 from service.errors import (
     DeadlineExceeded,
     EngineDown,
-    InvalidRequest,
     NothingGenerated,
     RewardModelDown,
 )
@@ -40,10 +39,9 @@ from service.strategies import (
     Sample,
     Score,
     Scored,
+    State,
     Stop,
 )
-
-OnRewardFailure = Literal["error", "unranked"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,9 @@ class Sampler(Protocol):
         """Make these candidates' iterators end at once, with their last tokens and finish_reason "abort"."""
 
 
+_ENDED: Mapping[State, type[Finished | Aborted | Failed]] = {"finished": Finished, "aborted": Aborted, "failed": Failed}
+
+
 class Run:
     """Best-of-N for one prompt. Times are monotonic seconds."""
 
@@ -74,7 +75,6 @@ class Run:
         messages: tuple[Message, ...],
         sampler: Sampler,
         reward: RewardModel,
-        on_reward_failure: OnRewardFailure,
     ) -> None:
         self.ledger = Ledger(plan)
         self._strategy = plan.strategy
@@ -82,7 +82,6 @@ class Run:
         self._prompt: Prompt | None = None
         self._sampler = sampler
         self._reward = reward
-        self._on_reward_failure = on_reward_failure
         self._happenings: asyncio.Queue[Event | Exception] = asyncio.Queue()
         self._sampling: set[asyncio.Task[None]] = set()
         self._scoring: set[asyncio.Task[None]] = set()
@@ -103,7 +102,7 @@ class Run:
             while self.ledger.stop_reason is None:
                 happening = await self._happenings.get()
                 if isinstance(happening, Exception):
-                    self._reward_failed(happening)
+                    self._do_without(happening)
                 else:
                     self._perform(self._strategy.decide(happening, self.ledger.candidates))
         finally:
@@ -119,7 +118,7 @@ class Run:
     # -- steps
 
     def _begin(self) -> None:
-        self._prompt = render(self._reward, self._messages)
+        self._prompt = self._reward.prompt(self._messages)
         self._reward.subscribe(self._happenings.put_nowait)
         self._start(self._scoring, self._prefill(self._prompt))
         if self._strategy.alarm_s is not None:
@@ -155,12 +154,13 @@ class Run:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    def _reward_failed(self, error: Exception) -> None:
+    def _do_without(self, error: Exception) -> None:
+        """Go on without the reward model, or give up; any other trouble ends the run."""
         if not isinstance(error, RewardUnavailable):
             raise error
         if isinstance(self._strategy, FirstFinished):
             return
-        if self._on_reward_failure == "error":
+        if self._reward.on_failure == "error":
             raise RewardModelDown(f"the reward model is unavailable: {error}") from error
         self._strategy = FirstFinished(self._strategy, self.ledger.plan.n)
         self._perform(self._strategy.decide(RewardLost(), self.ledger.candidates))
@@ -174,7 +174,8 @@ class Run:
                 record.view = replace(record.view, tokens=record.view.tokens + draft.tokens)
                 step = self._strategy.checkpoint_tokens
                 if draft.finish_reason is not None:
-                    self._finish(record, draft.finish_reason)
+                    ended = self.ledger.note_end(record, draft.finish_reason)
+                    self._happenings.put_nowait(_ENDED[ended](index))
                 elif step is not None and record.view.tokens - noted_tokens >= step:
                     noted_tokens = record.view.tokens
                     self._happenings.put_nowait(Progress(index))
@@ -188,34 +189,20 @@ class Run:
             record.view = replace(record.view, state="failed")
             self._happenings.put_nowait(Failed(index))
 
-    def _finish(self, record: Record, reason: str) -> None:
-        record.finished_s = time.monotonic()
-        index = record.view.index
-        if reason == "abort":
-            record.view = replace(record.view, state="aborted", finish_reason=reason)
-            self._happenings.put_nowait(Aborted(index))
-        elif reason == "error":
-            record.view = replace(record.view, state="failed", finish_reason=reason)
-            self._happenings.put_nowait(Failed(index))
-        else:
-            rank = sum(view.finish_rank is not None for view in self.ledger.candidates)
-            record.view = replace(record.view, state="finished", finish_reason=reason, finish_rank=rank)
-            self._happenings.put_nowait(Finished(index))
-
     async def _prefill(self, prompt: Prompt) -> None:
         try:
             await self._reward.prefill(prompt)
         except ValueError:
             return  # a prompt too long to score: every candidate will say so when it is scored
-        except Exception as error:
-            self._happenings.put_nowait(_unavailable(error))
+        except RewardUnavailable as error:
+            self._happenings.put_nowait(error)
 
     async def _score(self, record: Record) -> None:
         finished = record.view.state == "finished"
         tokens = record.view.tokens
         assert self._prompt is not None
         try:
-            score = await try_score(self._reward, self._prompt, record, finished=finished)
+            score = await _score_or_none(self._reward, self._prompt, record, finished=finished)
         except RewardUnavailable as error:
             self._happenings.put_nowait(error)
             return
@@ -257,47 +244,30 @@ class Run:
         self.ledger.ended_s = time.monotonic()
 
 
-async def score_finished(
-    ledger: Ledger, messages: tuple[Message, ...], reward: RewardModel, on_reward_failure: OnRewardFailure
-) -> None:
-    """Score candidates that were passed on while they grew, where the request asked only to know their reward."""
-    prompt = render(reward, messages)
+async def score_finished(messages: tuple[Message, ...], reward: RewardModel, ledger: Ledger) -> None:
+    """Score candidates that were passed on while they grew, where the request asked only to know their reward.
+
+    Raises:
+        InvalidRequest, RewardModelDown: see `service.errors`.
+    """
+    prompt = reward.prompt(messages)
     for record in ledger.records:
         if record.view.state != "finished":
             continue
         try:
-            score = await try_score(reward, prompt, record, finished=True)
+            score = await _score_or_none(reward, prompt, record, finished=True)
         except RewardUnavailable as error:
-            if on_reward_failure == "error":
+            if reward.on_failure == "error":
                 raise RewardModelDown(f"the reward model is unavailable: {error}") from error
             ledger.stop_reason = "reward_unavailable"
             return
         ledger.note_score(record, score, finished=True, tokens=record.view.tokens)
 
 
-def render(reward: RewardModel, messages: tuple[Message, ...]) -> Prompt:
-    """The conversation as the reward model reads it. Raises InvalidRequest when its template refuses it."""
-    try:
-        return reward.prompt(messages)
-    except Exception as error:
-        reason = f"the reward model's chat template cannot render this conversation: {error}"
-        raise InvalidRequest(reason, param="messages") from error
-
-
-async def try_score(reward: RewardModel, prompt: Prompt, record: Record, *, finished: bool) -> RewardScore | None:
-    """A candidate's score, or None with `record.error` set when this text cannot be scored, say because of its length.
-
-    Raises:
-        RewardUnavailable: the reward model failed.
-    """
+async def _score_or_none(reward: RewardModel, prompt: Prompt, record: Record, *, finished: bool) -> RewardScore | None:
+    """A candidate's score, or None, with `record.error` set, when this text cannot be scored."""
     try:
         return await reward.score(prompt, record.text, finished=finished)
     except ValueError as error:
         record.error = error
         return None
-    except Exception as error:
-        raise _unavailable(error) from error
-
-
-def _unavailable(error: Exception) -> RewardUnavailable:
-    return error if isinstance(error, RewardUnavailable) else RewardUnavailable(f"{type(error).__name__}: {error}")

@@ -1,22 +1,34 @@
-"""The reward model as the server uses it: one scorer for all requests, counted, and watched over."""
+"""The reward model as the server uses it: one scorer for all requests, counted, watched, its failures made uniform."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 from reward.scorer import RewardUnavailable, Score, Scorer
 from reward.template import Message, Prompt
+from service.errors import InvalidRequest
 
+OnRewardFailure = Literal["error", "unranked"]
 Listener = Callable[[RewardUnavailable], None]
 
 
 class RewardModel:
-    """Tells every run at once when the scorer dies, so that none has to find out by itself."""
+    """Tells every run at once when the scorer dies, so that none has to find out by itself.
 
-    def __init__(self, scorer: Scorer) -> None:
+    on_failure: what a request is answered then: an error, or the first finished candidates, unranked.
+    """
+
+    def __init__(self, scorer: Scorer, on_failure: OnRewardFailure = "error") -> None:
         self.scorer = scorer
+        self.on_failure = on_failure
         self.failure: RewardUnavailable | None = None
         self.in_flight = 0
         self._listeners: set[Listener] = set()
+
+    @property
+    def fatal(self) -> bool:
+        """The scorer has died, and the server cannot do without."""
+        return self.failure is not None and self.on_failure == "error"
 
     async def watch(self) -> None:
         """Runs for the life of the server."""
@@ -37,16 +49,20 @@ class RewardModel:
         self._listeners.discard(listener)
 
     def prompt(self, messages: Sequence[Message]) -> Prompt:
-        """The conversation in the reward model's own template; raises what the template raises."""
-        return self.scorer.template.prompt(messages)
+        """The conversation in the reward model's own template. Raises InvalidRequest when the template refuses it."""
+        try:
+            return self.scorer.template.prompt(messages)
+        except Exception as error:
+            reason = f"the reward model's chat template cannot render this conversation: {error}"
+            raise InvalidRequest(reason, param="messages") from error
 
     async def prefill(self, prompt: Prompt) -> None:
-        """As `Scorer.prefill`."""
+        """As `Scorer.prefill`. Raises ValueError (the prompt is too long to score) or RewardUnavailable."""
         with self._counted():
             await self.scorer.prefill(prompt)
 
     async def score(self, prompt: Prompt, response: str, *, finished: bool = True) -> Score:
-        """As `Scorer.score`; raises RewardUnavailable at once when the scorer is known to be dead."""
+        """As `Scorer.score`. Raises ValueError (this text cannot be scored) or RewardUnavailable (no text can)."""
         with self._counted():
             return await self.scorer.score(prompt, response, finished=finished)
 
@@ -57,5 +73,9 @@ class RewardModel:
         self.in_flight += 1
         try:
             yield
+        except (ValueError, RewardUnavailable):
+            raise
+        except Exception as error:
+            raise RewardUnavailable(f"{type(error).__name__}: {error}") from error
         finally:
             self.in_flight -= 1

@@ -12,6 +12,15 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.reward_model import OnRewardFailure
+
+_OWN_OPTIONS = {
+    "model": "--reward-model",
+    "dtype": "--reward-dtype",
+    "gpu_memory_utilization": "--reward-gpu-memory-utilization",
+    "runner": "--reward-backend",
+}
+
 
 class Settings(BaseSettings):
     """Settings of `bestofn serve` beside those of `vllm serve`."""
@@ -43,7 +52,7 @@ class Settings(BaseSettings):
     reward_engine_args: dict[str, Any] = Field(
         default_factory=dict,
         description="More arguments of the reward model's vLLM engine, as JSON: "
-        '\'{"gpu_memory_utilization": 0.3, "max_model_len": 4096}\'.',
+        '\'{"max_model_len": 4096, "tensor_parallel_size": 2}\'.',
     )
     best_of: int = Field(default=1, ge=1, description="Candidates per prompt when a request does not say.")
     max_best_of: int = Field(default=64, ge=1, le=4096, description="The most candidates a request may ask for.")
@@ -52,7 +61,7 @@ class Settings(BaseSettings):
         ge=1,
         description="Candidates in flight, over all requests; past it requests get 429 with retry-after.",
     )
-    on_reward_failure: Literal["error", "unranked"] = Field(
+    on_reward_failure: OnRewardFailure = Field(
         default="error",
         description="Without a reward model: answer 503, or with the first finished candidate, marked unranked.",
     )
@@ -70,6 +79,9 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"--max-best-of {self.max_best_of} could never be admitted: --max-candidates is {self.max_candidates}"
             )
+        for name, option in _OWN_OPTIONS.items():
+            if name in self.reward_engine_args:
+                raise ValueError(f"--reward-engine-args may not hold {name}: use {option}")
         return self
 
     @classmethod

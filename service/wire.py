@@ -157,11 +157,10 @@ def _bill(dialect: Dialect, answer: Json, tokens: Tokens) -> None:
     usage = dialect.usage(answer)
     if not usage:
         return
-    total_key = "total_tokens"
     extra = tokens.generated - (usage.get(dialect.completion_key) or 0)
     usage[dialect.completion_key] = tokens.generated
-    if total_key in usage:
-        usage[total_key] += extra
+    if "total_tokens" in usage:
+        usage["total_tokens"] += extra
 
 
 def rerank_object(context: RequestContext) -> Json:
@@ -186,10 +185,10 @@ def _of_prompt(ledger: Ledger, context: RequestContext) -> Json:
         "failed": sum(candidate.state == "failed" for candidate in candidates),
         "selected": list(ledger.selected),
         "candidates": [_candidate(ledger, index, context) for index in range(len(candidates))],
-        "reward": candidates[ledger.selected[0]].reward if ledger.selected else None,
+        "reward": ledger.reward,
         "reward_mean": mean,
         "reward_std": None if mean is None else _std(rewards, mean),
-        "kl_bound_nats": kl_bound_nats(len(candidates)),
+        "kl_bound_nats": kl_bound_nats(len(candidates)) if candidates else None,
         "stop_reason": ledger.stop_reason,
         **_totals([ledger], context),
     }

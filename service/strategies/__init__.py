@@ -14,6 +14,7 @@ from service.strategies.base import (
     Sample,
     Score,
     Scored,
+    State,
     Stop,
     Strategy,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "Sample",
     "Score",
     "Scored",
+    "State",
     "Stop",
     "Strategy",
 ]

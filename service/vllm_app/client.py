@@ -17,11 +17,10 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from reward.scorer import RewardUnavailable
 from reward.template import Message
-from service.accounting import Ledger
 from service.context import RequestContext, current_request
 from service.errors import EngineDown, ServiceError
 from service.plan import Plan, make_plan
-from service.reranker import OnRewardFailure, Run, score_finished
+from service.reranker import Run, score_finished
 from service.reward_model import RewardModel
 from service.vllm_app.relay import Relay
 from service.vllm_app.sampler import VllmSampler
@@ -34,12 +33,10 @@ class RerankingEngine:
         self,
         engine: AsyncLLM,
         reward: RewardModel,
-        on_reward_failure: OnRewardFailure,
         checkpoint_tokens: int | None,
     ) -> None:
         self._engine = engine
         self._reward = reward
-        self._on_reward_failure = on_reward_failure
         self._checkpoint_tokens = checkpoint_tokens
         self.renderer = _RememberingRenderer(engine.renderer)
 
@@ -53,6 +50,7 @@ class RerankingEngine:
     ) -> AsyncIterator[RequestOutput]:
         """As `EngineClient.generate`: the outputs of the best candidates, or of all of them where none is ranked."""
         context = current_request.get()
+        # Streamed input is a generator, and a request that is closed generates in the background: both are vLLM's.
         if context is None or context.closed or not isinstance(prompt, Mapping):
             return self._engine.generate(prompt, sampling_params, request_id, **options)
         plan = make_plan(
@@ -75,7 +73,7 @@ class RerankingEngine:
     ) -> AsyncIterator[RequestOutput]:
         step = plan.strategy.checkpoint_tokens
         sampler = VllmSampler(self._engine, prompt, params, request_id, options, step)
-        run = Run(plan, self._messages(context, prompt), sampler, self._reward, self._on_reward_failure)
+        run = Run(plan, self._messages(context, prompt), sampler, self._reward)
         context.generations.append(run)
         try:
             selected = await run.best()
@@ -97,9 +95,9 @@ class RerankingEngine:
         request_id: str,
         options: Mapping[str, Any],
     ) -> AsyncIterator[RequestOutput]:
-        finish = partial(self._score_relayed, self._messages(context, prompt)) if plan.ranked else None
+        score = partial(score_finished, self._messages(context, prompt), self._reward) if plan.ranked else None
         outputs = self._engine.generate(cast(EngineInput, prompt), params, request_id, **options)
-        relay = Relay(plan, outputs, partial(self._engine.abort, request_id), params.output_kind, finish)
+        relay = Relay(plan, outputs, partial(self._engine.abort, request_id), params.output_kind, score)
         context.generations.append(relay)
         try:
             async for output in relay.outputs():
@@ -110,9 +108,6 @@ class RerankingEngine:
         except ServiceError as error:
             context.error = context.error or error
             raise
-
-    async def _score_relayed(self, messages: tuple[Message, ...], ledger: Ledger) -> None:
-        await score_finished(ledger, messages, self._reward, self._on_reward_failure)
 
     def _messages(self, context: RequestContext, prompt: Mapping[str, Any]) -> tuple[Message, ...]:
         """The conversation as rendered last, or a bare prompt as one user message."""
@@ -126,16 +121,12 @@ class RerankingEngine:
     # -- health
 
     @property
-    def _reward_is_fatal(self) -> bool:
-        return self._reward.failure is not None and self._on_reward_failure == "error"
-
-    @property
     def errored(self) -> bool:
-        return self._engine.errored or self._reward_is_fatal
+        return self._engine.errored or self._reward.fatal
 
     @property
     def is_running(self) -> bool:
-        return self._engine.is_running and not self._reward_is_fatal
+        return self._engine.is_running and not self._reward.fatal
 
     @property
     def dead_error(self) -> BaseException:
@@ -146,7 +137,7 @@ class RerankingEngine:
     async def check_health(self) -> None:
         """Raises EngineDeadError, which vLLM's /health answers with 503."""
         await self._engine.check_health()
-        if self._on_reward_failure == "error":
+        if self._reward.on_failure == "error":
             try:
                 await self._reward.scorer.check_health()
             except RewardUnavailable as error:

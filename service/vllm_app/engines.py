@@ -46,7 +46,7 @@ def _generator_args(args: Namespace) -> AsyncEngineArgs:
     """vLLM 0.32 on a CPU dies ("CPU Generator does not use offset") when the prefill of a seeded request is split
     over two steps, so there prefills are not split unless the user says so.
     """
-    engine_args = AsyncEngineArgs.from_cli_args(args)
+    engine_args: AsyncEngineArgs = AsyncEngineArgs.from_cli_args(args)
     if current_platform.is_cpu() and engine_args.enable_chunked_prefill is None:
         engine_args.enable_chunked_prefill = False
     return engine_args

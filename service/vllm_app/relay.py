@@ -20,7 +20,7 @@ Outputs = AsyncIterator[RequestOutput]
 class Relay:
     """outputs: the engine's stream. abort: makes that stream end at once with its last tokens.
 
-    kind: whether outputs hold deltas or everything so far. finish: awaited with the ledger after the last output and
+    kind: whether outputs hold deltas or everything so far. score: awaited with the ledger after the last output and
     before the stream ends, where a reward was asked for.
     """
 
@@ -30,13 +30,13 @@ class Relay:
         outputs: Outputs,
         abort: Callable[[], Awaitable[None]],
         kind: RequestOutputKind,
-        finish: Callable[[Ledger], Awaitable[None]] | None,
+        score: Callable[[Ledger], Awaitable[None]] | None,
     ) -> None:
         self.ledger = Ledger(plan, records=[Record(Candidate(index)) for index in range(plan.n)])
         self._outputs = outputs
         self._abort = abort
         self._delta = kind == RequestOutputKind.DELTA
-        self._finish = finish
+        self._score = score
         self._queue: asyncio.Queue[RequestOutput | Exception | None] = asyncio.Queue()
         self._pump: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -53,8 +53,8 @@ class Relay:
                 candidate.index for candidate in self.ledger.candidates if candidate.state == "finished"
             )
             self.ledger.stop_reason = "complete"
-            if self._finish is not None:
-                await self._finish(self.ledger)
+            if self._score is not None:
+                await self._score(self.ledger)
         finally:
             await asyncio.shield(self.close())
 
@@ -92,16 +92,4 @@ class Relay:
             earlier = record.view.tokens if self._delta else 0
             record.view = replace(record.view, tokens=earlier + len(completion.token_ids))
             if completion.finish_reason is not None:
-                self._note_finish(record, completion.finish_reason)
-
-    def _note_finish(self, record: Record, reason: str) -> None:
-        record.finished_s = time.monotonic()
-        rank = sum(view.finish_rank is not None for view in self.ledger.candidates)
-        states = {"abort": "aborted", "error": "failed"}
-        state = states.get(reason, "finished")
-        record.view = replace(
-            record.view,
-            state=state,  # type: ignore[arg-type]
-            finish_reason=reason,
-            finish_rank=rank if state == "finished" else None,
-        )
+                self.ledger.note_end(record, completion.finish_reason)

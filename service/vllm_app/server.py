@@ -114,8 +114,8 @@ async def serve(args: Namespace, settings: Settings) -> int:
     except BaseException:
         sock.close()
         raise
-    reward = RewardModel(scorer)
-    engine = RerankingEngine(generator, reward, settings.on_reward_failure, settings.prefix_score_tokens)
+    reward = RewardModel(scorer, settings.on_reward_failure)
+    engine = RerankingEngine(generator, reward, settings.prefix_score_tokens)
     watching = asyncio.create_task(reward.watch())
     try:
         app = await build(args, settings, engine, reward)
@@ -244,7 +244,7 @@ async def _name_the_field(request: Request, error: Exception) -> JSONResponse:
 def _banner(address: str, args: Namespace) -> str:
     url = address.replace("0.0.0.0", "127.0.0.1")
     name = (args.served_model_name or [args.model])[0]
-    key = f" -H 'Authorization: Bearer {'$API_KEY'}'" if _authentication(args) else ""
+    key = ' -H "Authorization: Bearer $API_KEY"' if _authentication(args) else ""
     question = '{"role": "user", "content": "What is 35+21+81?"}'
     return (
         f"\nbestofn serves {name} at {url}  (metrics: {url}/metrics)\nTry:\n"

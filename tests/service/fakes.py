@@ -20,8 +20,8 @@ from service.api import Ask, Limits, read_ask
 from service.context import RequestContext, current_request
 from service.errors import ServiceError, error_body
 from service.plan import Plan, make_plan
-from service.reranker import Draft, OnRewardFailure, Run
-from service.reward_model import RewardModel
+from service.reranker import Draft, Run
+from service.reward_model import OnRewardFailure, RewardModel
 from service.strategies import Strategy
 
 LIMITS = Limits(default_best_of=1, max_best_of=64, max_candidates=512)
@@ -211,8 +211,8 @@ def make_run(
     plan: Plan | None = None,
     on_reward_failure: OnRewardFailure = "error",
 ) -> Run:
-    watch = scorer if isinstance(scorer, RewardModel) else RewardModel(scorer or FakeScorer())
-    return Run(plan or plan_for(len(sampler.scripts)), QUESTION, sampler, watch, on_reward_failure)
+    watch = scorer if isinstance(scorer, RewardModel) else RewardModel(scorer or FakeScorer(), on_reward_failure)
+    return Run(plan or plan_for(len(sampler.scripts)), QUESTION, sampler, watch)
 
 
 @dataclass
@@ -225,9 +225,9 @@ class FakeGeneration:
         return asyncio.create_task(asyncio.sleep(0))
 
 
-def make_context(*ledgers: Ledger, ask: Ask | None = None, request_id: str = "r") -> RequestContext:
+def make_context(*ledgers: Ledger, ask: Ask | None = None) -> RequestContext:
     generations = [FakeGeneration(ledger) for ledger in ledgers]
-    return RequestContext(ask or make_ask({"best_of": 2}), request_id, generations=list(generations))
+    return RequestContext(ask or make_ask({"best_of": 2}), generations=list(generations))
 
 
 @dataclass
@@ -265,7 +265,7 @@ class FakeVllm:
         assert context is not None
         plan = make_plan(context.ask, n=request.get("n", 1), temperature=1.0, checkpoint_tokens=None)
         sampler = self.sampler()
-        run = Run(plan, QUESTION, sampler, RewardModel(self.scorer), self.on_reward_failure)
+        run = Run(plan, QUESTION, sampler, RewardModel(self.scorer, self.on_reward_failure))
         context.generations.append(run)
         self.runs.append(run)
         try:

@@ -376,14 +376,14 @@ def relayed(*candidates: Candidate) -> Ledger:
 
 async def test_a_relayed_candidate_is_scored_afterwards() -> None:
     ledger = relayed(Candidate(0, "finished", tokens=3))
-    await score_finished(ledger, QUESTION, RewardModel(FakeScorer({"text 0": 0.5})), "error")
-    assert (ledger.rewards, ledger.scores) == ([0.5], 1)
+    await score_finished(QUESTION, RewardModel(FakeScorer({"text 0": 0.5}), "error"), ledger)
+    assert ledger.rewards == [0.5]
 
 
 @pytest.mark.parametrize("reward", [math.nan, ValueError("long")])
 async def test_a_relayed_candidate_may_stay_unscored(reward: float | Exception) -> None:
     ledger = relayed(Candidate(0, "finished", tokens=3))
-    await score_finished(ledger, QUESTION, RewardModel(FakeScorer({"text 0": reward})), "error")
+    await score_finished(QUESTION, RewardModel(FakeScorer({"text 0": reward}), "error"), ledger)
     assert ledger.candidates[0].unscored
 
 
@@ -392,8 +392,8 @@ async def test_a_relayed_candidate_without_a_reward_model_is_an_error_or_unranke
     scorer.die()
     ledger = relayed(Candidate(0, "finished", tokens=3))
     with pytest.raises(RewardModelDown):
-        await score_finished(ledger, QUESTION, RewardModel(scorer), "error")
-    await score_finished(ledger, QUESTION, RewardModel(scorer), "unranked")
+        await score_finished(QUESTION, RewardModel(scorer, "error"), ledger)
+    await score_finished(QUESTION, RewardModel(scorer, "unranked"), ledger)
     assert (ledger.stop_reason, ledger.rewards) == ("reward_unavailable", [])
 
 
@@ -463,7 +463,7 @@ async def test_cancelling_the_end_of_a_request_does_not_stop_the_clean_up() -> N
     sampler = FakeSampler(says("a", held=True))
     sampler.may_abort.clear()
     run = make_run(sampler, plan=plan_for(1))
-    context = RequestContext(make_ask(), "r", generations=[run])
+    context = RequestContext(make_ask(), generations=[run])
     best_of_run = asyncio.create_task(run.best())
     await settle()
     closing = asyncio.create_task(context.close())
@@ -494,17 +494,17 @@ async def test_an_odd_failure_of_the_prefill_is_not_lost() -> None:
 async def test_any_failure_to_score_a_relayed_candidate_is_the_reward_model_being_down() -> None:
     ledger = relayed(Candidate(0, "finished", tokens=3))
     with pytest.raises(RewardModelDown):
-        await score_finished(ledger, QUESTION, RewardModel(FakeScorer({"text 0": RuntimeError("odd")})), "error")
+        await score_finished(QUESTION, RewardModel(FakeScorer({"text 0": RuntimeError("odd")}), "error"), ledger)
 
 
 async def test_a_relayed_conversation_that_the_template_refuses_is_the_requests_fault() -> None:
     ledger = relayed(Candidate(0, "finished", tokens=3))
     with pytest.raises(InvalidRequest):
-        await score_finished(ledger, QUESTION, RewardModel(FakeScorer(template_error=ValueError("no"))), "error")
+        await score_finished(QUESTION, RewardModel(FakeScorer(template_error=ValueError("no")), "error"), ledger)
 
 
 @pytest.mark.parametrize("state", ["failed", "aborted"])
 async def test_only_finished_relayed_candidates_are_scored(state: Any) -> None:
     ledger = relayed(Candidate(0, state, tokens=3))
-    await score_finished(ledger, QUESTION, RewardModel(FakeScorer()), "error")
+    await score_finished(QUESTION, RewardModel(FakeScorer(), "error"), ledger)
     assert ledger.rewards == []
