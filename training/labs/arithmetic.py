@@ -18,7 +18,7 @@ from typing import Literal
 Split = Literal["train", "held_out"]
 
 JSON_REQUEST = " Reply in JSON."
-MISTAKES = (-10, -2, -1, 1, 2, 10)
+MISTAKES = (-3, -2, -1, 1, 2, 3)
 _QUESTION = re.compile(r"What is (\d+(?:\+\d+)+)\?( Reply in JSON\.)?")
 _ANSWER = re.compile(r"(?:^|\n)Answer: (\d+)\s*$")
 
