@@ -37,7 +37,8 @@ class VllmScorer:
 
     async def prefill(self, prompt: Prompt) -> None:
         """Put the prompt's KV into the cache. Raises ValueError when it does not fit the model."""
-        await self._encode(self.template.prompt_tokens(prompt))
+        if tokens := self.template.prompt_tokens(prompt):
+            await self._encode(tokens)
 
     async def score(self, prompt: Prompt, response: str, *, finished: bool = True) -> Score:
         """Reward of one response.

@@ -67,6 +67,7 @@ class Ask:
     prompts: int
     explicit: bool
     wants_reward: bool
+    background: bool
     options: RerankOptions
     body: bytes
 
@@ -101,6 +102,7 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         prompts=_prompt_count(request) if endpoint == "completions" else 1,
         explicit=asked is not None or rerank_given,
         wants_reward=rerank_given,
+        background=bool(request.get("background")),
         options=options,
         body=body if forwarded == request else json.dumps(forwarded).encode(),
     )

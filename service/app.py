@@ -34,6 +34,7 @@ def create_app(
     authentication: list[Middleware],
     check_ready: Callable[[], Awaitable[str | None]],
     engine_version: str,
+    root_path: str = "",
     lifespan: Lifespan | None = None,
 ) -> Starlette:
     """inner: vLLM's application. check_ready: why the server cannot answer now, or None when it can."""
@@ -50,6 +51,7 @@ def create_app(
     return Starlette(
         routes=[Route("/ready", ready), Route("/version", versions), Mount("/", inner)],
         middleware=[
+            Middleware(RootPath, root_path=root_path),
             Middleware(RequestId),
             Middleware(OpenAIErrors),
             *authentication,
@@ -62,6 +64,17 @@ def create_app(
 
 async def _unexpected(_: Request, error: Exception) -> Response:
     return JSONResponse(error_body(ServiceError(f"internal error: {type(error).__name__}")), status_code=500)
+
+
+class RootPath:
+    """Tells every layer below the prefix under which a proxy shows the server (`--root-path`)."""
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self._app = app
+        self._root_path = root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app({**scope, "root_path": self._root_path or scope.get("root_path", "")}, receive, send)
 
 
 class RequestId:
@@ -134,8 +147,8 @@ def openai_error(body: bytes, status: int) -> dict[str, Any]:
     except ValueError:
         answer = body.decode(errors="replace")
     detail = answer.get("error", answer.get("detail")) if isinstance(answer, dict) else answer
-    if isinstance(detail, dict) and "message" in detail:
-        return {"error": {"type": None, "param": None, "code": None} | detail}
+    if isinstance(answer, dict) and isinstance(detail, dict) and "message" in detail:
+        return {**answer, "error": {"type": None, "param": None, "code": None} | detail}
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     if isinstance(detail, list) and detail and isinstance(detail[0], dict):
         error = field_error(detail[0])

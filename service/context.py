@@ -7,9 +7,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from reward.template import Message
 from service.accounting import Ledger
 from service.api import Ask
+from service.conversation import Conversation
 from service.errors import ServiceError
 
 
@@ -24,17 +24,16 @@ class Generation(Protocol):
 
 @dataclass
 class RequestContext:
-    """messages: the conversation as vLLM rendered it last; empty for a bare prompt. started_s: monotonic.
+    """conversation: as vLLM rendered it last; None for a bare prompt. started_s: monotonic.
 
     error: the first error of ours, so that the answer can carry it whatever vLLM makes of it.
     """
 
     ask: Ask
-    messages: tuple[Message, ...] = ()
+    conversation: Conversation | None = None
     generations: list[Generation] = field(default_factory=list)
     error: ServiceError | None = None
     started_s: float = field(default_factory=time.monotonic)
-    closed: bool = False
 
     @property
     def ledgers(self) -> Sequence[Ledger]:
@@ -42,7 +41,6 @@ class RequestContext:
 
     async def close(self) -> None:
         """End whatever the request left running, and wait until it is accounted for."""
-        self.closed = True
         closing = [generation.close() for generation in self.generations]
         if closing:
             await asyncio.wait(closing)  # unlike gather, leaves them alone when it is cancelled itself

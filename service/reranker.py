@@ -13,8 +13,9 @@ from typing import Protocol
 
 from reward.scorer import RewardUnavailable
 from reward.scorer import Score as RewardScore
-from reward.template import Message, Prompt
+from reward.template import Prompt
 from service.accounting import Ledger, Record
+from service.conversation import Conversation
 from service.errors import (
     DeadlineExceeded,
     EngineDown,
@@ -72,13 +73,13 @@ class Run:
     def __init__(
         self,
         plan: Plan,
-        messages: tuple[Message, ...],
+        conversation: Conversation,
         sampler: Sampler,
         reward: RewardModel,
     ) -> None:
         self.ledger = Ledger(plan)
         self._strategy = plan.strategy
-        self._messages = messages
+        self._conversation = conversation
         self._prompt: Prompt | None = None
         self._sampler = sampler
         self._reward = reward
@@ -118,7 +119,7 @@ class Run:
     # -- steps
 
     def _begin(self) -> None:
-        self._prompt = self._reward.prompt(self._messages)
+        self._prompt = self._reward.prompt(self._conversation.messages)
         self._reward.subscribe(self._happenings.put_nowait)
         self._start(self._scoring, self._prefill(self._prompt))
         if self._strategy.alarm_s is not None:
@@ -128,7 +129,7 @@ class Run:
         self._perform(self._strategy.start())
 
     def _perform(self, actions: Sequence[Action]) -> None:
-        for action in actions:
+        for action in actions if self._closing is None else ():
             match action:
                 case Sample(count):
                     for _ in range(count):
@@ -202,7 +203,8 @@ class Run:
         tokens = record.view.tokens
         assert self._prompt is not None
         try:
-            score = await _score_or_none(self._reward, self._prompt, record, finished=finished)
+            text = self._conversation.answer_start + record.text
+            score = await _score_or_none(self._reward, self._prompt, text, record, finished=finished)
         except RewardUnavailable as error:
             self._happenings.put_nowait(error)
             return
@@ -244,18 +246,19 @@ class Run:
         self.ledger.ended_s = time.monotonic()
 
 
-async def score_finished(messages: tuple[Message, ...], reward: RewardModel, ledger: Ledger) -> None:
+async def score_finished(conversation: Conversation, reward: RewardModel, ledger: Ledger) -> None:
     """Score candidates that were passed on while they grew, where the request asked only to know their reward.
 
     Raises:
         InvalidRequest, RewardModelDown: see `service.errors`.
     """
-    prompt = reward.prompt(messages)
+    prompt = reward.prompt(conversation.messages)
     for record in ledger.records:
         if record.view.state != "finished":
             continue
         try:
-            score = await _score_or_none(reward, prompt, record, finished=True)
+            text = conversation.answer_start + record.text
+            score = await _score_or_none(reward, prompt, text, record, finished=True)
         except RewardUnavailable as error:
             if reward.on_failure == "error":
                 raise RewardModelDown(f"the reward model is unavailable: {error}") from error
@@ -264,10 +267,12 @@ async def score_finished(messages: tuple[Message, ...], reward: RewardModel, led
         ledger.note_score(record, score, finished=True, tokens=record.view.tokens)
 
 
-async def _score_or_none(reward: RewardModel, prompt: Prompt, record: Record, *, finished: bool) -> RewardScore | None:
-    """A candidate's score, or None, with `record.error` set, when this text cannot be scored."""
+async def _score_or_none(
+    reward: RewardModel, prompt: Prompt, text: str, record: Record, *, finished: bool
+) -> RewardScore | None:
+    """The score of a candidate's text, or None, with `record.error` set, when this text cannot be scored."""
     try:
-        return await reward.score(prompt, record.text, finished=finished)
+        return await reward.score(prompt, text, finished=finished)
     except ValueError as error:
         record.error = error
         return None

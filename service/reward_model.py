@@ -1,7 +1,8 @@
 """The reward model as the server uses it: one scorer for all requests, counted, watched, its failures made uniform."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Literal
 
 from reward.scorer import RewardUnavailable, Score, Scorer
@@ -15,11 +16,13 @@ Listener = Callable[[RewardUnavailable], None]
 class RewardModel:
     """Tells every run at once when the scorer dies, so that none has to find out by itself.
 
-    on_failure: what a request is answered then: an error, or the first finished candidates, unranked.
+    on_failure: what a request is answered then: an error, or the first finished candidates, unranked. timeout_s: a
+    scorer that takes longer for one text counts as unavailable.
     """
 
-    def __init__(self, scorer: Scorer, on_failure: OnRewardFailure = "error") -> None:
+    def __init__(self, scorer: Scorer, on_failure: OnRewardFailure = "error", timeout_s: float | None = None) -> None:
         self.scorer = scorer
+        self.timeout_s = timeout_s
         self.on_failure = on_failure
         self.failure: RewardUnavailable | None = None
         self.in_flight = 0
@@ -58,21 +61,24 @@ class RewardModel:
 
     async def prefill(self, prompt: Prompt) -> None:
         """As `Scorer.prefill`. Raises ValueError (the prompt is too long to score) or RewardUnavailable."""
-        with self._counted():
+        async with self._counted():
             await self.scorer.prefill(prompt)
 
     async def score(self, prompt: Prompt, response: str, *, finished: bool = True) -> Score:
         """As `Scorer.score`. Raises ValueError (this text cannot be scored) or RewardUnavailable (no text can)."""
-        with self._counted():
+        async with self._counted():
             return await self.scorer.score(prompt, response, finished=finished)
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def _counted(self) -> AsyncIterator[None]:
         if self.failure is not None:
             raise self.failure
         self.in_flight += 1
         try:
-            yield
+            async with asyncio.timeout(self.timeout_s):
+                yield
+        except TimeoutError as error:
+            raise RewardUnavailable(f"no score within {self.timeout_s} s") from error
         except (ValueError, RewardUnavailable):
             raise
         except Exception as error:

@@ -6,6 +6,7 @@ Command line over environment (`BESTOFN_MAX_BEST_OF=32`) over `--config` file ov
 import argparse
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -14,6 +15,8 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from service.reward_model import OnRewardFailure
 
+# Kubernetes describes a Service called "bestofn" to every pod of its namespace in variables of these names.
+_KUBERNETES = re.compile(r"BESTOFN_(SERVICE_|PORT(_|$))")
 _OWN_OPTIONS = {
     "model": "--reward-model",
     "dtype": "--reward-dtype",
@@ -65,6 +68,9 @@ class Settings(BaseSettings):
         default="error",
         description="Without a reward model: answer 503, or with the first finished candidate, marked unranked.",
     )
+    reward_timeout_s: float = Field(
+        default=60, gt=0, description="Seconds after which a score that has not come counts as a reward failure."
+    )
     prefix_score_tokens: int | None = Field(
         default=None,
         ge=1,
@@ -105,7 +111,7 @@ class Settings(BaseSettings):
         """
         known = {f"BESTOFN_{name.upper()}" for name in cls.model_fields}
         for name in os.environ:
-            if name.startswith("BESTOFN_") and name not in known:
+            if name.startswith("BESTOFN_") and name not in known and not _KUBERNETES.match(name):
                 raise ValueError(f"the environment variable {name} names no setting of bestofn")
         return cls(**{**file, **EnvSettingsSource(cls)(), **command_line})
 

@@ -5,7 +5,7 @@ winner when the request at hand asks for it; `renderer`, which remembers the con
 health, which counts the reward engine in.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -18,12 +18,13 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from reward.scorer import RewardUnavailable
 from reward.template import Message
 from service.context import RequestContext, current_request
-from service.errors import EngineDown, ServiceError
+from service.conversation import Conversation
+from service.errors import EngineDown, InvalidRequest, ServiceError
 from service.plan import Plan, make_plan
 from service.reranker import Run, score_finished
 from service.reward_model import RewardModel
 from service.vllm_app.relay import Relay
-from service.vllm_app.sampler import VllmSampler
+from service.vllm_app.sampler import EngineRequest, VllmSampler
 
 
 class RerankingEngine:
@@ -50,8 +51,8 @@ class RerankingEngine:
     ) -> AsyncIterator[RequestOutput]:
         """As `EngineClient.generate`: the outputs of the best candidates, or of all of them where none is ranked."""
         context = current_request.get()
-        # Streamed input is a generator, and a request that is closed generates in the background: both are vLLM's.
-        if context is None or context.closed or not isinstance(prompt, Mapping):
+        # Input that is streamed comes as a generator. A background request outlives its HTTP request and its context.
+        if context is None or context.ask.background or not isinstance(prompt, Mapping):
             return self._engine.generate(prompt, sampling_params, request_id, **options)
         plan = make_plan(
             context.ask,
@@ -60,20 +61,16 @@ class RerankingEngine:
             checkpoint_tokens=self._checkpoint_tokens,
         )
         generate = self._relay if plan.live else self._rerank
-        return generate(context, plan, prompt, sampling_params, request_id, options)
+        return generate(context, plan, EngineRequest(prompt, sampling_params, request_id, options))
 
     async def _rerank(
         self,
         context: RequestContext,
         plan: Plan,
-        prompt: Mapping[str, Any],
-        params: SamplingParams,
-        request_id: str,
-        options: Mapping[str, Any],
+        request: EngineRequest,
     ) -> AsyncIterator[RequestOutput]:
-        step = plan.strategy.checkpoint_tokens
-        sampler = VllmSampler(self._engine, prompt, params, request_id, options, step)
-        run = Run(plan, self._messages(context, prompt), sampler, self._reward)
+        sampler = VllmSampler(self._engine, request, plan.strategy.checkpoint_tokens)
+        run = Run(plan, self._conversation(context, request), sampler, self._reward)
         context.generations.append(run)
         try:
             selected = await run.best()
@@ -90,14 +87,13 @@ class RerankingEngine:
         self,
         context: RequestContext,
         plan: Plan,
-        prompt: Mapping[str, Any],
-        params: SamplingParams,
-        request_id: str,
-        options: Mapping[str, Any],
+        request: EngineRequest,
     ) -> AsyncIterator[RequestOutput]:
-        score = partial(score_finished, self._messages(context, prompt), self._reward) if plan.ranked else None
-        outputs = self._engine.generate(cast(EngineInput, prompt), params, request_id, **options)
-        relay = Relay(plan, outputs, partial(self._engine.abort, request_id), params.output_kind, score)
+        score = partial(score_finished, self._conversation(context, request), self._reward) if plan.ranked else None
+        prompt = cast(EngineInput, request.prompt)
+        outputs = self._engine.generate(prompt, request.params, request.engine_id, **request.options)
+        abort = partial(self._engine.abort, request.engine_id)
+        relay = Relay(plan, outputs, abort, request.params.output_kind, score)
         context.generations.append(relay)
         try:
             async for output in relay.outputs():
@@ -109,14 +105,16 @@ class RerankingEngine:
             context.error = context.error or error
             raise
 
-    def _messages(self, context: RequestContext, prompt: Mapping[str, Any]) -> tuple[Message, ...]:
+    def _conversation(self, context: RequestContext, request: EngineRequest) -> Conversation:
         """The conversation as rendered last, or a bare prompt as one user message."""
-        if context.messages:
-            return context.messages
-        text = prompt.get("prompt")
+        if context.conversation is not None:
+            return context.conversation
+        text = request.prompt.get("prompt")
         if text is None:
-            text = self._engine.get_tokenizer().decode(prompt["prompt_token_ids"])
-        return ({"role": "user", "content": text},)
+            if "prompt_token_ids" not in request.prompt:
+                raise InvalidRequest("a prompt given as embeddings cannot be scored", param="prompt_embeds")
+            text = self._engine.get_tokenizer().decode(request.prompt["prompt_token_ids"])
+        return Conversation(({"role": "user", "content": text},))
 
     # -- health
 
@@ -153,9 +151,17 @@ class _RememberingRenderer:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._renderer, name)
 
-    async def render_chat_async(self, *args: Any, **kwargs: Any) -> Any:
-        conversations, inputs = await self._renderer.render_chat_async(*args, **kwargs)
+    async def render_chat_async(self, messages: Any, chat_params: Any, *args: Any, **options: Any) -> Any:
+        conversations, inputs = await self._renderer.render_chat_async(messages, chat_params, *args, **options)
         context = current_request.get()
         if context is not None:
-            context.messages = tuple(conversations[0])
+            context.conversation = _conversation(conversations[0], chat_params.chat_template_kwargs)
         return conversations, inputs
+
+
+def _conversation(messages: Sequence[Message], template_options: Mapping[str, Any]) -> Conversation:
+    """With `continue_final_message` the last message is how the answer begins, not a turn of its own."""
+    last = messages[-1] if messages else {}
+    if template_options.get("continue_final_message") and isinstance(last.get("content"), str):
+        return Conversation(tuple(messages[:-1]), answer_start=last["content"])
+    return Conversation(tuple(messages))

@@ -24,9 +24,10 @@ _SPAWN_POLL_S, _SPAWN_POLLS = 0.05, 2400
 
 
 async def start_engines(args: Namespace, settings: Settings) -> tuple[AsyncLLM, Scorer]:
-    """The generator and the scorer, started at the same time.
+    """The generator and the scorer.
 
-    On a CPU each engine gets its own half of the cores; vLLM's own choice would put both on the first.
+    On a GPU one after the other, since vLLM measures the memory of the whole device while it starts. On a CPU at the
+    same time, and each engine gets its own half of the cores; vLLM's own choice would put both on the first.
     """
     assert settings.reward_model is not None
     generator_args = _generator_args(args)
@@ -35,9 +36,9 @@ async def start_engines(args: Namespace, settings: Settings) -> tuple[AsyncLLM, 
         return await asyncio.to_thread(_start, generator_args, UsageContext.OPENAI_API_SERVER), scorer
     halves = _core_halves()
     generator = _start_on(halves[0], generator_args, UsageContext.OPENAI_API_SERVER)
-    await _until_spawned(generator)
-    judge = _start_on(halves[1], reward_engine_args(settings), UsageContext.ENGINE_CONTEXT)
-    engine, reward_engine = await asyncio.gather(generator, judge)
+    await (_until_spawned(generator) if current_platform.is_cpu() else generator)
+    reward_model = _start_on(halves[1], reward_engine_args(settings), UsageContext.ENGINE_CONTEXT)
+    engine, reward_engine = await asyncio.gather(generator, reward_model)
     await engine.get_supported_tasks()  # cached: no request has to wait for it
     return engine, await scorer_of(reward_engine)
 

@@ -1,9 +1,12 @@
 """vLLM's AsyncLLM as a `Sampler`, and its outputs put together again for vLLM's own serving code."""
 
 import copy
+import uuid
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
 
+from vllm.inputs import EngineInput
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -13,6 +16,21 @@ from service.errors import EngineDown
 from service.reranker import Draft
 
 _NO_PROGRESS = 1 << 30
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """One call of `EngineClient.generate`. options: its keyword arguments.
+
+    engine_id: our own, since `request_id` is what the client sent in `x-request-id`, and vLLM aborts all requests
+    that carry the same one.
+    """
+
+    prompt: Mapping[str, Any]
+    params: SamplingParams
+    request_id: str
+    options: Mapping[str, Any]
+    engine_id: str = field(default_factory=lambda: f"bestofn-{uuid.uuid4().hex}")
 
 
 class VllmSampler:
@@ -25,17 +43,12 @@ class VllmSampler:
     def __init__(
         self,
         engine: AsyncLLM,
-        prompt: Any,
-        params: SamplingParams,
-        request_id: str,
-        options: Mapping[str, Any],
+        request: EngineRequest,
         checkpoint_tokens: int | None,
     ) -> None:
         self._engine = engine
-        self._prompt = prompt
-        self._params = params
-        self._request_id = request_id
-        self._options = options
+        self._request = request
+        self._params = request.params
         self._interval = checkpoint_tokens or _NO_PROGRESS
         self._aborted: set[int] = set()
         self.outputs: dict[int, list[RequestOutput]] = {}
@@ -45,9 +58,9 @@ class VllmSampler:
             yield Draft(0, "", "abort")
             return
         kept = self.outputs.setdefault(index, [])
-        generation = self._engine.generate(
-            self._prompt, self._child_params(index), self._child_id(index), **self._options
-        )
+        prompt = cast(EngineInput, self._request.prompt)
+        params, engine_id = self._child_params(index), self._child_id(index)
+        generation = self._engine.generate(prompt, params, engine_id, **self._request.options)
         try:
             async for output in generation:
                 kept.append(output)
@@ -61,14 +74,15 @@ class VllmSampler:
         await self._engine.abort([self._child_id(index) for index in indices])
 
     def _child_id(self, index: int) -> str:
-        return f"{index}_{self._request_id}"
+        return f"{self._request.engine_id}-{index}"
 
     def _child_params(self, index: int) -> SamplingParams:
         child = copy.copy(self._params)
         child.n = 1
-        child.seed = None if self._params.seed is None else self._params.seed + index
+        child.seed = None if self._params.seed is None else _wrapped(self._params.seed + index)
+        if self._params.output_kind != RequestOutputKind.DELTA:  # a stream keeps its pieces: parsers depend on them
+            child.stream_interval = self._interval
         child.output_kind = RequestOutputKind.DELTA
-        child.stream_interval = self._interval
         child.skip_clone = True
         return child
 
@@ -86,7 +100,7 @@ class VllmSampler:
 
     def _renumbered(self, index: int, rank: int) -> list[RequestOutput]:
         for output in self.outputs[index]:
-            output.request_id = self._request_id
+            output.request_id = self._request.request_id
             output.outputs[0].index = rank
         return self.outputs[index]
 
@@ -101,6 +115,11 @@ class VllmSampler:
 
     def _first_outputs(self) -> list[RequestOutput]:
         return [outputs[0] for _, outputs in sorted(self.outputs.items()) if outputs]
+
+
+def _wrapped(seed: int) -> int:
+    """Into the 64 signed bits that a seed may have."""
+    return (seed + 2**63) % 2**64 - 2**63
 
 
 def _merged(outputs: list[RequestOutput]) -> RequestOutput:

@@ -64,7 +64,8 @@ def parse(argv: Sequence[str]) -> tuple[Namespace, Settings]:
     else:
         use_bundled_policy(args, defaults)
         settings = settings if settings.reward_model else with_bundled_reward(settings)
-    if settings.reward_backend == "vllm" and args.gpu_memory_utilization == defaults["gpu_memory_utilization"]:
+    shared_device = settings.reward_backend == "vllm" or settings.reward_device != "cpu"
+    if shared_device and args.gpu_memory_utilization == defaults["gpu_memory_utilization"]:
         args.gpu_memory_utilization -= settings.reward_gpu_memory_utilization
     _refuse_unsupported(parser, args, settings)
     validate_parsed_serve_args(args)
@@ -114,7 +115,7 @@ async def serve(args: Namespace, settings: Settings) -> int:
     except BaseException:
         sock.close()
         raise
-    reward = RewardModel(scorer, settings.on_reward_failure)
+    reward = RewardModel(scorer, settings.on_reward_failure, settings.reward_timeout_s)
     engine = RerankingEngine(generator, reward, settings.prefix_score_tokens)
     watching = asyncio.create_task(reward.watch())
     try:
@@ -153,6 +154,7 @@ async def build(args: Namespace, settings: Settings, engine: RerankingEngine, re
         authentication=_authentication(args),
         check_ready=lambda: _problem(engine, reward),
         engine_version=vllm.__version__,
+        root_path=args.root_path or "",
         lifespan=_lifespan(inner),
     )
     app.state = inner.state  # serve_http and vLLM's error handlers find the server and the engine there

@@ -122,3 +122,20 @@ async def test_an_error_inside_a_stream_has_openais_shape(server: Server) -> Non
 
 def stream_text(server: Server, body: Any) -> str:
     return httpx.post(f"{server.url}/v1/chat/completions", json=body, headers=server.headers, timeout=60).text
+
+
+async def test_requests_that_share_an_id_do_not_abort_each_other(server: Server) -> None:
+    headers = server.headers | {"x-request-id": "shared"}
+    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=60) as client:
+        body = {**LONG, "best_of": 4, "min_tokens": 100, "max_tokens": 120}
+        hurried = {**body, "min_tokens": 1000, "max_tokens": 1001, "rerank": {"deadline_ms": 100}}
+        requests = [client.post("/v1/chat/completions", json=each) for each in (body, {**body, "best_of": 1}, hurried)]
+        ranked, plain, cut = await asyncio.gather(*requests)
+    assert cut.status_code == 504
+    assert ranked.json()["rerank"]["finished"] == 4
+    assert plain.json()["choices"][0]["finish_reason"] in {"stop", "length"}
+
+
+async def test_many_seeded_candidates_at_once_do_not_kill_the_engine(server: Server) -> None:
+    asking = [ask(server, best_of=16, seed=2**63 - 2, min_tokens=1, max_tokens=4) for _ in range(14)]
+    assert {status for status, _ in await asyncio.gather(*asking)} == {200}

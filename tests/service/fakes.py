@@ -18,6 +18,7 @@ from reward.template import Message as ChatMessage
 from service.accounting import Ledger
 from service.api import Ask, Limits, read_ask
 from service.context import RequestContext, current_request
+from service.conversation import Conversation
 from service.errors import ServiceError, error_body
 from service.plan import Plan, make_plan
 from service.reranker import Draft, Run
@@ -26,6 +27,7 @@ from service.strategies import Strategy
 
 LIMITS = Limits(default_best_of=1, max_best_of=64, max_candidates=512)
 QUESTION: tuple[ChatMessage, ...] = ({"role": "user", "content": "What is 1+1?"},)
+CONVERSATION = Conversation(QUESTION)
 CHAT = "/v1/chat/completions"
 PATIENCE_S = 2.0
 
@@ -212,7 +214,7 @@ def make_run(
     on_reward_failure: OnRewardFailure = "error",
 ) -> Run:
     watch = scorer if isinstance(scorer, RewardModel) else RewardModel(scorer or FakeScorer(), on_reward_failure)
-    return Run(plan or plan_for(len(sampler.scripts)), QUESTION, sampler, watch)
+    return Run(plan or plan_for(len(sampler.scripts)), CONVERSATION, sampler, watch)
 
 
 @dataclass
@@ -265,7 +267,7 @@ class FakeVllm:
         assert context is not None
         plan = make_plan(context.ask, n=request.get("n", 1), temperature=1.0, checkpoint_tokens=None)
         sampler = self.sampler()
-        run = Run(plan, QUESTION, sampler, RewardModel(self.scorer, self.on_reward_failure))
+        run = Run(plan, CONVERSATION, sampler, RewardModel(self.scorer, self.on_reward_failure))
         context.generations.append(run)
         self.runs.append(run)
         try:

@@ -299,7 +299,7 @@ def test_any_json_is_an_ask_within_the_limits_or_a_refusal_that_names_a_field(
     if isinstance(ask, InvalidRequest):
         assert ask.param
         return
-    assert 1 <= ask.best_of <= DEFAULT_4.max_best_of
+    assert 1 <= ask.best_of <= max(DEFAULT_4.max_best_of, ask.n)
     assert ask.n <= ask.best_of or json.loads(ask.body)["use_beam_search"]
     assert ask.candidates <= DEFAULT_4.max_candidates
     assert not {"best_of", "rerank"} & set(json.loads(ask.body))

@@ -263,3 +263,9 @@ async def test_an_application_may_answer_without_headers() -> None:
         await send({"type": "http.response.body", "body": b"fine"})
 
     assert (await call(app_over(inner), path="/other", method="GET")).body == b"fine"
+
+
+async def test_below_a_root_path_the_gateway_still_sees_its_endpoints() -> None:
+    app = app_over(answers(200, {"choices": []}), root_path="/api")
+    reply = await call(app, {"best_of": "four"}, path="/api/v1/chat/completions")
+    assert (reply.status, reply.json["error"]["param"]) == (400, "best_of")

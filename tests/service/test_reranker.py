@@ -11,6 +11,7 @@ import pytest
 from reward.scorer import RewardUnavailable
 from service.accounting import Ledger, Record
 from service.context import RequestContext
+from service.conversation import Conversation
 from service.errors import DeadlineExceeded, EngineDown, InvalidRequest, NothingGenerated, RewardModelDown
 from service.reranker import Run, score_finished
 from service.reward_model import RewardModel
@@ -29,6 +30,7 @@ from service.strategies import (
     Stop,
 )
 from tests.service.fakes import (
+    CONVERSATION,
     PATIENCE_S,
     QUESTION,
     FakeSampler,
@@ -376,14 +378,14 @@ def relayed(*candidates: Candidate) -> Ledger:
 
 async def test_a_relayed_candidate_is_scored_afterwards() -> None:
     ledger = relayed(Candidate(0, "finished", tokens=3))
-    await score_finished(QUESTION, RewardModel(FakeScorer({"text 0": 0.5}), "error"), ledger)
+    await score_finished(CONVERSATION, RewardModel(FakeScorer({"text 0": 0.5}), "error"), ledger)
     assert ledger.rewards == [0.5]
 
 
 @pytest.mark.parametrize("reward", [math.nan, ValueError("long")])
 async def test_a_relayed_candidate_may_stay_unscored(reward: float | Exception) -> None:
     ledger = relayed(Candidate(0, "finished", tokens=3))
-    await score_finished(QUESTION, RewardModel(FakeScorer({"text 0": reward}), "error"), ledger)
+    await score_finished(CONVERSATION, RewardModel(FakeScorer({"text 0": reward}), "error"), ledger)
     assert ledger.candidates[0].unscored
 
 
@@ -392,8 +394,8 @@ async def test_a_relayed_candidate_without_a_reward_model_is_an_error_or_unranke
     scorer.die()
     ledger = relayed(Candidate(0, "finished", tokens=3))
     with pytest.raises(RewardModelDown):
-        await score_finished(QUESTION, RewardModel(scorer, "error"), ledger)
-    await score_finished(QUESTION, RewardModel(scorer, "unranked"), ledger)
+        await score_finished(CONVERSATION, RewardModel(scorer, "error"), ledger)
+    await score_finished(CONVERSATION, RewardModel(scorer, "unranked"), ledger)
     assert (ledger.stop_reason, ledger.rewards) == ("reward_unavailable", [])
 
 
@@ -494,17 +496,31 @@ async def test_an_odd_failure_of_the_prefill_is_not_lost() -> None:
 async def test_any_failure_to_score_a_relayed_candidate_is_the_reward_model_being_down() -> None:
     ledger = relayed(Candidate(0, "finished", tokens=3))
     with pytest.raises(RewardModelDown):
-        await score_finished(QUESTION, RewardModel(FakeScorer({"text 0": RuntimeError("odd")}), "error"), ledger)
+        await score_finished(CONVERSATION, RewardModel(FakeScorer({"text 0": RuntimeError("odd")}), "error"), ledger)
 
 
 async def test_a_relayed_conversation_that_the_template_refuses_is_the_requests_fault() -> None:
     ledger = relayed(Candidate(0, "finished", tokens=3))
     with pytest.raises(InvalidRequest):
-        await score_finished(QUESTION, RewardModel(FakeScorer(template_error=ValueError("no")), "error"), ledger)
+        await score_finished(CONVERSATION, RewardModel(FakeScorer(template_error=ValueError("no")), "error"), ledger)
 
 
 @pytest.mark.parametrize("state", ["failed", "aborted"])
 async def test_only_finished_relayed_candidates_are_scored(state: Any) -> None:
     ledger = relayed(Candidate(0, state, tokens=3))
-    await score_finished(QUESTION, RewardModel(FakeScorer(), "error"), ledger)
+    await score_finished(CONVERSATION, RewardModel(FakeScorer(), "error"), ledger)
     assert ledger.rewards == []
+
+
+async def test_a_reward_model_that_does_not_answer_is_unavailable_after_its_time() -> None:
+    scorer = FakeScorer()
+    scorer.open.clear()
+    with pytest.raises(RewardModelDown, match=r"no score within 0\.01 s"):
+        await best(make_run(FakeSampler(says("a"), says("b")), RewardModel(scorer, timeout_s=0.01)))
+
+
+async def test_what_the_client_wrote_of_the_answer_is_scored_with_it() -> None:
+    ledger = relayed(Candidate(0, "finished", tokens=3))
+    scorer = FakeScorer({"Sure: text 0": 0.5})
+    await score_finished(Conversation(QUESTION, answer_start="Sure: "), RewardModel(scorer), ledger)
+    assert ledger.rewards == [0.5]

@@ -131,3 +131,17 @@ def test_engine_arguments_that_are_no_json_object_are_refused_by_name(
     with pytest.raises(SystemExit):
         parsed("--reward-engine-args", text)
     assert "--reward-engine-args" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["BESTOFN_SERVICE_HOST", "BESTOFN_PORT", "BESTOFN_PORT_8000_TCP_ADDR"])
+def test_what_kubernetes_says_of_a_service_called_bestofn_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "10.0.0.1")
+    assert Settings.resolve({}, {}).best_of == 1
+
+
+@pytest.mark.parametrize("name", ["model", "dtype", "gpu_memory_utilization", "runner"])
+def test_an_engine_argument_with_an_option_of_its_own_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        Settings.resolve({"reward_engine_args": {name: "x"}}, {})

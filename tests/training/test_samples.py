@@ -32,16 +32,17 @@ def test_pairs_are_of_one_question_one_right_one_wrong() -> None:
         Samples(other, (solution(other),) * 4),
         Samples(other, ("Answer: 1", "no idea")),
     ]
-    pairs = samples.pairs(drawn, config(pairs_per_question=2))
+    pairs = samples.pairs(drawn, config(pairs_per_question=1))
     assert [(pair.chosen, pair.messages[0]["content"]) for pair in pairs] == [(RIGHT, QUESTION.text)]
     assert pairs[0].rejected in (WRONG, "Answer: 62")
 
 
-def test_pairs_share_no_answer_and_are_limited() -> None:
-    right = ("Answer: 60", "Well.\nAnswer: 60", "So.\nAnswer: 60")
-    wrong = ("Answer: 61", "Answer: 62", "Answer: 63")
-    two = samples.pairs([Samples(QUESTION, right + wrong)], config(pairs_per_question=2))
-    assert len({pair.chosen for pair in two} | {pair.rejected for pair in two}) == 4
+def test_every_wrong_answer_is_in_at_most_one_pair() -> None:
+    drawn = [Samples(QUESTION, (RIGHT, RIGHT, WRONG, WRONG, "Answer: 62", "Answer: 63"))]
+    three = samples.pairs(drawn, config(pairs_per_question=3))
+    assert [pair.chosen for pair in three] == [RIGHT] * 3
+    assert {pair.rejected for pair in three} == {WRONG, "Answer: 62", "Answer: 63"}
+    assert len(samples.pairs(drawn, config(pairs_per_question=2))) == 2
 
 
 def test_label_noise_turns_pairs_over() -> None:
@@ -89,7 +90,7 @@ def test_vllm_sampler_gives_the_same_kind_of_answers() -> None:
 
 
 def test_an_unknown_sampler_is_an_error() -> None:
-    with pytest.raises(ValueError, match="vllm, transformers"):
+    with pytest.raises(ValueError, match="auto, vllm or transformers"):
         sampler("dice", "nowhere")
 
 
