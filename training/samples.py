@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 from training.config import RewardModelConfig
@@ -44,8 +45,8 @@ def read(path: Path) -> list[Samples]:
 def pairs(samples: Sequence[Samples], config: RewardModelConfig) -> list[Preference]:
     """Pairs of a right and a wrong answer to one question, as a labeller with `label_noise` sees them.
 
-    Pairs across questions would teach which question is hard, not which answer is right. A question's pairs share
-    no answer; equal answers make no pair.
+    Pairs across questions would teach which question is hard, not which answer is right. Equal answers count once,
+    so that a rare mistake weighs as much as a common one; every wrong answer is in at most one pair.
     """
     generator = random.Random(f"pairs-{config.seed}")
     found = []
@@ -56,6 +57,7 @@ def pairs(samples: Sequence[Samples], config: RewardModelConfig) -> list[Prefere
         right = [text for text, mark in zip(responses, marks, strict=True) if mark]
         wrong = [text for text, mark in zip(responses, marks, strict=True) if not mark]
         messages = tuple(sample.question.messages)
-        matched = list(zip(right, wrong, strict=False))[: config.pairs_per_question]
-        found += [Preference(messages, chosen, rejected) for chosen, rejected in matched]
+        if right:
+            matched = zip(cycle(right), wrong[: config.pairs_per_question], strict=False)
+            found += [Preference(messages, chosen, rejected) for chosen, rejected in matched]
     return found

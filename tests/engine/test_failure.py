@@ -116,7 +116,7 @@ async def test_a_conversation_too_long_for_the_reward_model_is_returned_unscored
 async def test_an_error_inside_a_stream_has_openais_shape(server: Server) -> None:
     body = {**LONG, "stream": True, "rerank": {"deadline_ms": 50}}
     text = await asyncio.to_thread(stream_text, server, body)
-    assert '"code": "deadline_exceeded"' in text
+    assert '"code":"deadline_exceeded"' in text
     assert text.rstrip().endswith("data: [DONE]")
 
 

@@ -42,7 +42,8 @@ def plain_reward(answer: str) -> float:
     inputs: Any = tokenizer.apply_chat_template(conversation, return_tensors="pt", return_dict=True)
     with torch.inference_mode():
         raw: float = model(**inputs).logits[0, 0].item()
-    return (raw - model.config.bestofn["mean"]) / model.config.bestofn["std"]
+    normalised: float = (raw - model.config.bestofn["mean"]) / model.config.bestofn["std"]
+    return normalised
 
 
 async def test_both_scorers_agree_with_plain_transformers(vllm_scorer: VllmScorer) -> None:
