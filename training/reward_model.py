@@ -197,13 +197,13 @@ def _data(config: RewardModelConfig, output: Path) -> _Data:
     if config.data:
         pairs = read_jsonl(Path(config.data), preference)
         return _Data(pairs, [(p.messages, text) for p in pairs for text in (p.chosen, p.rejected)])
-    drawn = _samples(config, output / SAMPLES_FILE)
+    drawn = _samples(config, output / runs.STATE_FOLDER / SAMPLES_FILE)
     reference = [(s.question.messages, text) for s in drawn for text in s.responses]
     return _Data(samples.pairs(drawn, config), reference)
 
 
 def _samples(config: RewardModelConfig, path: Path) -> list[samples.Samples]:
-    """The policy's answers; kept in a file, so that an interrupted run goes on with the same."""
+    """The policy's answers; kept with the state, so that an interrupted run goes on with the same."""
     if not path.is_file():
         questions = lab(config.lab).questions(
             config.questions, "train", seed=config.seed + 1, json_share=config.json_share

@@ -54,11 +54,6 @@ def arguments(config: TrainingConfig, state_folder: Path) -> TrainingArguments:
     )
 
 
-def last_state(state_folder: Path) -> str | None:
-    """The newest saved state of an interrupted run, if there is one."""
-    return get_last_checkpoint(str(state_folder)) if state_folder.is_dir() else None
-
-
 def check_finite(loss: torch.Tensor, step: int) -> None:
     """Raises TrainingDiverged, which names the step."""
     if not math.isfinite(value := loss.item()):
@@ -71,12 +66,16 @@ def begin(config: TrainingConfig, output: Path) -> str | None:
     Raises ConfigError when the interrupted run had other settings.
     """
     output.mkdir(parents=True, exist_ok=True)
-    settings, state = output / CONFIG_FILE, last_state(output / STATE_FOLDER)
-    if state and json.loads(settings.read_text(encoding="utf-8")) != config.as_dict():
-        raise ConfigError(f"{output} holds an interrupted run with other settings: finish it, or choose another output")
-    if not state:
+    settings, folder = output / CONFIG_FILE, output / STATE_FOLDER
+    if not folder.is_dir():
         (output / METRICS_FILE).unlink(missing_ok=True)
+    elif json.loads(settings.read_text(encoding="utf-8")) != config.as_dict():
+        raise ConfigError(
+            f"{output} holds an interrupted run with other settings: finish it, remove {folder}, or choose another output"
+        )
     settings.write_text(json.dumps(config.as_dict(), indent=2) + "\n", encoding="utf-8")
+    folder.mkdir(exist_ok=True)
+    state: str | None = get_last_checkpoint(str(folder))
     return state
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reward.template import Message
-from training import measure, reward_model, samples
+from training import measure, reward_model, runs, samples
 from training.config import RewardModelConfig
 from training.labs import arithmetic, checkpoint
 from training.labs.arithmetic import Question, gold, solution
@@ -99,6 +99,7 @@ def test_a_short_reward_run_in_the_lab_writes_its_numbers(tmp_path: Path) -> Non
         questions=30, max_steps=3, batch_size=8, evaluation_questions=4, evaluation_samples=4, sampler="transformers"
     )
     reward_model.train(quick, tmp_path)
+    assert not (tmp_path / runs.STATE_FOLDER).exists(), "another run must not find these samples"
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "Best-of-4 closes" in card
     assert "pass@4" in card
