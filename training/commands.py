@@ -25,9 +25,14 @@ Overrides = Annotated[
 def sft(recipe: Recipe = "arithmetic_sft", output: Output = None, overrides: Overrides = None) -> None:
     """Fine-tune a policy on demonstrations."""
     config = _load(SFTConfig, recipe, overrides)
+    from training.runs import TrainingDiverged
     from training.sft import train
 
-    typer.echo(f"saved to {train(config, output or _default_output(recipe), _command('sft', recipe, overrides))}")
+    try:
+        saved = train(config, output or _default_output(recipe), _command("sft", recipe, overrides))
+    except (ValueError, TrainingDiverged) as error:
+        _stop(error)
+    typer.echo(f"saved to {saved}")
 
 
 @train_app.command(epilog=describe(RewardModelConfig))
@@ -35,8 +40,13 @@ def reward(recipe: Recipe = "arithmetic_reward", output: Output = None, override
     """Train a reward model on pairs: from a file, or of the policy's own samples in a lab."""
     config = _load(RewardModelConfig, recipe, overrides)
     from training.reward_model import train
+    from training.runs import TrainingDiverged
 
-    typer.echo(f"saved to {train(config, output or _default_output(recipe), _command('reward', recipe, overrides))}")
+    try:
+        saved = train(config, output or _default_output(recipe), _command("reward", recipe, overrides))
+    except (ValueError, TrainingDiverged) as error:
+        _stop(error)
+    typer.echo(f"saved to {saved}")
 
 
 def evaluate(

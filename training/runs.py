@@ -71,7 +71,8 @@ def begin(config: TrainingConfig, output: Path) -> str | None:
         (output / METRICS_FILE).unlink(missing_ok=True)
     elif json.loads(settings.read_text(encoding="utf-8")) != config.as_dict():
         raise ConfigError(
-            f"{output} holds an interrupted run with other settings: finish it, remove {folder}, or choose another output"
+            f"{output} holds an interrupted run with other settings: finish it, remove {folder}, "
+            "or choose another output"
         )
     settings.write_text(json.dumps(config.as_dict(), indent=2) + "\n", encoding="utf-8")
     folder.mkdir(exist_ok=True)

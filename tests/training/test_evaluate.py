@@ -147,3 +147,12 @@ def test_help_lists_the_settings_of_a_recipe() -> None:
     result = CliRunner().invoke(command_line(), ["train", "reward", "--help"], env={"COLUMNS": "200"})
     assert "every_position_weight" in result.output
     assert "label_noise" in result.output
+
+
+def test_bad_data_stops_training_with_one_line(tmp_path: Path) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"prompt": "q", "chosen": "a"}\n', encoding="utf-8")
+    settings = ["--set", "lab=", "--set", f"data={data}"]
+    result = CliRunner().invoke(command_line(), ["train", "reward", "--output", str(tmp_path / "run"), *settings])
+    assert result.exit_code == 2
+    assert "line 1: field 'rejected': missing" in result.output
