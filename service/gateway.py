@@ -60,7 +60,7 @@ class Gateway:
         reply = _Reply(context, send)
         token = current_request.set(context)
         try:
-            await self._app(_with_length(scope, ask.body), _replay(ask.body, receive), reply.send)
+            await self._app(_with_length(scope, ask.body), _replay(ask.body, receive, reply), reply.send)
         except Exception:
             reply.raised = True
             raise
@@ -86,6 +86,7 @@ class _Reply:
         self.status = 500
         self.raised = False
         self._complete = False
+        self._left = False
         self._context = context
         self._send = send
         self._start: Message | None = None
@@ -98,11 +99,17 @@ class _Reply:
     @property
     def outcome(self) -> str:
         """How the request ended, for the metrics: ok, cancelled, or what went wrong."""
+        if self._left:
+            return "cancelled"
         if self._context.error is not None:
             return self._context.error.code
         if self.raised or (self.status >= 400 and self._complete):
             return "error"
         return "ok" if self._complete else "cancelled"
+
+    def left(self) -> None:
+        """The client has gone; it did not wait for its answer, unless the answer was complete."""
+        self._left = not self._complete
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -203,7 +210,8 @@ async def _read_body(receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def _replay(body: bytes, receive: Receive, reply: _Reply) -> Receive:
+    """The body that was read already, then whatever comes; a client that leaves is noted."""
     sent = False
 
     async def replayed() -> Message:
@@ -211,7 +219,10 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         if not sent:
             sent = True
             return {"type": "http.request", "body": body, "more_body": False}
-        return await receive()
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            reply.left()
+        return message
 
     return replayed
 

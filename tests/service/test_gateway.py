@@ -1,7 +1,7 @@
 """The way of a request through HTTP, over a fake of vLLM's application."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -406,3 +406,22 @@ async def test_an_application_that_breaks_before_answering_is_counted_as_an_erro
     with pytest.raises(KeyError):
         await gateway.call({})
     assert gateway.counted("error") == gateway.requests == 1
+
+
+async def test_a_client_that_leaves_is_cancelled_whatever_the_application_answers_then() -> None:
+    async def vllm(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        assert (await receive())["type"] == "http.disconnect"
+        await answers(200, b"null")(scope, receive, send)
+
+    incoming: Iterator[Message] = iter([{"type": "http.request", "body": b"{}"}, {"type": "http.disconnect"}])
+    gateway = Served(vllm)
+
+    async def receive() -> Message:
+        return next(incoming)
+
+    async def send(message: Message) -> None:
+        return None
+
+    await gateway.app({"type": "http", "method": "POST", "path": CHAT, "headers": []}, receive, send)
+    assert gateway.counted("cancelled") == gateway.requests == 1
