@@ -27,10 +27,13 @@ async def leave_early(client: httpx.AsyncClient, number: int, places: asyncio.Se
     if body["best_of"] == 1 and draw.random() < 0.5:
         body["rerank"] = {}
     try:
-        async with places, asyncio.timeout(draw.uniform(0.001, 0.5)):
-            async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
-                async for _ in answer.aiter_bytes():
-                    pass
+        async with (
+            places,
+            asyncio.timeout(draw.uniform(0.001, 0.5)),
+            client.stream("POST", "/v1/chat/completions", json=body) as answer,
+        ):
+            async for _ in answer.aiter_bytes():
+                pass
     except TimeoutError:
         pass
 
