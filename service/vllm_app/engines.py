@@ -39,7 +39,6 @@ async def start_engines(args: Namespace, settings: Settings) -> tuple[AsyncLLM, 
     await (_until_spawned(generator) if current_platform.is_cpu() else generator)
     reward_model = _start_on(halves[1], reward_engine_args(settings), UsageContext.ENGINE_CONTEXT)
     engine, reward_engine = await asyncio.gather(generator, reward_model)
-    await engine.get_supported_tasks()  # cached: no request has to wait for it
     return engine, await scorer_of(reward_engine)
 
 
