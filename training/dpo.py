@@ -234,7 +234,8 @@ def train(config: DPOConfig, output: Path, command: str = "") -> Path:
     check_model(policy, tokenizer, config.max_tokens)
     with runs.main_first():
         data = prepare(config, output / runs.STATE_FOLDER)
-    print(data.summary)
+    if runs.is_main():
+        print(data.summary)
     template = ConversationTemplate(tokenizer)
     sets = [_pairs(name, getattr(data, name), template, config) for name in ("train", "held_out")]
     reference = _reference(config, policy)

@@ -12,6 +12,7 @@ equation 2). Deviation from both papers: passes end early where the policy has m
 Metrics: objective/* of the rollouts, policy/* and value/* means over the passes, time/* in seconds.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -274,7 +275,7 @@ class PPO:
                 value, value_clipped = rl.value_loss(known["values"], values, ret, mask, clip=config.value_clip)
                 # Gradients are averaged over processes, so each takes its part of the sum that many times.
                 loss = (policy.sum() + config.value_weight * value.sum()) * accelerator.num_processes / tokens
-                runs.check_finite(loss, update)
+                _check_finite(loss, update)
                 accelerator.backward(loss)
             _, moved, _ = rl.kl_estimators(torch.where(mask, known["logprobs"] - logprobs, 0.0).detach())
             entropy = torch.where(mask, known["entropy"], 0.0)
@@ -293,7 +294,7 @@ class PPO:
         with self.accelerator.no_sync(self.actor_critic):
             logprobs = self.actor_critic(batch)["logprobs"]
             loss = -self.config.pretraining_weight * rl.masked_mean(logprobs, batch["answer"])
-            runs.check_finite(loss, update)
+            _check_finite(loss, update)
             self.accelerator.backward(loss)
 
     def _demonstrations(self, generator: torch.Generator) -> list[Answered]:
@@ -337,6 +338,14 @@ class PPO:
 
     def _save_policy(self, folder: Path) -> None:
         runs.save(self.cast.actor_critic.policy, self.cast.tokenizer, self.config, folder)
+
+
+def _check_finite(loss: torch.Tensor, update: int) -> None:
+    """Raises TrainingDiverged, which names the update. Waits for the device that computes the loss."""
+    if not math.isfinite(value := loss.item()):
+        raise runs.TrainingDiverged(
+            f"the loss is {value} at step {step + 1}: lower the learning rate or look at the data"
+        )
 
 
 def _check_processes(config: PPOConfig, accelerator: Accelerator) -> None:

@@ -30,6 +30,8 @@ class Heads:
 def plan_heads(config: RewardModelConfig, records: Sequence[Comparison]) -> Heads:
     """Raises ConfigError where the settings contradict each other or the scores in the data."""
     members = tuple(f"member-{index}" for index in range(config.ensemble))
+    if "reward" in config.heads:
+        raise ConfigError("heads: `reward` is the name of what all outputs give together; choose another")
     if config.ensemble == 1:
         raise ConfigError("ensemble: takes two members or more")
     if config.loss != "regression":

@@ -21,12 +21,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, Trainer
+from transformers import AutoTokenizer, PreTrainedModel
 from transformers.trainer_utils import EvalPrediction
 
 from reward.template import ConversationTemplate
 from training import cards, checks, runs
-from training.batches import SimilarLengths
 from training.comparison_batches import Collator, Comparisons, bagging_weights
 from training.configs import RewardModelConfig
 from training.data import DataError
@@ -46,11 +45,13 @@ from training.reward_heads import (
     teaches,
 )
 from training.reward_outputs import PositionRewards, objective, prompt_sharing
+from training.trainer import RecordTrainer
+from training.tree_attention import PADDING
 
 NORMALISATION_ANSWERS = 1024  # Ziegler et al. 2019 use 256
 
 
-class RewardTrainer(Trainer):
+class RewardTrainer(RecordTrainer):
     """The mean over records of their loss times their weight, over the whole optimizer step.
 
     `objective` says what a record's loss is. The step's records are counted over its micro-batches and processes, so
@@ -66,6 +67,10 @@ class RewardTrainer(Trainer):
         self._rewards = PositionRewards(model)
         # Without labels transformers computes no loss in evaluation unless it is told that it can.
         self.can_return_loss = True
+
+    def tokens_in(self, inputs: dict[str, Any]) -> torch.Tensor | int:
+        segments: torch.Tensor | None = inputs.get("segments")
+        return super().tokens_in(inputs) if segments is None else (segments != PADDING).sum()
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         samples, _ = super().get_batch_samples(*args, **kwargs)
@@ -88,12 +93,7 @@ class RewardTrainer(Trainer):
             loss = total / len(inputs["weight"])
         else:  # data parallelism takes the mean over processes of what is a sum over all of them
             loss = total * self.accelerator.num_processes / num_items_in_batch
-        runs.check_finite(loss, self.state.global_step)
         return (loss, _outcome(rewards[..., -1].mean(0), inputs["ranks"])) if return_outputs else loss
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> SimilarLengths:
-        comparisons: Any = self.train_dataset
-        return SimilarLengths(comparisons.lengths(), self.args.train_batch_size, self.args.seed)
 
 
 def train(config: RewardModelConfig, output: Path, command: str = "") -> Path:
@@ -124,12 +124,12 @@ def train(config: RewardModelConfig, output: Path, command: str = "") -> Path:
     fresh = fresh_modules(model, config.extra_layers)
     trainer = _trainer(config, output, runs.adapted(model, config, fully_trained=fresh), learned, held_out)
     trainer.train(resume_from_checkpoint=state)
-    measured = trainer.evaluate()
+    speed, measured = trainer.tokens_per_second, trainer.evaluate()
     rewards: Any = trainer.predict(reference).predictions
     model.config.bestofn = normalisation(rewards[-1], heads)
     runs.save(trainer.model, tokenizer, config, output, accelerator=trainer.accelerator)
     if runs.is_main():
-        _write_card(config, output, command, data, measured, (time.monotonic() - started) / 60)
+        _write_card(config, output, command, data, measured, speed, (time.monotonic() - started) / 60)
     runs.finish(output)
     return output
 
@@ -213,6 +213,7 @@ def _write_card(
     command: str,
     data: Preferences,
     measured: dict[str, float],
+    tokens_per_second: float,
     minutes: float,
 ) -> None:
     text = f"Loss on held-out records: {measured['eval_loss']:.4f}."
@@ -241,4 +242,5 @@ def _write_card(
         measured=text,
         minutes=minutes,
         config=config,
+        tokens_per_second=tokens_per_second,
     )

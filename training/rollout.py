@@ -58,8 +58,9 @@ class Sampler:
 
 def sampler(kind: str, path: str | Path) -> Sampler:
     """`vllm`, `transformers`, or `auto`: vLLM where it is installed. Raises ValueError for another kind."""
+    kind = resolve(kind)
     tokenizer = AutoTokenizer.from_pretrained(path)
-    if resolve(kind) == "vllm":
+    if kind == "vllm":
         return Sampler(VLLMEngine(path), tokenizer)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: Any = AutoModelForCausalLM.from_pretrained(path, dtype="auto")

@@ -4,7 +4,6 @@ Under several processes (`accelerate launch`, see training/accelerate) only the 
 """
 
 import json
-import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -81,12 +80,6 @@ def arguments(config: TrainingConfig, state_folder: Path) -> TrainingArguments:
         ddp_timeout=int(_PATIENCE.total_seconds()),
         ddp_find_unused_parameters=False,
     )
-
-
-def check_finite(loss: torch.Tensor, step: int) -> None:
-    """Raises TrainingDiverged, which names the step. Waits for the device that computes the loss."""
-    if not math.isfinite(value := loss.item()):
-        raise TrainingDiverged(f"the loss is {value} at step {step + 1}: lower the learning rate or look at the data")
 
 
 def begin(config: TrainingConfig, output: Path) -> str | None:

@@ -104,11 +104,14 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    def check(loss: torch.Tensor, done: int) -> None:
-        if done == step:
-            raise KeyboardInterrupt
+    begin = reward_model.RewardTrainer.training_step
 
-    monkeypatch.setattr(runs, "check_finite", check)
+    def training_step(self: reward_model.RewardTrainer, *args: Any) -> torch.Tensor:
+        if self.state.global_step == step:
+            raise KeyboardInterrupt
+        return begin(self, *args)
+
+    monkeypatch.setattr(reward_model.RewardTrainer, "training_step", training_step)
 
 
 @pytest.mark.parametrize(
@@ -229,6 +232,7 @@ def test_a_reward_model_is_trained_further_from_where_it_is(tmp_path: Path, poli
     [
         ({"max_tokens": 40}, "the limit max_tokens is 40"),
         ({"loss": "regression", "heads": ("kind",)}, "heads: no score kind in the data; it has: right, short"),
+        ({"heads": ("reward", "short")}, "heads: `reward` is the name of what all outputs give together"),
         ({"max_tokens": 4096}, "max_tokens: 4096 is more than"),
     ],
 )
