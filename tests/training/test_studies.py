@@ -1,0 +1,99 @@
+"""Each study from end to end at its smallest, on the bundled policy of the lab `reviews`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training import runs
+from training.config import ConfigError
+from training.studies import k_wise, online, over_optimisation
+from training.studies.study import Study
+
+LAB: dict[str, Any] = {
+    "lab": "reviews",
+    "policy": "reviews-sft",
+    "prompts": 6,
+    "samples": 4,
+    "sampler": "transformers",
+}
+TRAINER: dict[str, Any] = {"max_steps": 2, "batch_size": 8, "warmup_steps": 0, "log_steps": 1, "max_tokens": 128}
+REWARD: dict[str, Any] = {**TRAINER, "prompts": 16, "samples_per_prompt": 4, "held_out_share": 0.25}
+PPO: dict[str, Any] = {**TRAINER, "prompts": 16, "rollouts": 8, "minibatches": 2, "ppo_epochs": 1, "response_tokens": 40}
+LABELS: dict[str, Any] = {"label": "best", "loss": "best_of_k"}
+
+
+def test_over_optimisation_follows_all_three_ways_from_one_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dpo = {**TRAINER, "max_steps": 3, "policy_checkpoints": 2}
+    ppo = {**PPO, "max_steps": 3, "policy_checkpoints": 2, "learning_rate": 1e-3}
+    settings = {**LAB, "reward": {**REWARD, "label_noise": 0.25}, "dpo": dpo, "ppo": ppo, "best_of": 16, "fit_up_to": 8}
+    config = over_optimisation.OverOptimisationConfig.of(settings)
+    found = over_optimisation.run(config, tmp_path)
+    assert set(found.curves) == {"best-of-n", "PPO", "DPO"}
+    assert found.curves["best-of-n"].labels == ("1", "2", "4", "8", "16")
+    assert found.curves["PPO"].labels == ("step-1", "step-2", "end")
+    assert found.curves["best-of-n"].proxy.mean(axis=0)[-1] > 0  # the best by the proxy has more of the proxy
+    assert found.extrapolation.label == "16"
+    assert (tmp_path / "over_optimisation.png").stat().st_size > 10_000
+    assert found.table() in (tmp_path / "README.md").read_text(encoding="utf-8")
+    labels = [json.loads((tmp_path / name / runs.CONFIG_FILE).read_text(encoding="utf-8")) for name in ("proxy", "dpo")]
+    assert labels[0]["label_noise"] == labels[1]["label_noise"] == 0.25
+
+    def again(*_: Any) -> None:
+        raise AssertionError("done again")
+
+    for trainer in ("reward_model", "ppo", "dpo"):
+        monkeypatch.setattr(f"training.{trainer}.train", again)
+    assert over_optimisation.run(config, tmp_path).table() == found.table()
+
+
+def test_k_wise_gives_both_ways_the_same_labels_and_pairs(tmp_path: Path) -> None:
+    config = k_wise.KWiseConfig.of({**LAB, "reward": {**REWARD, "batch_size": 4}, "seeds": 2})
+    found = k_wise.run(config, tmp_path)
+    assert len(found.whole) == len(found.pairs) == 2
+    assert found.difference.low <= found.difference.value <= found.difference.high
+    ways = [
+        json.loads((tmp_path / "seed-0" / way / runs.CONFIG_FILE).read_text(encoding="utf-8"))
+        for way in ("k-wise", "pairs")
+    ]
+    assert [way["batch_size"] for way in ways] == [4, 24]  # six pairs stand in a comparison of four
+    assert "| 1 |" in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+def test_online_collection_asks_the_policy_of_each_round(tmp_path: Path) -> None:
+    reward = {**TRAINER, "loss": "best_of_k", "held_out_share": 0.25}
+    ppo = {**PPO, "learning_rate": 1e-3, "policy_checkpoints": 1}
+    settings = {**LAB, "labels": 16, "rounds": 2, "reward": reward, "ppo": ppo}
+    found = online.run(online.OnlineConfig.of(settings), tmp_path)
+    assert {name: len(way.kl) for name, way in found.ways.items()} == {"online": 5, "once": 3}
+    known = {
+        name: (tmp_path / name / "labels.jsonl").read_text(encoding="utf-8").splitlines()
+        for name in ("online/labels-1", "online/labels-2", "once/labels-1")
+    }
+    assert {name: len(lines) for name, lines in known.items()} == {
+        "online/labels-1": 8,
+        "online/labels-2": 16,
+        "once/labels-1": 16,
+    }
+    assert known["online/labels-2"][:8] == known["online/labels-1"]
+    second = json.loads((tmp_path / "online" / "ppo-2" / runs.CONFIG_FILE).read_text(encoding="utf-8"))
+    assert second["model"] == str(tmp_path / "online" / "ppo-1")
+    assert second["reference"] == "reviews-sft"
+    once = json.loads((tmp_path / "once" / "ppo-1" / runs.CONFIG_FILE).read_text(encoding="utf-8"))
+    assert once["max_steps"] == 4
+
+
+def test_a_study_with_other_settings_is_not_mixed_with_one_that_is_there(tmp_path: Path) -> None:
+    Study(k_wise.KWiseConfig.of(LAB), tmp_path)
+    with pytest.raises(ConfigError, match="holds a study with other settings"):
+        Study(k_wise.KWiseConfig.of({**LAB, "seeds": 5}), tmp_path)
+
+
+def test_what_a_study_sets_itself_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the study itself sets seed and pairs_per_prompt"):
+        k_wise.KWiseConfig.of({**LAB, "reward": {"seed": 3}})
+    with pytest.raises(ConfigError, match="fit_up_to: 64 must be below best_of, 32"):
+        over_optimisation.OverOptimisationConfig.of({**LAB, "best_of": 32})
