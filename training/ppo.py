@@ -13,6 +13,7 @@ Metrics: objective/* of the rollouts, policy/* and value/* means over the passes
 """
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -141,7 +142,7 @@ class PPO:
             if update + 1 in kept:
                 self._save_policy(snapshots.folder(self.output, update + 1))
             if (update + 1) % config.save_steps == 0:
-                accelerator.save_state(str(self._state))
+                self._save_state()
         self._save_policy(self.output)
 
     # -- one update, in the order of the paper
@@ -329,6 +330,17 @@ class PPO:
         means = torch.stack(list(noted)).mean(0).tolist()
         extra = {"policy/steps": float(len(noted)), "policy/learning_rate": float(self.schedule.get_last_lr()[0])}
         return dict(zip(_NUMBERS, means, strict=True)) | extra
+
+    def _save_state(self) -> None:
+        """Whole or not at all: the last state stays until the new one is written."""
+        new, old = self._state.with_name("ppo-new"), self._state.with_name("ppo-old")
+        self.accelerator.save_state(str(new))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            if self._state.is_dir():
+                self._state.replace(old)
+            new.replace(self._state)
+            shutil.rmtree(old, ignore_errors=True)
 
     def _policy_weights(self) -> Mapping[str, torch.Tensor]:
         """As a plain checkpoint names them."""

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from tests.training.given_answers import train_on_given_answers
+from tests.training.parallel import train_in_processes
 from training import ppo, runs
 from training.config import ConfigError
 from training.configs import PPOConfig
@@ -126,11 +129,11 @@ def test_it_climbs_a_reward_that_is_easy_to_climb(
     monkeypatch.setattr(Scorer, "rewards", lambda self, prompts, texts: [t.count("a") / 6 for t in texts])
     easy = config(
         models,
-        max_steps=25,
-        rollouts=64,
-        batch_size=64,
-        minibatches=1,
-        ppo_epochs=4,
+        max_steps=12,
+        rollouts=32,
+        batch_size=32,
+        minibatches=2,
+        ppo_epochs=2,
         learning_rate=3e-3,
         kl_coefficient=0.0,
         missing_end_penalty=0.0,
@@ -147,7 +150,7 @@ def test_it_climbs_a_reward_that_is_easy_to_climb(
     trainer = Scored(easy, tmp_path)
     trainer.run()
     scores = [row["objective/score"] for row in metrics(tmp_path)]
-    assert sum(scores[-3:]) / 3 > sum(scores[:3]) / 3 + 0.1
+    assert sum(scores[-3:]) / 3 > sum(scores[:3]) / 3 + 0.1, scores
     assert metrics(tmp_path)[-1]["objective/kl"] > 0.1
 
 
@@ -185,6 +188,38 @@ def test_parts_of_a_minibatch_add_up(tmp_path: Path, models: dict[str, str]) -> 
         ppo.train(config(models, max_steps=1, batch_size=size, minibatches=1, ppo_epochs=1), tmp_path / name)
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.allclose(whole[name], parts[name], atol=2e-5) for name in whole)
+
+
+def test_two_processes_are_one(tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    one = config(models, minibatches=1, kl_target=1.0, kl_horizon=50, whiten_rewards=True, max_steps=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(ppo, "engine", ppo.engine)  # what the next line replaces comes back
+        train_on_given_answers(one, tmp_path / "one")
+    train_in_processes(2, train_on_given_answers, one, tmp_path / "two")
+    for name in ("objective/kl", "objective/score", "objective/kl_coefficient", "policy/loss", "value/loss"):
+        found = [[row[name] for row in metrics(tmp_path / run)] for run in ("one", "two")]
+        assert found[1] == pytest.approx(found[0], rel=1e-3, abs=1e-6)
+    whole, shared = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert all(torch.allclose(whole[name], shared[name], atol=1e-4) for name in whole)
+
+
+def test_a_run_killed_while_it_writes_its_state_has_the_one_before(
+    tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_state = Accelerator.save_state
+
+    def half(self: Accelerator, folder: str) -> None:
+        save_state(self, folder)
+        if len(list(Path(folder).parent.glob("ppo*"))) == 2:  # the second one, beside the first
+            (Path(folder) / "model.safetensors").write_bytes(b"")
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Accelerator, "save_state", half)
+        with pytest.raises(KeyboardInterrupt):
+            ppo.train(config(models, save_steps=1), tmp_path)
+    assert ppo.train(config(models, save_steps=1), tmp_path) == tmp_path
+    assert [row["step"] for row in metrics(tmp_path)] == [1, 2, 3, 4]
 
 
 def test_lora_trains_adapters_against_the_policy_without_them(tmp_path: Path, models: dict[str, str]) -> None:

@@ -1,0 +1,25 @@
+"""PPO on answers that the prompt alone decides, so that any number of processes sees the same."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from training import ppo
+from training.configs import PPOConfig
+from training.rollout import Weights
+
+
+class GivenAnswers:
+    """An engine whose answer is the beginning of the prompt."""
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], *, max_tokens: int, seed: int, temperature: float
+    ) -> list[list[int]]:
+        return [list(prompt[: max_tokens - sum(prompt) % 4]) for prompt in prompts]
+
+    def load_weights(self, weights: Weights) -> None:
+        """The answers do not depend on them."""
+
+
+def train_on_given_answers(config: PPOConfig, output: Path) -> None:
+    ppo.engine = lambda *_: GivenAnswers()
+    ppo.train(config, output)
