@@ -40,6 +40,7 @@ class TrainingConfig(Config):
     save_steps: int = setting(500, "steps between two states to resume from", minimum=1)
     save_dtype: str = setting("float32", "stored weights", choices=("float32", "bfloat16", "float16"))
     evaluation_prompts: int = setting(500, "held-out lab prompts for the final measurement; 0: none", minimum=0)
+    evaluation_samples: int = setting(16, "samples per held-out lab prompt in the final measurement", minimum=2)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,7 +97,6 @@ class PreferenceConfig(TrainingConfig):
         0, "break each comparison into at most this many pairs, each a record of its own; 0: keep it whole", minimum=0
     )
     held_out_share: float = setting(0.05, "share of the prompts that are kept for evaluation", minimum=0, maximum=0.9)
-    evaluation_samples: int = setting(16, "samples per held-out lab prompt in the final measurement", minimum=2)
 
     def __post_init__(self) -> None:
         super().__post_init__()

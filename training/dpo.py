@@ -30,8 +30,7 @@ from training import cards, runs, snapshots
 from training.checks import check_lengths, check_model
 from training.configs import DPOConfig
 from training.data import DataError
-from training.evaluation.measure import held_out_samples
-from training.evaluation.policy import measure
+from training.evaluation.policy import before_and_after
 from training.labs import lab, model_path
 from training.logprobs import Answered, answer_logprobs, answered, generation_start, padded
 from training.preferences import prepare
@@ -345,7 +344,8 @@ def _write_card(
     accuracy, loss = judged["eval_rewards/accuracies"], judged["eval_loss"]
     measured = f"On {len(sets[1])} held-out pairs: loss {loss:.4f}, the better answer preferred in {accuracy:.3f}."
     if config.lab and config.evaluation_prompts:
-        measured += "\n\n" + _before_and_after(config, output)
+        world, reference = lab(config.lab, config.lab_options), config.reference or config.model
+        measured += "\n\n" + before_and_after(world, config.model, output, config, reference=reference)
     cards.write(
         output,
         title=f"Policy, direct preference optimisation of `{config.model}`",
@@ -357,24 +357,3 @@ def _write_card(
         config=config,
         tokens_per_second=tokens_per_second,
     )
-
-
-def _before_and_after(config: DPOConfig, output: Path) -> str:
-    """A table of both policies on the same held-out prompts."""
-    world, start = lab(config.lab), model_path(config.model)
-    reports = []
-    for path in (start, str(output)):
-        drawn = held_out_samples(
-            world, path, kind=config.sampler, prompts=config.evaluation_prompts, count=config.evaluation_samples
-        )
-        reports.append(measure(world, path, drawn, reference=model_path(config.reference or config.model)))
-    rows: dict[str, list[Any]] = {
-        "gold reward of one sample at temperature 1": [report.gold for report in reports],
-        "KL to the reference, nats per answer": [report.kl for report in reports],
-        "tokens of an answer": [report.tokens for report in reports],
-    }
-    lines = [f"| {name} | {first} | {second} |" for name, (first, second) in rows.items()]
-    head = (
-        f"| {config.evaluation_prompts} held-out prompts, {config.evaluation_samples} samples each | before | after |"
-    )
-    return "\n".join([head, "|---|---|---|", *lines])

@@ -31,7 +31,7 @@ from training import cards, rl, runs, snapshots
 from training.actor_critic import Cast, Tensors, engine, gather
 from training.config import ConfigError
 from training.configs import PPOConfig
-from training.evaluation import measure
+from training.evaluation.policy import before_and_after
 from training.labs import lab, model_path
 from training.logprobs import Answered, answer_logprobs, padded
 from training.metrics import Metrics
@@ -356,7 +356,7 @@ def _check_finite(loss: torch.Tensor, update: int) -> None:
     """Raises TrainingDiverged, which names the update. Waits for the device that computes the loss."""
     if not math.isfinite(value := loss.item()):
         raise runs.TrainingDiverged(
-            f"the loss is {value} at step {step + 1}: lower the learning rate or look at the data"
+            f"the loss is {value} at update {update + 1}: lower the learning rate or look at the data"
         )
 
 
@@ -406,7 +406,10 @@ def _cut(batch: Tensors, rows: torch.Tensor) -> tuple[dict[str, torch.Tensor], i
 def _write_card(config: PPOConfig, output: Path, command: str, minutes: float) -> None:
     measured = "Nothing: the prompts did not come from a lab."
     if config.lab and config.evaluation_prompts:
-        measured = measure.policy_gold(lab(config.lab), output, prompts=config.evaluation_prompts).table()
+        world, reference = lab(config.lab, config.lab_options), config.reference or config.model
+        measured = before_and_after(
+            world, config.model, output, config, reference=reference, reward_model=config.reward_model
+        )
     source = f"`{config.data}`" if config.data else f"{config.prompts} prompts of the lab `{config.lab}`"
     cards.write(
         output,

@@ -164,7 +164,12 @@ def _write_card(
 ) -> None:
     measured = "Nothing: the data did not come from a lab."
     if config.lab and config.evaluation_prompts:
-        measured = measure.policy_gold(lab(config.lab), output, prompts=config.evaluation_prompts).table()
+        world, prompts, samples = (
+            lab(config.lab, config.lab_options),
+            config.evaluation_prompts,
+            config.evaluation_samples,
+        )
+        measured = measure.policy_gold(world, output, prompts=prompts, count=samples).table()
     cards.write(
         output,
         title=f"Policy, supervised fine-tuning ({config.lab or config.data})",

@@ -20,7 +20,14 @@ LAB: dict[str, Any] = {
 }
 TRAINER: dict[str, Any] = {"max_steps": 2, "batch_size": 8, "warmup_steps": 0, "log_steps": 1, "max_tokens": 128}
 REWARD: dict[str, Any] = {**TRAINER, "prompts": 16, "samples_per_prompt": 4, "held_out_share": 0.25}
-PPO: dict[str, Any] = {**TRAINER, "prompts": 16, "rollouts": 8, "minibatches": 2, "ppo_epochs": 1, "response_tokens": 40}
+PPO: dict[str, Any] = {
+    **TRAINER,
+    "prompts": 16,
+    "rollouts": 8,
+    "minibatches": 2,
+    "ppo_epochs": 1,
+    "response_tokens": 40,
+}
 LABELS: dict[str, Any] = {"label": "best", "loss": "best_of_k"}
 
 

@@ -68,9 +68,7 @@ def held_out_samples(
     return draw(sampler(kind, model_path(str(policy))), asked, count=count, max_tokens=world.answer_tokens, seed=seed)
 
 
-def policy_gold(
-    world: Lab, policy: str | Path, *, kind: str = "transformers", prompts: int, count: int = 16
-) -> PolicyGold:
+def policy_gold(world: Lab, policy: str | Path, *, kind: str = "transformers", prompts: int, count: int) -> PolicyGold:
     """Sample `count` answers to each of `prompts` held-out prompts. Intervals are over prompts."""
     rewards = gold(world, held_out_samples(world, policy, kind=kind, prompts=prompts, count=count))
     return PolicyGold(

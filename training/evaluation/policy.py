@@ -17,7 +17,7 @@ from reward.template import ConversationTemplate
 from training.estimators import Floats, Interval, bootstrap, distinct_n, mean_interval, win_shares
 from training.evaluation.logprobs import completion_logprobs, same_vocabulary, sampled_tokens
 from training.evaluation.measure import SEED, gold, held_out_samples
-from training.evaluation.scoring import Scored
+from training.evaluation.scoring import Scored, score
 from training.labs import model_path
 from training.labs.lab import Lab
 from training.records import Comparison, Conversation
@@ -28,6 +28,17 @@ class Refusing(Protocol):
     """A lab in which declining to answer is possible and can be told."""
 
     def refused(self, prompt: Conversation, response: str) -> bool: ...
+
+
+class Sized(Protocol):
+    """How much is measured: what every trainer's settings say."""
+
+    @property
+    def evaluation_prompts(self) -> int: ...
+    @property
+    def evaluation_samples(self) -> int: ...
+    @property
+    def sampler(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,33 @@ def measure(
         win_rate=win_rate(world, true, against, sampler) if against else None,
         refusals=_refusals(world, samples) if isinstance(world, Refusing) else None,
     )
+
+
+def before_and_after(
+    world: Lab, before: str, after: str | Path, config: Sized, *, reference: str, reward_model: str = ""
+) -> str:
+    """A markdown table for a model card: both policies on the same held-out prompts, and how often the second wins."""
+    reports = []
+    for path, rival in ((before, ""), (str(after), before)):
+        drawn = held_out_samples(
+            world, path, kind=config.sampler, prompts=config.evaluation_prompts, count=config.evaluation_samples
+        )
+        scored = score(drawn, reward_model) if reward_model else None
+        reports.append(
+            measure(world, path, drawn, reference=reference, scored=scored, against=rival, sampler=config.sampler)
+        )
+    wins = reports[1].win_rate
+    rows: dict[str, list[object]] = {
+        "gold reward of one sample at temperature 1": [report.gold for report in reports],
+        "wins by gold against before, ties as half": ["", wins.wins if wins else ""],
+        "reward": [report.proxy for report in reports],
+        "KL to the reference, nats per answer": [report.kl for report in reports],
+        "tokens of an answer": [report.tokens for report in reports],
+        "different words over all words, within a prompt": [report.distinct_of_prompt[1] for report in reports],
+    }
+    title = f"{config.evaluation_prompts} held-out prompts, {config.evaluation_samples} samples each"
+    lines = [f"| {name} | {first} | {second} |" for name, (first, second) in rows.items() if second is not None]
+    return "\n".join([f"| {title} | before | after |", "|---|---|---|", *lines])
 
 
 def load_policy(name: str | Path) -> tuple[Any, ConversationTemplate]:
