@@ -32,14 +32,16 @@ from transformers import (
 from transformers.trainer_utils import SaveStrategy
 
 from reward.template import ConversationTemplate
-from training import cards, dpo, reward_model, runs, sft
-from training.comparison_batches import Collator, Comparisons, Group
-from training.configs import DPOConfig, RewardModelConfig, SFTConfig, TrainingConfig
+from training import dpo, reward_model, sft
 from training.labs import arithmetic, checkpoint, lab
 from training.records import Comparison, user
-from training.reward_heads import plan_heads
-from training.reward_heads import reward_model as fresh_reward_model
-from training.reward_outputs import prompt_sharing
+from training.rewards.comparison_batches import Collator, Comparisons, Group
+from training.rewards.heads import plan_heads
+from training.rewards.heads import reward_model as fresh_reward_model
+from training.rewards.outputs import prompt_sharing
+from training.run import cards
+from training.run.trainer import training_arguments
+from training.settings import DPOConfig, RewardModelConfig, SFTConfig, TrainingConfig
 
 _ROUNDS = 5
 _STEPS, _WARM_UP = 24, 4
@@ -232,7 +234,7 @@ def _trl_pairs() -> Any:
 
 
 def _ours(config: TrainingConfig, folder: Path) -> dict[str, Any]:
-    arguments = runs.arguments(config, folder)
+    arguments = training_arguments(config, folder)
     arguments.save_strategy, arguments.disable_tqdm = SaveStrategy.NO, True
     return {"args": arguments}
 

@@ -21,15 +21,15 @@ from transformers import (
 from reward.batching import score_sequences
 from reward.model import RewardConfig, combine, load, max_positions
 from reward.template import ConversationTemplate
-from training import runs
-from training.checks import check_model
 from training.config import ConfigError
-from training.configs import PPOConfig
 from training.data import DataError, read_demonstrations, read_prompts
 from training.labs import lab, model_path
 from training.logprobs import Answered, answered, generation_start, token_logprobs
 from training.records import Conversation, Demonstration
 from training.rollout import Engine, TransformersEngine, VLLMEngine, end_tokens, prompt_tokens, resolve
+from training.run import checkpoints
+from training.run.checks import check_model
+from training.settings import PPOConfig
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -138,7 +138,9 @@ def _actor_critic(config: PPOConfig, policy: PreTrainedModel, reward_path: str) 
         _without_dropout(model)
         if config.gradient_checkpointing:
             model.gradient_checkpointing_enable()
-    return ActorCritic(runs.adapted(policy, config), runs.adapted(value, config, fully_trained=("score",)), reward)
+    return ActorCritic(
+        checkpoints.adapted(policy, config), checkpoints.adapted(value, config, fully_trained=("score",)), reward
+    )
 
 
 def _without_dropout(model: torch.nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""How settings are declared, read from recipes and `--set`, and checked. `training.configs` holds the trainers' own."""
+"""How settings are declared, read from recipes and `--set`, and checked; `training.settings` holds the trainers'."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

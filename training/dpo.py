@@ -26,16 +26,17 @@ from transformers.trainer_utils import EvalPrediction
 
 from reward.batching import batches
 from reward.template import ConversationTemplate
-from training import cards, runs, snapshots
-from training.checks import check_lengths, check_model
-from training.configs import DPOConfig
 from training.data import DataError
 from training.evaluation.policy import before_and_after
 from training.labs import lab, model_path
 from training.logprobs import Answered, answer_logprobs, answered, generation_start, padded
 from training.preferences import prepare
 from training.records import Comparison
-from training.trainer import RecordTrainer
+from training.run import cards, checkpoints, run_folder, snapshots
+from training.run.checks import check_lengths, check_model
+from training.run.metrics import MetricsFile
+from training.run.trainer import RecordTrainer, training_arguments
+from training.settings import DPOConfig
 
 REFERENCE_FILE = "reference_logprobs.pt"
 
@@ -228,43 +229,42 @@ def train(config: DPOConfig, output: Path, command: str = "") -> Path:
     """
     started = time.monotonic()
     kept = snapshots.steps(config.max_steps, config.policy_checkpoints)
-    state = runs.begin(config, output)
+    state = run_folder.begin(config, output)
     policy, tokenizer = _load(config.model), AutoTokenizer.from_pretrained(model_path(config.model))
     check_model(policy, tokenizer, config.max_tokens)
-    with runs.main_first():
-        data = prepare(config, output / runs.STATE_FOLDER)
-    if runs.is_main():
+    with run_folder.main_first():
+        data = prepare(config, output / run_folder.STATE_FOLDER)
+    if run_folder.is_main():
         print(data.summary)
     template = ConversationTemplate(tokenizer)
     sets = [_pairs(name, getattr(data, name), template, config) for name in ("train", "held_out")]
     reference = _reference(config, policy)
     fingerprint = _fingerprint(reference or policy, sets)
-    arguments = runs.arguments(config, output / runs.STATE_FOLDER)
-    arguments.label_names = []
+    arguments = training_arguments(config, output / run_folder.STATE_FOLDER)
     trainer = DPOTrainer(
         config=config,
         reference=reference,
-        model=runs.adapted(policy, config),
+        model=checkpoints.adapted(policy, config),
         args=arguments,
         train_dataset=sets[0],
         eval_dataset=sets[1],
         data_collator=PairPadding(tokenizer.pad_token_id),
-        callbacks=[runs.MetricsFile(output / runs.METRICS_FILE)],
+        callbacks=[MetricsFile(output)],
     )
     if config.precompute_reference:
-        _precompute(trainer, sets, fingerprint, output / runs.STATE_FOLDER / REFERENCE_FILE)
+        _precompute(trainer, sets, fingerprint, output / run_folder.STATE_FOLDER / REFERENCE_FILE)
 
     def save(folder: Path) -> None:
-        runs.save(trainer.model, tokenizer, config, folder, accelerator=trainer.accelerator)
+        checkpoints.save(trainer.model, tokenizer, config, folder, accelerator=trainer.accelerator)
 
     trainer.add_callback(snapshots.Snapshots(output, kept, save))
     trainer.train(resume_from_checkpoint=state)
     judged = trainer.evaluate()
     save(output)
-    if runs.is_main():
+    if run_folder.is_main():
         minutes = (time.monotonic() - started) / 60
         _write_card(config, output, command, data.summary, sets, judged, trainer.tokens_per_second, minutes)
-    runs.finish(output)
+    run_folder.finish(output)
     return output
 
 

@@ -27,16 +27,17 @@ from accelerate.utils import tqdm
 from torch.nn.functional import pad
 from transformers import get_scheduler
 
-from training import cards, rl, runs, snapshots
+from training import rl
 from training.actor_critic import Cast, Tensors, engine, gather
 from training.config import ConfigError
-from training.configs import PPOConfig
 from training.evaluation.policy import before_and_after
 from training.labs import lab, model_path
 from training.logprobs import Answered, answer_logprobs, padded
-from training.metrics import Metrics
 from training.records import Conversation
 from training.rollout import VLLMEngine, prompt_tokens, resolve
+from training.run import cards, checkpoints, checks, run_folder, snapshots
+from training.run.metrics import Metrics
+from training.settings import PPOConfig
 
 _NUMBERS = (
     "policy/loss",
@@ -60,7 +61,7 @@ def train(config: PPOConfig, output: Path, command: str = "") -> Path:
     ppo.run()
     if ppo.accelerator.is_main_process:
         _write_card(config, output, command, ppo.progress.seconds / 60)
-    runs.finish(output)
+    run_folder.finish(output)
     return output
 
 
@@ -123,12 +124,12 @@ class PPO:
         self.kl = rl.KLController(config.kl_coefficient, config.kl_target, config.kl_horizon)
         self.progress = Progress()
         self.accelerator.register_for_checkpointing(self.schedule, self.kl, self.progress)
-        self._state = output / runs.STATE_FOLDER / "ppo"
+        self._state = output / run_folder.STATE_FOLDER / "ppo"
 
     def run(self) -> None:
         """All updates that are left; then the policy is saved."""
         config, accelerator = self.config, self.accelerator
-        runs.begin(config, self.output)
+        run_folder.begin(config, self.output)
         if self._state.is_dir():
             accelerator.load_state(str(self._state))
         metrics = Metrics(self.output, after_step=self.progress.updates) if accelerator.is_main_process else None
@@ -346,16 +347,16 @@ class PPO:
         """As a plain checkpoint names them."""
         weights = self.cast.actor_critic.policy.state_dict()
         rank = self.config.lora_rank
-        return runs.merged(weights, self.config.lora_alpha / rank) if rank else weights
+        return checkpoints.merged(weights, self.config.lora_alpha / rank) if rank else weights
 
     def _save_policy(self, folder: Path) -> None:
-        runs.save(self.cast.actor_critic.policy, self.cast.tokenizer, self.config, folder)
+        checkpoints.save(self.cast.actor_critic.policy, self.cast.tokenizer, self.config, folder)
 
 
 def _check_finite(loss: torch.Tensor, update: int) -> None:
     """Raises TrainingDiverged, which names the update. Waits for the device that computes the loss."""
     if not math.isfinite(value := loss.item()):
-        raise runs.TrainingDiverged(
+        raise checks.TrainingDiverged(
             f"the loss is {value} at update {update + 1}: lower the learning rate or look at the data"
         )
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.configs import PreferenceConfig
 from training.data import hold_out, read_comparisons, to_row
 from training.labelling import gold
 from training.labs import lab, model_path
 from training.labs.lab import Lab
 from training.records import Comparison, Conversation
 from training.rollout import Sampler, sampler
+from training.settings import PreferenceConfig
 
 SAMPLES_FILE = "samples.jsonl"
 

@@ -25,16 +25,14 @@ from transformers import AutoTokenizer, PreTrainedModel
 from transformers.trainer_utils import EvalPrediction
 
 from reward.template import ConversationTemplate
-from training import cards, checks, runs
-from training.comparison_batches import Collator, Comparisons, bagging_weights
-from training.configs import RewardModelConfig
 from training.data import DataError
 from training.evaluation import measure
 from training.labs import lab, model_path
 from training.losses import ABSENT, better_pairs
 from training.preferences import Preferences, prepare
 from training.records import Comparison
-from training.reward_heads import (
+from training.rewards.comparison_batches import Collator, Comparisons, bagging_weights
+from training.rewards.heads import (
     Heads,
     fresh_modules,
     goes_on,
@@ -44,9 +42,12 @@ from training.reward_heads import (
     scale_head,
     teaches,
 )
-from training.reward_outputs import PositionRewards, objective, prompt_sharing
-from training.trainer import RecordTrainer
-from training.tree_attention import PADDING
+from training.rewards.outputs import PositionRewards, objective, prompt_sharing
+from training.rewards.tree_attention import PADDING
+from training.run import cards, checkpoints, checks, run_folder
+from training.run.metrics import MetricsFile
+from training.run.trainer import RecordTrainer, training_arguments
+from training.settings import RewardModelConfig
 
 NORMALISATION_ANSWERS = 1024  # Ziegler et al. 2019 use 256
 
@@ -103,12 +104,12 @@ def train(config: RewardModelConfig, output: Path, command: str = "") -> Path:
     Raises ValueError (ConfigError, DataError) before any training when model, settings and data do not fit together.
     """
     started = time.monotonic()
-    state = runs.begin(config, output)
+    state = run_folder.begin(config, output)
     path = model_path(config.model)
     tokenizer = AutoTokenizer.from_pretrained(path)
     checks.check_padding(tokenizer, distinct=True)
-    with runs.main_first():
-        data = prepare(config, output / runs.STATE_FOLDER)
+    with run_folder.main_first():
+        data = prepare(config, output / run_folder.STATE_FOLDER)
     heads = plan_heads(config, data.train + data.held_out)
     model = reward_model(path, heads, extra_layers=config.extra_layers, seed=config.seed)
     checks.check_model(model, tokenizer, config.max_tokens, distinct_pad=True)
@@ -122,15 +123,15 @@ def train(config: RewardModelConfig, output: Path, command: str = "") -> Path:
     if not state and not goes_on(path, heads):
         scale_head(model, [group.sequences[0].tolist() for group in reference.groups], heads)
     fresh = fresh_modules(model, config.extra_layers)
-    trainer = _trainer(config, output, runs.adapted(model, config, fully_trained=fresh), learned, held_out)
+    trainer = _trainer(config, output, checkpoints.adapted(model, config, fully_trained=fresh), learned, held_out)
     trainer.train(resume_from_checkpoint=state)
     speed, measured = trainer.tokens_per_second, trainer.evaluate()
     rewards: Any = trainer.predict(reference).predictions
     model.config.bestofn = normalisation(rewards[-1], heads)
-    runs.save(trainer.model, tokenizer, config, output, accelerator=trainer.accelerator)
-    if runs.is_main():
+    checkpoints.save(trainer.model, tokenizer, config, output, accelerator=trainer.accelerator)
+    if run_folder.is_main():
         _write_card(config, output, command, data, measured, speed, (time.monotonic() - started) / 60)
-    runs.finish(output)
+    run_folder.finish(output)
     return output
 
 
@@ -188,8 +189,7 @@ def _trainer(
     config: RewardModelConfig, output: Path, model: PreTrainedModel, learned: Comparisons, held_out: Comparisons
 ) -> RewardTrainer:
     sharing, _ = prompt_sharing(model, config.share_prompt, config.max_tokens)
-    arguments = runs.arguments(config, output / runs.STATE_FOLDER)
-    arguments.label_names = []
+    arguments = training_arguments(config, output / run_folder.STATE_FOLDER)
     return RewardTrainer(
         config=config,
         model=model,
@@ -203,7 +203,7 @@ def _trainer(
             always=config.share_prompt == "always",
         ),
         compute_metrics=pair_metrics,
-        callbacks=[runs.MetricsFile(output / runs.METRICS_FILE)],
+        callbacks=[MetricsFile(output)],
     )
 
 

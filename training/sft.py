@@ -18,13 +18,14 @@ from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from reward.template import ConversationTemplate, Prompt, common_length
-from training import cards, checks, runs
-from training.configs import SFTConfig
 from training.data import read_demonstrations
 from training.evaluation import measure
 from training.labs import lab, model_path
 from training.records import Demonstration
-from training.trainer import RecordTrainer
+from training.run import cards, checkpoints, checks, run_folder
+from training.run.metrics import MetricsFile
+from training.run.trainer import RecordTrainer, training_arguments
+from training.settings import SFTConfig
 
 IGNORED = -100  # the label that torch's cross-entropy leaves out
 _PROBES = ("Qx", "Zy")  # no answer begins as both do
@@ -97,21 +98,21 @@ def train(config: SFTConfig, output: Path, command: str = "") -> Path:
     checks.check_model(model, tokenizer, config.max_tokens)
     records, source = _records(config)
     demonstrations = Demonstrations(records, ConversationTemplate(tokenizer), config.max_tokens, source)
-    state = runs.begin(config, output)
-    arguments = runs.arguments(config, output / runs.STATE_FOLDER)
+    state = run_folder.begin(config, output)
+    arguments = training_arguments(config, output / run_folder.STATE_FOLDER)
     arguments.label_names = ["labels"]
     trainer = SFTTrainer(
-        model=runs.adapted(model, config),
+        model=checkpoints.adapted(model, config),
         args=arguments,
         train_dataset=demonstrations,
         data_collator=Padding(tokenizer.pad_token_id),
-        callbacks=[runs.MetricsFile(output / runs.METRICS_FILE)],
+        callbacks=[MetricsFile(output)],
     )
     trainer.train(resume_from_checkpoint=state)
-    runs.save(trainer.model, tokenizer, config, output, accelerator=trainer.accelerator)
-    if runs.is_main():
+    checkpoints.save(trainer.model, tokenizer, config, output, accelerator=trainer.accelerator)
+    if run_folder.is_main():
         _write_card(config, output, command, source, trainer.tokens_per_second, (time.monotonic() - started) / 60)
-    runs.finish(output)
+    run_folder.finish(output)
     return output
 
 
@@ -148,7 +149,7 @@ def _start(config: SFTConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]
 def _records(config: SFTConfig) -> tuple[list[Demonstration], str]:
     """The demonstrations, and where they come from."""
     if config.data:
-        with runs.main_first():
+        with run_folder.main_first():
             demonstrations, report = read_demonstrations(config.data, split=config.split)
         return demonstrations, report.summary()
     made = lab(config.lab, config.lab_options).demonstrations(config.demonstrations, seed=config.seed)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from training.comparison_batches import Collator, Group
-from training.reward_outputs import PositionRewards, objective, to_device
+from training.rewards.comparison_batches import Collator, Group
+from training.rewards.outputs import PositionRewards, objective, to_device
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from reward.vllm_scorer import VllmScorer
 from service.bundled import with_bundled_reward
 from service.settings import Settings
 from training.labs import checkpoint
-from training.reward_heads import Heads, reward_model
+from training.rewards.heads import Heads, reward_model
 
 # vLLM leaves the ZMQ context of an engine that was shut down to the garbage collector.
 pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("ignore:Unclosed context:ResourceWarning")]

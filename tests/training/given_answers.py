@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training import ppo
-from training.configs import PPOConfig
 from training.rollout import Weights
+from training.settings import PPOConfig
 
 
 class GivenAnswers:
@@ -21,5 +21,5 @@ class GivenAnswers:
 
 
 def train_on_given_answers(config: PPOConfig, output: Path) -> None:
-    ppo.engine = lambda *_: GivenAnswers()
+    vars(ppo)["engine"] = lambda *_: GivenAnswers()
     ppo.train(config, output)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from training.data import read_comparisons
-from training.estimators import Floats
 from training.evaluation.benchmarks import reward_bench, reward_bench_2, rm_bench, score_benchmark, ties
+from training.evaluation.estimators import Floats
 from training.records import Comparison, user
 
 

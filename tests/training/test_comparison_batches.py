@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from reward.template import ConversationTemplate
-from training.comparison_batches import Collator, Comparisons, Group, bagging_weights, encode, first_difference
 from training.labs.tokenizer import byte_tokenizer
 from training.losses import ABSENT
 from training.records import Comparison, user
-from training.tree_attention import Cost, tree_mask
+from training.rewards.comparison_batches import Collator, Comparisons, Group, bagging_weights, encode, first_difference
+from training.rewards.tree_attention import Cost, tree_mask
 
 FREE_ATTENTION, COSTLY_ATTENTION = Cost(linear=1.0, attention=0.0), Cost(linear=1.0, attention=1.0)
 

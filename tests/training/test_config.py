@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from training.config import ConfigError, describe
-from training.configs import DPOConfig, PPOConfig, RewardModelConfig, SFTConfig, TrainingConfig
 from training.labs import checkpoint
+from training.settings import DPOConfig, PPOConfig, RewardModelConfig, SFTConfig, TrainingConfig
 
 
 def test_the_bundled_recipes_are_valid() -> None:

@@ -13,15 +13,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from reward.template import ConversationTemplate
 from tests.training.parallel import train_in_processes
-from training import dpo, runs, snapshots
+from training import dpo
 from training.config import ConfigError
-from training.configs import DPOConfig
 from training.data import DataError
 from training.labs import arithmetic
 from training.labs.models import fresh_policy
 from training.labs.tokenizer import byte_tokenizer
 from training.logprobs import Answered
 from training.records import Comparison, user
+from training.run import checks, run_folder, snapshots
+from training.run.metrics import METRICS_FILE
+from training.run.trainer import training_arguments
+from training.settings import DPOConfig
 
 POLICY_CHOSEN, POLICY_REJECTED = torch.tensor([-10.0, -5.0, -8.0]), torch.tensor([-12.0, -4.0, -8.0])
 REFERENCE_CHOSEN, REFERENCE_REJECTED = torch.tensor([-11.0, -6.0, -7.0]), torch.tensor([-11.5, -6.0, -9.0])
@@ -81,7 +84,7 @@ def config(policy: str, preferences: str, **changes: Any) -> DPOConfig:
 
 
 def metrics(folder: Path, name: str) -> list[float]:
-    lines = (folder / runs.METRICS_FILE).read_text(encoding="utf-8").splitlines()
+    lines = (folder / METRICS_FILE).read_text(encoding="utf-8").splitlines()
     return [row[name] for row in map(json.loads, lines) if name in row]
 
 
@@ -161,8 +164,7 @@ def test_loss_gradients_and_metrics_are_those_of_trl(loss: str, policy: str, oth
 
 
 def _trainer(settings: DPOConfig, model: Any, reference: Any, folder: Path) -> dpo.DPOTrainer:
-    arguments = runs.arguments(settings, folder)
-    arguments.label_names = []
+    arguments = training_arguments(settings, folder)
     return dpo.DPOTrainer(config=settings, reference=reference, model=model, args=arguments)
 
 
@@ -213,7 +215,7 @@ def test_the_policy_learns_and_the_checkpoint_is_plain(
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "bestofn train dpo\n" in card
     assert "held-out pairs" in card
-    assert not (tmp_path / runs.STATE_FOLDER).exists()
+    assert not (tmp_path / run_folder.STATE_FOLDER).exists()
 
 
 @pytest.mark.parametrize("settings", [{}, {"lora_rank": 4}, {"loss": "ipo"}, {"reference": "other"}])
@@ -326,7 +328,7 @@ def test_every_pair_of_a_comparison_is_a_record(tmp_path: Path, policy: str) -> 
 
 
 def test_a_diverged_run_names_its_step(tmp_path: Path, policy: str, preferences: str) -> None:
-    with pytest.raises(runs.TrainingDiverged, match=r"at step [2-6]"):
+    with pytest.raises(checks.TrainingDiverged, match=r"at step [2-6]"):
         dpo.train(config(policy, preferences, learning_rate=1e30, max_gradient_norm=0.0), tmp_path)
 
 

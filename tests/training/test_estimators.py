@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.estimators import (
+from training.evaluation.estimators import (
     best_of_each,
     best_of_n,
     bootstrap,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.estimators import Floats
+from training.evaluation.estimators import Floats
 from training.evaluation.pairwise import by_quantile, by_sign, calibration, measure, pairs_of
 from training.records import Comparison, user
 

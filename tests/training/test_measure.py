@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from training.estimators import best_of_n
 from training.evaluation import measure
+from training.evaluation.estimators import best_of_n
 from training.labs import checkpoint, lab
 from training.labs.arithmetic import Question, solution
 from training.records import Comparison

@@ -12,15 +12,17 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from tests.training.given_answers import train_on_given_answers
+from tests.training.given_answers import GivenAnswers, train_on_given_answers
 from tests.training.parallel import train_in_processes
-from training import ppo, runs
+from training import ppo
 from training.config import ConfigError
-from training.configs import PPOConfig
 from training.data import DataError
 from training.labs.models import fresh_policy
 from training.labs.tokenizer import byte_tokenizer
-from training.reward_heads import Heads, reward_model
+from training.rewards.heads import Heads, reward_model
+from training.run import run_folder
+from training.run.metrics import METRICS_FILE
+from training.settings import PPOConfig
 
 QUICK: dict[str, Any] = {
     "lab": "arithmetic",
@@ -70,7 +72,7 @@ def config(models: dict[str, str], **changes: Any) -> PPOConfig:
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / runs.METRICS_FILE).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in (folder / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -180,7 +182,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     assert timeless[0] == timeless[1]
     assert [row["step"] for row in timeless[1]] == [1, 2, 3, 4]
     assert timeless[1][-1]["objective/kl_coefficient"] != adaptive.kl_coefficient
-    assert not (tmp_path / "resumed" / runs.STATE_FOLDER).exists()
+    assert not (tmp_path / "resumed" / run_folder.STATE_FOLDER).exists()
 
 
 def test_parts_of_a_minibatch_add_up(tmp_path: Path, models: dict[str, str]) -> None:
@@ -193,8 +195,8 @@ def test_parts_of_a_minibatch_add_up(tmp_path: Path, models: dict[str, str]) -> 
 def test_two_processes_are_one(tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     one = config(models, minibatches=1, kl_target=1.0, kl_horizon=50, whiten_rewards=True, max_steps=3)
     with monkeypatch.context() as patch:
-        patch.setattr(ppo, "engine", ppo.engine)  # what the next line replaces comes back
-        train_on_given_answers(one, tmp_path / "one")
+        patch.setattr("training.ppo.engine", lambda *_: GivenAnswers())
+        ppo.train(one, tmp_path / "one")
     train_in_processes(2, train_on_given_answers, one, tmp_path / "two")
     for name in ("objective/kl", "objective/score", "objective/kl_coefficient", "policy/loss", "value/loss"):
         found = [[row[name] for row in metrics(tmp_path / run)] for run in ("one", "two")]

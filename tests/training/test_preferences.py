@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from training import preferences
-from training.configs import RewardModelConfig
 from training.preferences import SAMPLES_FILE, in_pairs, prepare, write_samples
 from training.records import Comparison, user
+from training.settings import RewardModelConfig
 
 QUICK = RewardModelConfig(
     model="arithmetic-sft",

@@ -22,13 +22,15 @@ from reward.batching import score_sequences
 from reward.model import RewardConfig, combine, load
 from reward.torch_scorer import TorchScorer
 from tests.training.parallel import train_in_processes
-from training import reward_model, runs
+from training import reward_model
 from training.config import ConfigError
-from training.configs import RewardModelConfig
 from training.data import DataError, to_row
 from training.labs import arithmetic
 from training.labs.tokenizer import byte_tokenizer
 from training.records import Comparison, user
+from training.run import checks, run_folder
+from training.run.metrics import METRICS_FILE
+from training.settings import RewardModelConfig
 
 QUICK: dict[str, Any] = {
     "batch_size": 8,
@@ -95,7 +97,7 @@ def reward_config(policy: str, preferences: str, **changes: Any) -> RewardModelC
 
 
 def metrics(folder: Path, name: str) -> list[float]:
-    lines = (folder / runs.METRICS_FILE).read_text(encoding="utf-8").splitlines()
+    lines = (folder / METRICS_FILE).read_text(encoding="utf-8").splitlines()
     return [row[name] for row in map(json.loads, lines) if name in row]
 
 
@@ -143,7 +145,7 @@ def test_every_loss_falls_and_the_checkpoint_is_plain(
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "bestofn train reward\n" in card
     assert "Loss on held-out records" in card
-    assert not (tmp_path / runs.STATE_FOLDER).exists()
+    assert not (tmp_path / run_folder.STATE_FOLDER).exists()
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(
@@ -241,7 +243,7 @@ def test_what_does_not_fit_is_an_error_before_any_training(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         reward_model.train(reward_config(policy, preferences, **changes), tmp_path)
-    assert not metrics(tmp_path, "loss") if (tmp_path / runs.METRICS_FILE).exists() else True
+    assert not metrics(tmp_path, "loss") if (tmp_path / METRICS_FILE).exists() else True
 
 
 def test_data_without_what_the_loss_learns_from_is_an_error(tmp_path: Path, policy: str) -> None:
@@ -263,5 +265,5 @@ def test_padding_that_is_the_end_of_text_is_refused(tmp_path: Path, policy: str,
 
 
 def test_a_diverged_run_names_its_step(tmp_path: Path, policy: str, preferences: str) -> None:
-    with pytest.raises(runs.TrainingDiverged, match=r"at step [2-6]"):
+    with pytest.raises(checks.TrainingDiverged, match=r"at step [2-6]"):
         reward_model.train(reward_config(policy, preferences, learning_rate=1e30), tmp_path)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
-from training.comparison_batches import Collator, Group
 from training.config import ConfigError
-from training.reward_outputs import PositionRewards, objective, prompt_sharing, sharing_error
-from training.tree_attention import obstacle
+from training.rewards.comparison_batches import Collator, Group
+from training.rewards.outputs import PositionRewards, objective, prompt_sharing, sharing_error
+from training.rewards.tree_attention import obstacle
 
 SMALL = {
     "vocab_size": 40,

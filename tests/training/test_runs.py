@@ -11,14 +11,15 @@ from accelerate.commands.config.config_args import ClusterConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 from transformers import LlamaForSequenceClassification, PreTrainedTokenizerFast
 
-from training import checks, runs
-from training.batches import SimilarLengths
-from training.configs import SFTConfig
+import training
 from training.labs.models import fresh_policy
 from training.labs.tokenizer import byte_tokenizer
-from training.metrics import Metrics
+from training.run import checkpoints, checks
+from training.run.batches import SimilarLengths
+from training.run.metrics import METRICS_FILE, Metrics
+from training.settings import SFTConfig
 
-LAUNCH_FILES = sorted((Path(runs.__file__).parent / "accelerate").glob("*.yaml"))
+LAUNCH_FILES = sorted((Path(str(training.__file__)).parent / "accelerate").glob("*.yaml"))
 
 
 def tokenizer_with(**changes: Any) -> PreTrainedTokenizerFast:
@@ -77,7 +78,7 @@ def reward_model() -> LlamaForSequenceClassification:
 
 def test_heads_and_fresh_layers_train_with_all_their_weights(tmp_path: Path) -> None:
     config = SFTConfig(lab="arithmetic", lora_rank=2)
-    model = runs.adapted(reward_model(), config, fully_trained=["score", "model.layers.3"])
+    model = checkpoints.adapted(reward_model(), config, fully_trained=["score", "model.layers.3"])
     trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
     adapters = {name for name in trained if ".lora_" in name}
     whole = {name.replace(".modules_to_save.default", "") for name in trained - adapters}
@@ -88,7 +89,7 @@ def test_heads_and_fresh_layers_train_with_all_their_weights(tmp_path: Path) -> 
         if name in trained:
             torch.nn.init.normal_(weight, std=0.02)
     tokens = torch.randint(0, 256, (2, 9))
-    runs.save(model, byte_tokenizer(), config, tmp_path)
+    checkpoints.save(model, byte_tokenizer(), config, tmp_path)
     loaded: Any = LlamaForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
     plain, report = loaded
     assert not report["missing_keys"]
@@ -98,11 +99,11 @@ def test_heads_and_fresh_layers_train_with_all_their_weights(tmp_path: Path) -> 
 
 def test_without_a_rank_the_model_stays_as_it_is() -> None:
     model = reward_model()
-    assert runs.adapted(model, SFTConfig(lab="arithmetic")) is model
+    assert checkpoints.adapted(model, SFTConfig(lab="arithmetic")) is model
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / runs.METRICS_FILE).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in (folder / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
 
 
 def test_metrics_go_on_from_the_step_of_the_state(tmp_path: Path) -> None:

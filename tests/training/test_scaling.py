@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from training.estimators import Floats, best_of_n
-from training.scaling import Kind, best_of_n_curve, extrapolate, fit, rl_curve
+from training.evaluation.estimators import Floats, best_of_n
+from training.evaluation.scaling import Kind, best_of_n_curve, extrapolate, fit, rl_curve
 
 ALPHA, BETA = 0.7, 0.15
 

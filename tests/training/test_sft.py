@@ -11,12 +11,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from reward.template import ConversationTemplate
 from tests.training.parallel import train_in_processes
-from training import runs, sft
+from training import sft
 from training.config import ConfigError
-from training.configs import SFTConfig
 from training.labs.models import fresh_policy
 from training.labs.tokenizer import byte_tokenizer
 from training.records import Demonstration, user
+from training.run import checks, run_folder
+from training.run.metrics import METRICS_FILE
+from training.settings import SFTConfig
 
 QUICK: dict[str, Any] = {
     "lab": "arithmetic",
@@ -35,7 +37,7 @@ def config(**changes: Any) -> SFTConfig:
 
 
 def metrics(folder: Path, name: str) -> list[float]:
-    lines = (folder / runs.METRICS_FILE).read_text(encoding="utf-8").splitlines()
+    lines = (folder / METRICS_FILE).read_text(encoding="utf-8").splitlines()
     return [row[name] for row in map(json.loads, lines) if name in row]
 
 
@@ -77,8 +79,8 @@ def test_it_learns_and_saves_a_plain_checkpoint(tmp_path: Path) -> None:
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     for text in ("bestofn train sft\n", "pass@16", "tokens a second", f"torch {torch.__version__}", "of a CPU"):
         assert text in card
-    assert json.loads((tmp_path / runs.CONFIG_FILE).read_text(encoding="utf-8")) == settings.as_dict()
-    assert not (tmp_path / runs.STATE_FOLDER).exists()
+    assert json.loads((tmp_path / run_folder.CONFIG_FILE).read_text(encoding="utf-8")) == settings.as_dict()
+    assert not (tmp_path / run_folder.STATE_FOLDER).exists()
 
 
 @pytest.mark.parametrize("lora_rank", [0, 4])
@@ -130,7 +132,7 @@ def test_the_schedule_is_the_chosen_one(tmp_path: Path, schedule: str, rates: li
 
 
 def test_a_diverged_run_names_its_step_and_records(tmp_path: Path) -> None:
-    with pytest.raises(runs.TrainingDiverged, match=r"at step [2-6], which learns from the records (\d+, ){7}\d+:"):
+    with pytest.raises(checks.TrainingDiverged, match=r"at step [2-6], which learns from the records (\d+, ){7}\d+:"):
         sft.train(config(learning_rate=1e30), tmp_path)
 
 
@@ -163,7 +165,7 @@ def test_two_processes_are_one_with_larger_batches(tmp_path: Path, lora_rank: in
         assert metrics(tmp_path / "two", name) == pytest.approx(metrics(tmp_path / "one", name), rel=1e-4)
     assert close(tmp_path / "one", tmp_path / "two", 1e-4)
     assert "2 processes" in (tmp_path / "two" / "README.md").read_text(encoding="utf-8")
-    assert not (tmp_path / "two" / runs.STATE_FOLDER).exists()
+    assert not (tmp_path / "two" / run_folder.STATE_FOLDER).exists()
 
 
 def learned(record: Demonstration, template: ConversationTemplate) -> str:

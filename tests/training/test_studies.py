@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from training import runs
 from training.config import ConfigError
+from training.run import run_folder
 from training.studies import k_wise, online, over_optimisation
 from training.studies.study import Study
 
@@ -46,7 +46,9 @@ def test_over_optimisation_follows_all_three_ways_from_one_proxy(
     assert found.extrapolation.label == "16"
     assert (tmp_path / "over_optimisation.png").stat().st_size > 10_000
     assert found.table() in (tmp_path / "README.md").read_text(encoding="utf-8")
-    labels = [json.loads((tmp_path / name / runs.CONFIG_FILE).read_text(encoding="utf-8")) for name in ("proxy", "dpo")]
+    labels = [
+        json.loads((tmp_path / name / run_folder.CONFIG_FILE).read_text(encoding="utf-8")) for name in ("proxy", "dpo")
+    ]
     assert labels[0]["label_noise"] == labels[1]["label_noise"] == 0.25
 
     def again(*_: Any) -> None:
@@ -63,7 +65,7 @@ def test_k_wise_gives_both_ways_the_same_labels_and_pairs(tmp_path: Path) -> Non
     assert len(found.whole) == len(found.pairs) == 2
     assert found.difference.low <= found.difference.value <= found.difference.high
     ways = [
-        json.loads((tmp_path / "seed-0" / way / runs.CONFIG_FILE).read_text(encoding="utf-8"))
+        json.loads((tmp_path / "seed-0" / way / run_folder.CONFIG_FILE).read_text(encoding="utf-8"))
         for way in ("k-wise", "pairs")
     ]
     assert [way["batch_size"] for way in ways] == [4, 24]  # six pairs stand in a comparison of four
@@ -86,10 +88,10 @@ def test_online_collection_asks_the_policy_of_each_round(tmp_path: Path) -> None
         "once/labels-1": 16,
     }
     assert known["online/labels-2"][:8] == known["online/labels-1"]
-    second = json.loads((tmp_path / "online" / "ppo-2" / runs.CONFIG_FILE).read_text(encoding="utf-8"))
+    second = json.loads((tmp_path / "online" / "ppo-2" / run_folder.CONFIG_FILE).read_text(encoding="utf-8"))
     assert second["model"] == str(tmp_path / "online" / "ppo-1")
     assert second["reference"] == "reviews-sft"
-    once = json.loads((tmp_path / "once" / "ppo-1" / runs.CONFIG_FILE).read_text(encoding="utf-8"))
+    once = json.loads((tmp_path / "once" / "ppo-1" / run_folder.CONFIG_FILE).read_text(encoding="utf-8"))
     assert once["max_steps"] == 4
 
 

@@ -1,5 +1,7 @@
 """How every command ends when it cannot do what was asked."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import typer
@@ -9,3 +11,12 @@ def stop(error: Exception) -> NoReturn:
     """Say why on stderr and end with status 2."""
     typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
     raise typer.Exit(2)
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """End so where settings, data, files, servers or the numbers of a training are at fault."""
+    try:
+        yield
+    except (ValueError, OSError, FloatingPointError) as error:
+        stop(error)

@@ -6,15 +6,16 @@ from typing import Annotated, Protocol, TypeVar
 
 import typer
 
-from training.commands.errors import stop
-from training.commands.train import Overrides, Recipe
+from training.commands.errors import stopping
+from training.commands.train import Overrides, Recipe, default_output
 from training.config import Config
 
 app = typer.Typer(help="Run an experiment of several trainings and measurements.", no_args_is_help=True)
 
 Settings = TypeVar("Settings", bound=Config)
 Output = Annotated[
-    Path | None, typer.Option(help="Folder of the study; an interrupted one there goes on. [runs/RECIPE]")
+    Path | None,
+    typer.Option(help="Folder of the study; an interrupted one there is resumed.", show_default="runs/RECIPE"),
 ]
 
 
@@ -53,10 +54,6 @@ def _run(
     output: Path | None,
     overrides: Sequence[str] | None,
 ) -> None:
-    from training.runs import TrainingDiverged
-
-    try:
-        found = study(kind.load(recipe, overrides or ()), output or Path("runs") / Path(recipe).stem.replace("_", "-"))
-    except (ValueError, TrainingDiverged) as error:
-        stop(error)
+    with stopping():
+        found = study(kind.load(recipe, overrides or ()), output or default_output(recipe))
     typer.echo(found.table())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.estimators import Floats
+from training.evaluation.estimators import Floats
 from training.records import Comparison
 
 SECTIONS: Mapping[str, Mapping[str, int]] = {

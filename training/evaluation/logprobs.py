@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reward.batching import batches
 from reward.template import ConversationTemplate
-from training.estimators import Floats
+from training.evaluation.estimators import Floats
 from training.logprobs import Answered, answer_logprobs, answered, generation_start, padded
 from training.records import Comparison
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from reward.bounds import kl_bound_nats
-from training.estimators import Floats, Interval, best_of_each, bootstrap, share_closed
+from training.evaluation.estimators import Floats, Interval, best_of_each, bootstrap, share_closed
 from training.evaluation.scoring import score
 from training.labs import model_path
 from training.labs.lab import Lab

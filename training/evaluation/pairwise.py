@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.estimators import Floats, Interval, bootstrap, ratio, wilson
+from training.evaluation.estimators import Floats, Interval, bootstrap, ratio, wilson
 from training.records import Comparison
 
 BINS = 10  # of a calibration plot

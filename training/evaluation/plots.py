@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.estimators import Interval
+from training.evaluation.estimators import Interval
 from training.evaluation.measure import BestOfN
 from training.evaluation.pairwise import Bin, Calibration, Pairwise
-from training.scaling import Curve, Fit
+from training.evaluation.scaling import Curve, Fit
 
 GOLD, PROXY, GREY = "#b8860b", "#1f77b4", "#808080"
 

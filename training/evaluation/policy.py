@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from reward.template import ConversationTemplate
-from training.estimators import Floats, Interval, bootstrap, distinct_n, mean_interval, win_shares
+from training.evaluation.estimators import Floats, Interval, bootstrap, distinct_n, mean_interval, win_shares
 from training.evaluation.logprobs import completion_logprobs, same_vocabulary, sampled_tokens
 from training.evaluation.measure import SEED, gold, held_out_samples
 from training.evaluation.scoring import Scored, score

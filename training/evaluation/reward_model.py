@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.estimators import Floats
 from training.evaluation.benchmarks import BenchmarkScore, score_benchmark
+from training.evaluation.estimators import Floats
 from training.evaluation.measure import BestOfN, best_of_n, gold
 from training.evaluation.pairwise import Pairwise
 from training.evaluation.pairwise import measure as measure_pairs

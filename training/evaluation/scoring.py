@@ -10,7 +10,7 @@ import torch
 
 from reward.batching import score_sequences
 from reward.model import RewardConfig, combine, load
-from training.estimators import Floats
+from training.evaluation.estimators import Floats
 from training.labs import model_path
 from training.records import Comparison
 

@@ -21,7 +21,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from training.endpoint import connect, first_model, for_each, told
-from training.estimators import Floats, Interval, bootstrap, mean_interval, share_closed, wilson
+from training.evaluation.estimators import Floats, Interval, bootstrap, mean_interval, share_closed, wilson
 from training.evaluation.report import strict
 from training.labs import lab
 from training.labs.lab import Lab

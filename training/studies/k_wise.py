@@ -14,10 +14,10 @@ from math import comb
 from pathlib import Path
 from typing import Any
 
-from training import runs
 from training.config import ConfigError, setting
-from training.configs import RewardModelConfig
-from training.estimators import Interval, mean_interval
+from training.evaluation.estimators import Interval, mean_interval
+from training.run.metrics import METRICS_FILE
+from training.settings import RewardModelConfig
 from training.studies.study import Study, StudyConfig
 
 
@@ -77,5 +77,5 @@ def _in_pairs(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _accuracy(folder: Path) -> float:
     """The last accuracy on held-out pairs that the trainer wrote."""
-    rows = map(json.loads, (folder / runs.METRICS_FILE).read_text(encoding="utf-8").splitlines())
+    rows = map(json.loads, (folder / METRICS_FILE).read_text(encoding="utf-8").splitlines())
     return float([row["eval_accuracy"] for row in rows if "eval_accuracy" in row][-1])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from training.estimators import Floats
+from training.evaluation.estimators import Floats
 from training.evaluation.measure import SEED, gold, held_out_samples
 from training.evaluation.policy import kl_to_reference, load_policy
 from training.evaluation.scoring import score

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from training import snapshots
 from training.config import setting
 from training.data import read_comparisons
-from training.estimators import Interval, bootstrap
+from training.evaluation.estimators import Interval, bootstrap
 from training.labelling import gold as gold_labels
 from training.labs import lab, model_path
 from training.preferences import draw, write_samples
 from training.rollout import sampler
+from training.run import snapshots
 from training.studies import measured
 from training.studies.study import Study, StudyConfig
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training import snapshots
 from training.config import ConfigError, setting
 from training.evaluation import plots
 from training.evaluation.measure import sizes_up_to
-from training.scaling import Curve, Extrapolation, Fit, best_of_n_curve, extrapolate, fit, rl_curve
+from training.evaluation.scaling import Curve, Extrapolation, Fit, best_of_n_curve, extrapolate, fit, rl_curve
+from training.run import snapshots
 from training.studies import measured
 from training.studies.study import Study, StudyConfig
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from training.config import Config, ConfigError, setting
-from training.configs import DPOConfig, PPOConfig, RewardModelConfig, TrainingConfig
+from training.settings import DPOConfig, PPOConfig, RewardModelConfig, TrainingConfig
 
 DONE = ".done"
 SETTINGS_FILE = "study.json"

@@ -2,15 +2,51 @@
 
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 
-from training.batches import SimilarLengths
-from training.runs import TrainingDiverged
+from training.run.batches import SimilarLengths
+from training.run.checks import TrainingDiverged
+from training.run.run_folder import PATIENCE
+from training.settings import TrainingConfig
 
 _NAMED = 8  # records that an error names
+
+
+def training_arguments(config: TrainingConfig, state_folder: Path) -> TrainingArguments:
+    """The run's settings in transformers' words. Metrics are written by `MetricsFile`."""
+    return TrainingArguments(
+        output_dir=str(state_folder),
+        max_steps=config.max_steps,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.learning_rate_schedule,
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_gradient_norm,
+        adam_beta2=config.adam_beta2,
+        adam_epsilon=config.adam_epsilon,
+        use_cpu=not torch.accelerator.is_available(),
+        bf16=config.bf16,
+        gradient_checkpointing=config.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        seed=config.seed,
+        logging_steps=config.log_steps,
+        logging_nan_inf_filter=False,
+        save_steps=config.save_steps,
+        save_total_limit=1,
+        report_to="none",
+        remove_unused_columns=False,
+        label_names=[],
+        dataloader_pin_memory=torch.cuda.is_available(),
+        ddp_timeout=int(PATIENCE.total_seconds()),
+        ddp_find_unused_parameters=False,
+    )
 
 
 class RecordTrainer(Trainer):

@@ -1,6 +1,6 @@
 """The rewards of a batch of comparisons, and their loss.
 
-`PositionRewards` runs a model on what `training.comparison_batches.Collator` made and reads its score layer at the
+`PositionRewards` runs a model on what `comparison_batches.Collator` made and reads its score layer at the
 places that the batch names; `objective` turns those rewards into one loss for each record. `prompt_sharing` decides
 whether a model may compute a prompt once for all its responses.
 """
@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from training.comparison_batches import Collator, Group
 from training.config import ConfigError
 from training.losses import best_of_k, better_pairs, masked_mean, pair_losses, plackett_luce
-from training.tree_attention import Cost, obstacle, tree_mask
+from training.rewards.comparison_batches import Collator, Group
+from training.rewards.tree_attention import Cost, obstacle, tree_mask
 
 _SHARING_TOLERANCE = 1e-4  # of the largest reward; float32 leaves about 1e-6
 Batch = Mapping[str, torch.Tensor]

@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from reward.batching import score_sequences
 from reward.model import RewardConfig
 from training.config import ConfigError
-from training.configs import RewardModelConfig
 from training.records import Comparison
+from training.settings import RewardModelConfig
 
 _MODEL_CLASS = "ForSequenceClassification"
 

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from reward.bounds import kl_bound_nats
-from training.estimators import Floats, Interval, best_of_each, bootstrap_draws, percentiles
+from training.evaluation.estimators import Floats, Interval, best_of_each, bootstrap_draws, percentiles
 
 Kind = Literal["best_of_n", "rl"]
 

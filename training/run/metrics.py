@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 
@@ -48,6 +50,33 @@ class Metrics:
 
             self._writer = SummaryWriter(str(self._events), purge_step=self._after_step + 1)
         return self._writer
+
+
+class MetricsFile(TrainerCallback):
+    """What a transformers Trainer logs goes to both files in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._metrics: Metrics | None = None
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self._metrics = Metrics(self._folder, after_step=state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        if self._metrics is not None:
+            self._metrics.write(state.global_step, logs or {})
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
 
 
 def _keep(lines: Path, last_step: int) -> None:
