@@ -17,9 +17,10 @@ LAB: dict[str, Any] = {
     "prompts": 6,
     "samples": 4,
     "sampler": "transformers",
+    "labels": 16,
 }
 TRAINER: dict[str, Any] = {"max_steps": 2, "batch_size": 8, "warmup_steps": 0, "log_steps": 1, "max_tokens": 128}
-REWARD: dict[str, Any] = {**TRAINER, "prompts": 16, "samples_per_prompt": 4, "held_out_share": 0.25}
+REWARD: dict[str, Any] = {**TRAINER, "held_out_share": 0.25}
 PPO: dict[str, Any] = {
     **TRAINER,
     "prompts": 16,
@@ -28,7 +29,6 @@ PPO: dict[str, Any] = {
     "ppo_epochs": 1,
     "response_tokens": 40,
 }
-LABELS: dict[str, Any] = {"label": "best", "loss": "best_of_k"}
 
 
 def test_over_optimisation_follows_all_three_ways_from_one_proxy(
@@ -36,7 +36,7 @@ def test_over_optimisation_follows_all_three_ways_from_one_proxy(
 ) -> None:
     dpo = {**TRAINER, "max_steps": 3, "policy_checkpoints": 2}
     ppo = {**PPO, "max_steps": 3, "policy_checkpoints": 2, "learning_rate": 1e-3}
-    settings = {**LAB, "reward": {**REWARD, "label_noise": 0.25}, "dpo": dpo, "ppo": ppo, "best_of": 16, "fit_up_to": 8}
+    settings = {**LAB, "label_noise": 0.25, "reward": REWARD, "dpo": dpo, "ppo": ppo, "best_of": 16, "fit_up_to": 8}
     config = over_optimisation.OverOptimisationConfig.of(settings)
     found = over_optimisation.run(config, tmp_path)
     assert set(found.curves) == {"best-of-n", "PPO", "DPO"}
@@ -46,10 +46,10 @@ def test_over_optimisation_follows_all_three_ways_from_one_proxy(
     assert found.extrapolation.label == "16"
     assert (tmp_path / "over_optimisation.png").stat().st_size > 10_000
     assert found.table() in (tmp_path / "README.md").read_text(encoding="utf-8")
-    labels = [
+    learned = [
         json.loads((tmp_path / name / run_folder.CONFIG_FILE).read_text(encoding="utf-8")) for name in ("proxy", "dpo")
     ]
-    assert labels[0]["label_noise"] == labels[1]["label_noise"] == 0.25
+    assert learned[0]["data"] == learned[1]["data"] == str(tmp_path / "labels" / "labels.jsonl")
 
     def again(*_: Any) -> None:
         raise AssertionError("done again")
@@ -75,7 +75,7 @@ def test_k_wise_gives_both_ways_the_same_labels_and_pairs(tmp_path: Path) -> Non
 def test_online_collection_asks_the_policy_of_each_round(tmp_path: Path) -> None:
     reward = {**TRAINER, "loss": "best_of_k", "held_out_share": 0.25}
     ppo = {**PPO, "learning_rate": 1e-3, "policy_checkpoints": 1}
-    settings = {**LAB, "labels": 16, "rounds": 2, "reward": reward, "ppo": ppo}
+    settings = {**LAB, "label": "best", "rounds": 2, "reward": reward, "ppo": ppo}
     found = online.run(online.OnlineConfig.of(settings), tmp_path)
     assert {name: len(way.kl) for name, way in found.ways.items()} == {"online": 5, "once": 3}
     known = {
@@ -96,9 +96,10 @@ def test_online_collection_asks_the_policy_of_each_round(tmp_path: Path) -> None
 
 
 def test_a_study_with_other_settings_is_not_mixed_with_one_that_is_there(tmp_path: Path) -> None:
-    Study(k_wise.KWiseConfig.of(LAB), tmp_path)
+    settings = {**LAB, "reward": {"batch_size": 4}}
+    Study(k_wise.KWiseConfig.of(settings), tmp_path)
     with pytest.raises(ConfigError, match="holds a study with other settings"):
-        Study(k_wise.KWiseConfig.of({**LAB, "seeds": 5}), tmp_path)
+        Study(k_wise.KWiseConfig.of({**settings, "seeds": 5}), tmp_path)
 
 
 def test_what_a_study_sets_itself_is_refused() -> None:

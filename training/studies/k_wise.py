@@ -6,7 +6,6 @@ The same labels train a reward model twice for each seed: every prompt's pairs t
 own, shuffled. Both see every pair equally often; accuracy is on the same held-out pairs.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,13 +16,12 @@ from typing import Any
 from training.config import ConfigError, setting
 from training.evaluation.estimators import Interval, mean_interval
 from training.run.metrics import METRICS_FILE
-from training.settings import RewardModelConfig
 from training.studies.study import Study, StudyConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class KWiseConfig(StudyConfig):
-    """`reward`: settings of the trainer with the comparisons kept whole."""
+    """`reward`: settings of the trainer with the comparisons kept whole; the labels are rankings."""
 
     reward: Mapping[str, Any] = setting(dict, "settings of the reward model: a RewardModelConfig")
     seeds: int = setting(3, "how often, each time with other labels, weights and order", minimum=2)
@@ -32,6 +30,10 @@ class KWiseConfig(StudyConfig):
         super().__post_init__()
         if "pairs_per_prompt" in self.reward or "seed" in self.reward:
             raise ConfigError("reward: the study itself sets seed and pairs_per_prompt")
+        if "batch_size" not in self.reward:
+            raise ConfigError("reward.batch_size: required, the comparisons in a batch")
+        if self.label != "ranking":
+            raise ConfigError("label: a ranking is what can be broken into pairs")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class KWise:
             f"| {seed} | {w:.4f} | {p:.4f} |" for seed, (w, p) in enumerate(zip(self.whole, self.pairs, strict=True))
         ]
         head = ["| seed | K-wise | shuffled pairs |", "|---|---|---|"]
-        return "\n".join([*head, *rows, "", f"K-wise is better by {self.difference} in accuracy on held-out pairs."])
+        return "\n".join([*head, *rows, "", f"K-wise minus pairs: {self.difference} in accuracy on held-out pairs."])
 
 
 def run(config: KWiseConfig, output: Path) -> KWise:
@@ -56,23 +58,19 @@ def run(config: KWiseConfig, output: Path) -> KWise:
     study = Study(config, output)
     whole, pairs = [], []
     for seed in range(config.seed, config.seed + config.seeds):
-        whole.append(_accuracy(study.reward(f"seed-{seed}/k-wise", config.reward, seed=seed)))
-        pairs.append(_accuracy(study.reward(f"seed-{seed}/pairs", _in_pairs(config.reward), seed=seed)))
+        labels = {"data": str(study.labels(f"seed-{seed}/labels", config.policy, slice(None), seed=seed)), "seed": seed}
+        whole.append(_accuracy(study.reward(f"seed-{seed}/k-wise", config.reward, **labels)))
+        pairs.append(_accuracy(study.reward(f"seed-{seed}/pairs", _in_pairs(config), **labels)))
     difference = mean_interval([a - b for a, b in zip(whole, pairs, strict=True)])
     found = KWise(tuple(whole), tuple(pairs), difference)
     (output / "README.md").write_text(f"# K-wise or pairs\n\n{found.table()}\n", encoding="utf-8")
     return found
 
 
-def _in_pairs(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _in_pairs(config: KWiseConfig) -> dict[str, Any]:
     """Batches of as many pairs as the other way has, so that both take equally many steps over the same pairs."""
-    known = {item.name: item.default for item in dataclasses.fields(RewardModelConfig)}
-    count = comb(int(settings.get("samples_per_prompt", known["samples_per_prompt"])), 2)
-    return {
-        **settings,
-        "pairs_per_prompt": count,
-        "batch_size": int(settings.get("batch_size", known["batch_size"])) * count,
-    }
+    count = comb(config.samples_per_prompt, 2)
+    return {**config.reward, "pairs_per_prompt": count, "batch_size": int(config.reward["batch_size"]) * count}
 
 
 def _accuracy(folder: Path) -> float:

@@ -14,13 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from training.config import setting
-from training.data import read_comparisons
+from training.config import ConfigError, setting
 from training.evaluation.estimators import Interval, bootstrap
-from training.labelling import gold as gold_labels
-from training.labs import lab, model_path
-from training.preferences import draw, write_samples
-from training.rollout import sampler
 from training.run import snapshots
 from training.studies import measured
 from training.studies.study import Study, StudyConfig
@@ -28,15 +23,20 @@ from training.studies.study import Study, StudyConfig
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineConfig(StudyConfig):
-    """`reward` and `ppo` are settings of one round's trainings; the round says data, models and seeds."""
+    """`labels` are those of all rounds. `reward` and `ppo` are settings of one round's trainings, which says data, models
+    and seeds."""
 
     rounds: int = setting(3, "rounds of labels, reward model and policy", minimum=2)
-    labels: int = setting(5000, "labelled prompts over all rounds", minimum=4)
-    samples_per_prompt: int = setting(4, "answers that a labeller compares", minimum=2)
-    label: str = setting("best", "what the labeller says", choices=("best", "ranking"))
-    label_noise: float = setting(0.0, "how often the labeller errs", minimum=0, maximum=1)
     reward: Mapping[str, Any] = setting(dict, "settings of the reward model: a RewardModelConfig")
     ppo: Mapping[str, Any] = setting(dict, "settings of PPO; max_steps is that of one round")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, settings in (("reward", self.reward), ("ppo", self.ppo)):
+            if "max_steps" not in settings:
+                raise ConfigError(f"{name}.max_steps: required, the steps of one round")
+        if self.reward.get("extra_layers"):
+            raise ConfigError("reward.extra_layers: the rounds train one reward model further, which keeps its depth")
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,11 @@ def _rounds(study: Study, config: OnlineConfig, name: str, rounds: int) -> Itera
     """The policy of each round. One round alone has the labels and the steps of all rounds."""
     policy, judge, labels = config.policy, config.policy, None
     for number in range(1, rounds + 1):
-        labels = _labels(study, config, f"{name}/labels-{number}", policy, labels, number, rounds)
+        share = config.labels // rounds
+        part, seed = slice(share * (number - 1), share * number), config.seed + number
+        labels = study.labels(f"{name}/labels-{number}", policy, part, seed=seed, before=labels)
         judge = str(study.reward(f"{name}/reward-{number}", _all_steps(config.reward, config, rounds, judge, labels)))
-        settings = _all_steps(config.ppo, config, rounds, policy) | {"seed": config.seed + number}
+        settings = _all_steps(config.ppo, config, rounds, policy) | {"seed": seed}
         policy = str(study.ppo(f"{name}/ppo-{number}", settings, reward_model=judge))
         yield Path(policy)
 
@@ -124,23 +126,3 @@ def _all_steps(
 ) -> dict[str, Any]:
     steps = int(settings["max_steps"]) * config.rounds // rounds
     return {**settings, "max_steps": steps, "model": model} | ({"data": str(data)} if data else {})
-
-
-def _labels(
-    study: Study, config: OnlineConfig, stage: str, policy: str, before: Path | None, number: int, rounds: int
-) -> Path:
-    """All labels so far: those from `before`, and this round's, of the policy's own answers."""
-
-    def collect(folder: Path) -> None:
-        world = lab(config.lab, config.lab_options)
-        share = config.labels // rounds
-        prompts = world.prompts(config.labels, "train", seed=config.seed + 1)[share * (number - 1) : share * number]
-        policy_sampler = sampler(config.sampler, model_path(policy))
-        count, limit = config.samples_per_prompt, world.answer_tokens
-        seed = config.seed + number
-        drawn = draw(policy_sampler, prompts, count=count, max_tokens=limit, seed=seed)
-        labelled = gold_labels.label(world, drawn, kind=config.label, noise=config.label_noise, seed=seed)
-        known = read_comparisons(str(before))[0] if before else []
-        write_samples(folder / "labels.jsonl", [*known, *labelled.comparisons])
-
-    return study.stage(stage, collect) / "labels.jsonl"

@@ -27,7 +27,7 @@ class OverOptimisationConfig(StudyConfig):
 
     reward: Mapping[str, Any] = setting(dict, "settings of the proxy: a RewardModelConfig")
     ppo: Mapping[str, Any] = setting(dict, "settings of PPO; policy_checkpoints says how many points")
-    dpo: Mapping[str, Any] = setting(dict, "settings of DPO, which learns from the proxy's labels")
+    dpo: Mapping[str, Any] = setting(dict, "settings of DPO, which learns from the same labels as the proxy")
     best_of: int = setting(256, "samples per prompt of the first policy; best-of-n up to this n", minimum=8)
     fit_up_to: int = setting(64, "best-of-n is fitted on n up to this one, and compared with the largest", minimum=4)
 
@@ -44,13 +44,14 @@ class OverOptimisation:
     curves: dict[str, Curve]
     fits: dict[str, Fit]
     extrapolation: Extrapolation
+    fitted_up_to: int
 
     def table(self) -> str:
         """Markdown."""
         blocks = [_rows(name, curve, self.fits[name]) for name, curve in self.curves.items()]
         there = self.extrapolation
         told = (
-            f"Fitted on n up to the middle of the way, best-of-{there.label} was predicted to gain {there.predicted}; "
+            f"Fitted on n up to {self.fitted_up_to}, best-of-{there.label} was predicted to gain {there.predicted}; "
             f"measured: {there.measured}."
         )
         return "\n\n".join([*blocks, told])
@@ -59,10 +60,10 @@ class OverOptimisation:
 def run(config: OverOptimisationConfig, output: Path) -> OverOptimisation:
     """Train, measure, fit; writes README.md and over_optimisation.png into `output`."""
     study = Study(config, output)
-    proxy = study.reward("proxy", config.reward)
+    labels = str(study.labels("labels", config.policy, slice(None), seed=config.seed))
+    proxy = study.reward("proxy", config.reward, data=labels)
     ppo = study.ppo("ppo", config.ppo, reward_model=str(proxy))
-    labels = {name: config.reward[name] for name in _LABELS if name in config.reward}
-    dpo = study.dpo("dpo", {**labels, **config.dpo})
+    dpo = study.dpo("dpo", config.dpo, data=labels)
     first = measured.samples(study, "first", config.best_of, proxy)
     sizes = sizes_up_to(config.best_of)
     curves = {"best-of-n": best_of_n_curve(first.proxy, first.gold, sizes)}
@@ -75,14 +76,11 @@ def run(config: OverOptimisationConfig, output: Path) -> OverOptimisation:
         curves[name] = rl_curve(start, {label: (p.kl, p.gold, p.proxy) for label, p in points.items()})
     fits = {name: fit(curve.kind, curve.distance, curve.gold) for name, curve in curves.items()}
     fitted = [index for index, n in enumerate(sizes) if n <= config.fit_up_to]
-    found = OverOptimisation(curves, fits, extrapolate(curves["best-of-n"], fitted, len(sizes) - 1))
+    told = extrapolate(curves["best-of-n"], fitted, len(sizes) - 1)
+    found = OverOptimisation(curves, fits, told, config.fit_up_to)
     plots.save(plots.over_optimisation(curves, fits), output / "over_optimisation.png")
     (output / "README.md").write_text(f"# Over-optimisation\n\n{found.table()}\n", encoding="utf-8")
     return found
-
-
-# What says which labels there are: DPO learns from the very ones that the proxy learned from.
-_LABELS = ("prompts", "samples_per_prompt", "label", "label_noise", "sample_tokens", "held_out_share")
 
 
 def _rows(name: str, curve: Curve, fitted: Fit) -> str:

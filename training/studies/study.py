@@ -13,10 +13,14 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from training.config import Config, ConfigError, setting
+from training.data import read_comparisons
+from training.labelling import gold
+from training.labs import lab, model_path
+from training.preferences import draw, write_samples
+from training.rollout import sampler
 from training.settings import DPOConfig, PPOConfig, RewardModelConfig, TrainingConfig
 
-DONE = ".done"
-SETTINGS_FILE = "study.json"
+DONE, LABELS_FILE, SETTINGS_FILE = ".done", "labels.jsonl", "study.json"
 
 Trained = TypeVar("Trained", bound=TrainingConfig)
 
@@ -30,6 +34,10 @@ class StudyConfig(Config):
     policy: str = setting("", "the policy to start from, and the reference")
     prompts: int = setting(300, "held-out prompts for every measurement", minimum=2)
     samples: int = setting(4, "samples per prompt for the measurement of a policy", minimum=2)
+    labels: int = setting(5000, "prompts whose answers are labelled", minimum=4)
+    samples_per_prompt: int = setting(4, "answers that a labeller compares", minimum=2)
+    label: str = setting("ranking", "what the labeller says", choices=("best", "ranking"))
+    label_noise: float = setting(0.0, "how often the labeller errs", minimum=0, maximum=1)
     sampler: str = setting("auto", "what samples policies", choices=("auto", "vllm", "transformers"))
     seed: int = setting(0, "seed of everything", minimum=0)
 
@@ -73,19 +81,37 @@ class Study:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return values
 
-    # -- trainers, each with what the study knows beside what its recipe says
+    def labels(self, name: str, policy: str, prompts: slice, *, seed: int, before: Path | None = None) -> Path:
+        """A file of the policy's own answers to these of the labelled prompts, labelled; behind those in `before`."""
+        here = self.config
+
+        def collect(folder: Path) -> None:
+            world = lab(here.lab, here.lab_options)
+            asked = world.prompts(here.labels, "train", seed=here.seed + 1)[prompts]
+            limit, count = world.answer_tokens, here.samples_per_prompt
+            drawn = draw(sampler(here.sampler, model_path(policy)), asked, count=count, max_tokens=limit, seed=seed)
+            labelled = gold.label(world, drawn, kind=here.label, noise=here.label_noise, seed=seed)
+            known = read_comparisons(str(before))[0] if before else []
+            write_samples(folder / LABELS_FILE, [*known, *labelled.comparisons])
+
+        return self.stage(name, collect) / LABELS_FILE
+
+    # -- trainers, each with what the study knows beside what its recipe says; the folder of the result
 
     def reward(self, name: str, settings: Mapping[str, Any], **more: Any) -> Path:
+        """A reward model from `data=`."""
         from training.reward_model import train
 
         return self._train(name, RewardModelConfig, train, {"model": self.config.policy, **settings, **more})
 
     def dpo(self, name: str, settings: Mapping[str, Any], **more: Any) -> Path:
+        """The first policy after DPO on `data=`."""
         from training.dpo import train
 
         return self._train(name, DPOConfig, train, {"model": self.config.policy, **settings, **more})
 
     def ppo(self, name: str, settings: Mapping[str, Any], **more: Any) -> Path:
+        """The first policy, or `model=`, after PPO in the lab; the reference is always the first."""
         from training.ppo import train
 
         known = {"model": self.config.policy, "reference": self.config.policy}
@@ -99,9 +125,7 @@ class Study:
         return self.stage(name, lambda folder: train(config, folder))
 
     def _known(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The lab, unless the settings name a file, the seed and the sampler; models as they are on disk."""
+        """The seed, and the lab and what samples it unless the settings name a file."""
         here = self.config
-        known: dict[str, Any] = {"seed": here.seed, "sampler": here.sampler, "evaluation_prompts": 0}
-        if not settings.get("data"):
-            known |= {"lab": here.lab, "lab_options": here.lab_options}
-        return {**known, **settings}
+        in_lab = {"lab": here.lab, "lab_options": here.lab_options, "sampler": here.sampler, "evaluation_prompts": 0}
+        return {"seed": here.seed, **({} if settings.get("data") else in_lab), **settings}
