@@ -133,7 +133,7 @@ def our_reward(folder: Path) -> float:
     _, tokenizer = _policy()
     records = _comparisons()
     model = fresh_reward_model(str(checkpoint(_POLICY)), plan_heads(config, records), extra_layers=0, seed=0)
-    sharing, _ = prompt_sharing(model, config.share_prompt, config.max_tokens)
+    sharing = prompt_sharing(model, config.share_prompt, config.max_tokens)
     meter = Meter(Collator(tokenizer.pad_token_id, every_position=False, sharing=sharing, always=False))
     data = Comparisons(records, ConversationTemplate(tokenizer))
     ours = _ours(config, folder)

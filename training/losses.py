@@ -31,15 +31,6 @@ def better_pairs(ranks: torch.Tensor) -> torch.Tensor:
     return (first < second) & (first != ABSENT)
 
 
-def ranked_pairs(rewards: torch.Tensor, ranks: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
-    """The mean Bradley-Terry loss over all pairs of a prompt that are not tied.
-
-    Ouyang et al. 2022, equation 1: all C(K, 2) pairs of a prompt are one element of the batch, each weighted
-    1/C(K, 2). For K = 2 exactly Bradley-Terry.
-    """
-    return masked_mean(pair_losses(rewards, margin).flatten(-2), better_pairs(ranks).flatten(-2))
-
-
 def best_of_k(rewards: torch.Tensor, ranks: torch.Tensor) -> torch.Tensor:
     """Softmax cross-entropy of the one response of rank 0 among all (Ziegler et al. 2019, equation 1, with K = 4)."""
     among_all = rewards.masked_fill(ranks == ABSENT, -torch.inf)

@@ -188,7 +188,7 @@ def _reference(answers: Sequence[Comparison], seed: int) -> list[Comparison]:
 def _trainer(
     config: RewardModelConfig, output: Path, model: PreTrainedModel, learned: Comparisons, held_out: Comparisons
 ) -> RewardTrainer:
-    sharing, _ = prompt_sharing(model, config.share_prompt, config.max_tokens)
+    sharing = prompt_sharing(model, config.share_prompt, config.max_tokens)
     arguments = training_arguments(config, output / run_folder.STATE_FOLDER)
     return RewardTrainer(
         config=config,

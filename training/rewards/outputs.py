@@ -80,7 +80,11 @@ def objective(loss: str, rewards: torch.Tensor, batch: Batch, every_position_wei
 
 
 def _pairs(rewards: torch.Tensor, batch: Batch, inside: torch.Tensor, apart: torch.Tensor) -> torch.Tensor:
-    """inside [groups, K, T]: positions up to a response's end; apart [groups, K, K]: where two responses part."""
+    """The mean over all pairs of a prompt that are not tied; for K = 2 exactly Bradley-Terry.
+
+    Ouyang et al. 2022, equation 1: all C(K, 2) pairs of a prompt are one element of the batch, each weighted
+    1/C(K, 2). inside [groups, K, T]: positions up to a response's end; apart [groups, K, K]: where two responses part.
+    """
     by_position = rewards.movedim(-1, -2)  # [members, groups, T, K]
     losses = pair_losses(by_position, batch["margin"][:, None]).movedim(-3, -1)  # [members, groups, K, K, T]
     parted = torch.arange(rewards.shape[-1], device=rewards.device) >= apart[..., None]
@@ -108,19 +112,19 @@ def _regression(rewards: torch.Tensor, batch: Batch, inside: torch.Tensor, _: to
     return masked_mean(errors.movedim(0, -1).flatten(-2), given.movedim(0, -1).flatten(-2))[None]
 
 
-def prompt_sharing(model: PreTrainedModel, choice: str, max_tokens: int) -> tuple[Cost | None, str]:
-    """What `Collator` needs to share prompts (None: it may not), and why not. Raises ConfigError where it must.
+def prompt_sharing(model: PreTrainedModel, choice: str, max_tokens: int) -> Cost | None:
+    """What `Collator` needs to share prompts; None: it may not. Raises ConfigError where it must, with the reason.
 
     The configuration is read for what cannot work, then the model is tried on a few random tokens.
     """
     if choice == "never":
-        return None, "share_prompt=never"
+        return None
     reason = obstacle(model, max_tokens)
     if not reason and (error := sharing_error(model)) > _SHARING_TOLERANCE:
         reason = f"its rewards change by {error:.1e} of the largest when responses share a row"
     if reason and choice == "always":
         raise ConfigError(f"share_prompt: this model cannot: {reason}")
-    return (None, reason) if reason else (Cost.of(model), "")
+    return None if reason else Cost.of(model)
 
 
 def sharing_error(model: PreTrainedModel) -> float:
