@@ -146,7 +146,7 @@ def _decoded(value: Any, at: str, options: Options) -> str:
     listed = items(value, at, "text or token ids")
     ids = [integer(token, f"{at}[{index}]", 0, 2**31) for index, token in enumerate(listed)]
     if options.decode is None:
-        raise DataError(f"field {at!r}: token ids need the tokenizer that made them, and none was given")
+        raise DataError(f"field {at!r}: token ids need the tokenizer that made them; decode them to text first")
     return options.decode(ids)
 
 
