@@ -24,7 +24,7 @@ from reward.template import ConversationTemplate
 from training.config import ConfigError
 from training.data import DataError, read_demonstrations, read_prompts
 from training.labs import lab, model_path
-from training.logprobs import Answered, answered, generation_start, token_logprobs
+from training.logprobs import Answered, answered, answered_text, generation_start, token_logprobs
 from training.records import Conversation, Demonstration
 from training.rollout import Engine, TransformersEngine, VLLMEngine, end_tokens, prompt_tokens, resolve
 from training.run import checkpoints
@@ -42,8 +42,8 @@ class ActorCritic(torch.nn.Module):
         self.policy, self.value = policy, value
         self._mean, self._std = reward.mean, reward.std
 
-    def forward(self, batch: Tensors) -> dict[str, torch.Tensor]:
-        """`logprobs` and `entropy` of the answers' tokens and the `values` before them, float32, [answers, longest].
+    def forward(self, batch: Tensors, entropy: bool = True) -> dict[str, torch.Tensor]:
+        """`logprobs`, `entropy` of the answers' tokens and the `values` before them, float32, [answers, longest].
 
         What stands outside the answers has no meaning. batch: as `logprobs.padded` makes it.
         """
@@ -54,11 +54,13 @@ class ActorCritic(torch.nn.Module):
         value: Any = self.value
         hidden = value.get_decoder()(input_ids=tokens, attention_mask=mask, use_cache=False)[0]
         values = value.score(hidden[:, first - 1 : -1]).float().mean(-1)
-        return {
-            "logprobs": pad(token_logprobs(logits, tokens[:, first:]), (first, 0)),
-            "entropy": pad(_entropy(logits), (first, 0)),
-            "values": pad((values - self._mean) / self._std, (first, 0)),
+        known = {
+            "logprobs": token_logprobs(logits, tokens[:, first:]),
+            "values": (values - self._mean) / self._std,
         }
+        if entropy:
+            known["entropy"] = torch.stack([_entropy(row) for row in logits])  # one row of float32 at a time
+        return {name: pad(value, (first, 0)) for name, value in known.items()}
 
 
 @torch.no_grad()
@@ -94,6 +96,7 @@ class Cast:
     actor_critic: ActorCritic
     reference: PreTrainedModel | None
     scorer: Scorer
+    source: str  # of the prompts, for people
     prompts: list[Conversation]
     response_tokens: int
     demonstrations: list[Answered]
@@ -112,14 +115,15 @@ def gather(config: PPOConfig, device: torch.device) -> Cast:
         )
     dtype = torch.bfloat16 if config.bf16 else torch.float32
     scorer = Scorer(reward_path, device, dtype)
-    prompts = _prompts(config)
+    prompts, source = _prompts(config)
     response_tokens = _response_tokens(config, tokenizer, scorer, prompts)
     return Cast(
         tokenizer=tokenizer,
         ends=end_tokens(policy, tokenizer),
         actor_critic=_actor_critic(config, policy, reward_path),
-        reference=_reference(config, path, device, dtype),
+        reference=_reference(config, path, device),
         scorer=scorer,
+        source=source,
         prompts=prompts,
         response_tokens=response_tokens,
         demonstrations=_demonstrations(config, ConversationTemplate(tokenizer)),
@@ -152,18 +156,21 @@ def _without_dropout(model: torch.nn.Module) -> None:
             module.attention_dropout = 0.0  # type: ignore[assignment]
 
 
-def _reference(config: PPOConfig, path: str, device: torch.device, dtype: torch.dtype) -> PreTrainedModel | None:
+def _reference(config: PPOConfig, path: str, device: torch.device) -> PreTrainedModel | None:
     if config.lora_rank and not config.reference:
         return None
-    model: Any = AutoModelForCausalLM.from_pretrained(model_path(config.reference) or path, dtype=dtype)
+    model: Any = AutoModelForCausalLM.from_pretrained(model_path(config.reference) or path, dtype=torch.float32)
     reference: PreTrainedModel = model.to(device).eval().requires_grad_(False)
     return reference
 
 
-def _prompts(config: PPOConfig) -> list[Conversation]:
+def _prompts(config: PPOConfig) -> tuple[list[Conversation], str]:
+    """The prompts, and what they are for people."""
     if config.data:
-        return read_prompts(config.data, split=config.split)[0]
-    return lab(config.lab, config.lab_options).prompts(config.prompts, "train", seed=config.seed + 2)
+        prompts, report = read_prompts(config.data, split=config.split)
+        return prompts, report.summary()
+    world = lab(config.lab, config.lab_options)
+    return world.prompts(config.prompts, "train", seed=config.seed + 2), f"{config.prompts} prompts of `{config.lab}`"
 
 
 def _response_tokens(
@@ -191,14 +198,19 @@ def _demonstrations(config: PPOConfig, template: ConversationTemplate) -> list[A
         return []
     records: list[Demonstration]
     if config.pretraining_data == "lab":
+        if not config.lab:
+            raise ConfigError("pretraining_data: `lab` needs the setting lab; name a file or a dataset")
         made = lab(config.lab, config.lab_options).demonstrations(config.prompts, seed=config.seed)
         records = list(made)
     else:
         records = read_demonstrations(config.pretraining_data, split=config.split)[0]
     found = []
     for record in records:
-        prompt = template.prompt(record.messages)
-        found.append(answered(template, prompt, generation_start(template, prompt), record.completion))
+        if record.messages:
+            prompt = template.prompt(record.messages)
+            found.append(answered(template, prompt, generation_start(template, prompt), record.completion))
+        else:
+            found.append(answered_text(template.tokenizer, record.completion))
     if (longest := max(len(demonstration.tokens) for demonstration in found)) > config.max_tokens:
         raise DataError(f"pretraining_data: a demonstration has {longest} tokens, max_tokens is {config.max_tokens}")
     return found

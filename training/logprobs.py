@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedTokenizerBase
 
 from reward.template import ConversationTemplate, Prompt, common_length
 from training.rollout import prompt_tokens
@@ -27,6 +28,12 @@ def answered(template: ConversationTemplate, prompt: Prompt, start: Sequence[int
     """`start` is what `generation_start` gives for the prompt."""
     tokens = array("i", template.tokens(prompt, response))  # a ninth of a list's memory: a run holds all its data
     return Answered(tokens, max(1, common_length(start, tokens)))
+
+
+def answered_text(tokenizer: PreTrainedTokenizerBase, text: str) -> Answered:
+    """Plain text, as in pretraining: all but its first token is the answer, and the end of text closes it."""
+    tokens = list(tokenizer(text)["input_ids"])
+    return Answered(tokens if tokens[-1:] == [tokenizer.eos_token_id] else [*tokens, tokenizer.eos_token_id], 1)
 
 
 def generation_start(template: ConversationTemplate, prompt: Prompt) -> list[int]:

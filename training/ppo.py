@@ -15,15 +15,15 @@ Metrics: objective/* of the rollouts, policy/* and value/* means over the passes
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedType
-from accelerate.utils import tqdm
+from accelerate.utils import InitProcessGroupKwargs, tqdm
 from torch.nn.functional import pad
 from transformers import get_scheduler
 
@@ -60,7 +60,7 @@ def train(config: PPOConfig, output: Path, command: str = "") -> Path:
     ppo = PPO(config, output)
     ppo.run()
     if ppo.accelerator.is_main_process:
-        _write_card(config, output, command, ppo.progress.seconds / 60)
+        _write_card(config, output, command, ppo.cast.source, ppo.progress.seconds / 60)
     run_folder.finish(output)
     return output
 
@@ -108,7 +108,11 @@ class PPO:
 
     def __init__(self, config: PPOConfig, output: Path) -> None:
         self.config, self.output = config, output
-        self.accelerator = Accelerator(mixed_precision="bf16" if config.bf16 else "no")
+        self._kept = snapshots.steps(config.max_steps, config.policy_checkpoints)
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if config.bf16 else "no",
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=run_folder.PATIENCE)],
+        )
         _check_processes(config, self.accelerator)
         torch.manual_seed(config.seed)
         self.cast: Cast = gather(config, self.accelerator.device)
@@ -124,26 +128,26 @@ class PPO:
         self.kl = rl.KLController(config.kl_coefficient, config.kl_target, config.kl_horizon)
         self.progress = Progress()
         self.accelerator.register_for_checkpointing(self.schedule, self.kl, self.progress)
-        self._state = output / run_folder.STATE_FOLDER / "ppo"
+        self._state = _State(output / run_folder.STATE_FOLDER, self.accelerator)
 
     def run(self) -> None:
         """All updates that are left; then the policy is saved."""
         config, accelerator = self.config, self.accelerator
         run_folder.begin(config, self.output)
-        if self._state.is_dir():
-            accelerator.load_state(str(self._state))
+        self._state.load()
         metrics = Metrics(self.output, after_step=self.progress.updates) if accelerator.is_main_process else None
-        kept = snapshots.steps(config.max_steps, config.policy_checkpoints) if config.policy_checkpoints else []
+        if metrics and not self.progress.updates:
+            snapshots.clear(self.output)
         started = time.monotonic() - self.progress.seconds
         for update in tqdm(range(self.progress.updates, config.max_steps), desc="PPO"):
             numbers = self.step(update)
             self.progress.updates, self.progress.seconds = update + 1, time.monotonic() - started
             if metrics and (update + 1) % config.log_steps == 0:
                 metrics.write(update + 1, numbers)
-            if update + 1 in kept:
+            if update + 1 in self._kept:
                 self._save_policy(snapshots.folder(self.output, update + 1))
             if (update + 1) % config.save_steps == 0:
-                self._save_state()
+                self._state.save()
         self._save_policy(self.output)
 
     # -- one update, in the order of the paper
@@ -181,7 +185,9 @@ class PPO:
             self.engine.load_weights(self._policy_weights().items())
         asked = [prompt_tokens(self.cast.tokenizer, messages) for messages in prompts]
         seed = (self.config.seed * 1_000_003 + update) * 1009 + self.accelerator.process_index
-        answers = self.engine.generate(asked, max_tokens=self.cast.response_tokens, seed=seed % 2**31, temperature=1.0)
+        limit = self.cast.response_tokens
+        with self.accelerator.autocast():
+            answers = self.engine.generate(asked, max_tokens=limit, seed=seed % 2**31, temperature=1.0)
         return [Answered((*prompt, *answer), len(prompt)) for prompt, answer in zip(asked, answers, strict=True)]
 
     @torch.no_grad()
@@ -192,7 +198,7 @@ class PPO:
         ended = torch.tensor([a.tokens[-1] in cast.ends for a in answers], device=device)
         scores = torch.tensor(cast.scorer.rewards(prompts, texts), device=device)
         batch = self._on_device(answers)
-        known = self._in_parts(self.actor_critic, batch)
+        known = self._in_parts(lambda part: self.actor_critic(part, entropy=False), batch)
         return Rollout(
             batch=batch,
             scores=torch.where(ended, scores, self.config.missing_end_penalty),
@@ -219,12 +225,14 @@ class PPO:
     ) -> dict[str, float]:
         """The passes over the rollout, each in minibatches."""
         config = self.config
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + update)
+        seed = config.seed * 1_000_003 + update
+        generator = torch.Generator().manual_seed(seed)
+        own = torch.Generator().manual_seed(seed * 1009 + self.accelerator.process_index)
         noted: list[torch.Tensor] = []
         for _ in range(config.ppo_epochs):
             for chosen in torch.randperm(len(rollout.scores), generator=generator).chunk(config.minibatches):
-                demonstrations = self._demonstrations(generator)
-                noted.append(self._minibatch(rollout, advantages, returns, chosen, demonstrations, update))
+                demonstrations = self._demonstrations(own)
+                noted.append(self._minibatch(rollout, advantages, returns, chosen, demonstrations))
                 if config.max_policy_kl and noted[-1][_APPROX_KL] > config.max_policy_kl:
                     return self._means(noted)
         return self._means(noted)
@@ -257,12 +265,11 @@ class PPO:
         returns: torch.Tensor,
         chosen: torch.Tensor,
         demonstrations: Sequence[Answered],
-        update: int,
     ) -> torch.Tensor:
         """One optimizer step on the chosen answers; the means of _NUMBERS over their tokens."""
         config, accelerator = self.config, self.accelerator
         tokens = accelerator.reduce(rollout.mask[chosen].sum().float())  # of all processes
-        self._learn_demonstrations(demonstrations, update)
+        self._learn_demonstrations(demonstrations)
         sums = torch.zeros(len(_NUMBERS), device=accelerator.device)
         parts = chosen.split(config.batch_size)
         for part in parts:
@@ -271,33 +278,44 @@ class PPO:
             logprobs, values, adv, ret = (
                 t[part, :longest] for t in (rollout.logprobs, rollout.values, advantages, returns)
             )
-            with nullcontext() if part is parts[-1] else accelerator.no_sync(self.actor_critic):
+            with self._training(), nullcontext() if part is parts[-1] else accelerator.no_sync(self.actor_critic):
                 known = self.actor_critic(batch)
                 policy, clipped = rl.policy_loss(known["logprobs"], logprobs, adv, mask, clip=config.clip)
                 value, value_clipped = rl.value_loss(known["values"], values, ret, mask, clip=config.value_clip)
                 # Gradients are averaged over processes, so each takes its part of the sum that many times.
                 loss = (policy.sum() + config.value_weight * value.sum()) * accelerator.num_processes / tokens
-                _check_finite(loss, update)
+                _check_finite(loss, self.progress.updates)
                 accelerator.backward(loss)
             _, moved, _ = rl.kl_estimators(torch.where(mask, known["logprobs"] - logprobs, 0.0).detach())
             entropy = torch.where(mask, known["entropy"], 0.0)
             sums += torch.stack([t.detach().sum() for t in (policy, value, clipped, value_clipped, moved, entropy)])
-        accelerator.clip_grad_norm_(self.actor_critic.parameters(), config.max_gradient_norm)
+        if config.max_gradient_norm:  # each for itself, since they share no weights
+            for module in (self.cast.actor_critic.policy, self.cast.actor_critic.value):
+                accelerator.clip_grad_norm_(module.parameters(), config.max_gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         means: torch.Tensor = accelerator.reduce(sums) / tokens
         return means
 
-    def _learn_demonstrations(self, demonstrations: Sequence[Answered], update: int) -> None:
+    def _learn_demonstrations(self, demonstrations: Sequence[Answered]) -> None:
         """PPO-ptx: the gradient of `pretraining_weight` times the mean log-likelihood of these."""
         if not demonstrations:
             return
         batch = self._on_device(demonstrations)
-        with self.accelerator.no_sync(self.actor_critic):
-            logprobs = self.actor_critic(batch)["logprobs"]
+        with self._training(), self.accelerator.no_sync(self.actor_critic):
+            logprobs = self.actor_critic(batch, entropy=False)["logprobs"]
             loss = -self.config.pretraining_weight * rl.masked_mean(logprobs, batch["answer"])
-            _check_finite(loss, update)
+            _check_finite(loss, self.progress.updates)
             self.accelerator.backward(loss)
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """Gradient checkpointing looks at the mode; nothing else does, since there is no dropout."""
+        self.actor_critic.train()
+        try:
+            yield
+        finally:
+            self.actor_critic.eval()
 
     def _demonstrations(self, generator: torch.Generator) -> list[Answered]:
         """One forward pass of them, drawn at random; none without PPO-ptx."""
@@ -309,10 +327,11 @@ class PPO:
 
     def _reference(self, batch: Tensors) -> dict[str, torch.Tensor]:
         policy: Any = self.cast.actor_critic.policy
-        if self.cast.reference is not None:
-            return {"logprobs": answer_logprobs(self.cast.reference, batch)}
-        with policy.disable_adapter():
-            return {"logprobs": answer_logprobs(policy, batch)}
+        with self.accelerator.autocast():  # as the policy computes, so that they agree at the start
+            if self.cast.reference is not None:
+                return {"logprobs": answer_logprobs(self.cast.reference, batch)}
+            with policy.disable_adapter():
+                return {"logprobs": answer_logprobs(policy, batch)}
 
     def _in_parts(self, known: Callable[[Tensors], dict[str, torch.Tensor]], batch: Tensors) -> dict[str, torch.Tensor]:
         """`known` of the whole batch, in forward passes of `batch_size`, each no longer than it must be."""
@@ -332,17 +351,6 @@ class PPO:
         extra = {"policy/steps": float(len(noted)), "policy/learning_rate": float(self.schedule.get_last_lr()[0])}
         return dict(zip(_NUMBERS, means, strict=True)) | extra
 
-    def _save_state(self) -> None:
-        """Whole or not at all: the last state stays until the new one is written."""
-        new, old = self._state.with_name("ppo-new"), self._state.with_name("ppo-old")
-        self.accelerator.save_state(str(new))
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            if self._state.is_dir():
-                self._state.replace(old)
-            new.replace(self._state)
-            shutil.rmtree(old, ignore_errors=True)
-
     def _policy_weights(self) -> Mapping[str, torch.Tensor]:
         """As a plain checkpoint names them."""
         weights = self.cast.actor_critic.policy.state_dict()
@@ -351,6 +359,32 @@ class PPO:
 
     def _save_policy(self, folder: Path) -> None:
         checkpoints.save(self.cast.actor_critic.policy, self.cast.tokenizer, self.config, folder)
+
+
+class _State:
+    """What to resume from, as accelerate keeps it: whole or not at all, whenever the run is killed."""
+
+    def __init__(self, folder: Path, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._last, self._new, self._old = (folder / name for name in ("ppo", "ppo-new", "ppo-old"))
+
+    def save(self) -> None:
+        """Every process calls it."""
+        self._accelerator.save_state(str(self._new))
+        self._accelerator.wait_for_everyone()
+        if self._accelerator.is_main_process:
+            shutil.rmtree(self._old, ignore_errors=True)
+            if self._last.is_dir():
+                self._last.replace(self._old)
+            self._new.replace(self._last)
+            shutil.rmtree(self._old, ignore_errors=True)
+
+    def load(self) -> None:
+        """The last whole one, if there is one."""
+        found = next((folder for folder in (self._last, self._old) if folder.is_dir()), None)
+        self._accelerator.wait_for_everyone()
+        if found:
+            self._accelerator.load_state(str(found))
 
 
 def _check_finite(loss: torch.Tensor, update: int) -> None:
@@ -404,20 +438,19 @@ def _cut(batch: Tensors, rows: torch.Tensor) -> tuple[dict[str, torch.Tensor], i
     return {name: values[rows, :longest] for name, values in batch.items()}, longest
 
 
-def _write_card(config: PPOConfig, output: Path, command: str, minutes: float) -> None:
+def _write_card(config: PPOConfig, output: Path, command: str, source: str, minutes: float) -> None:
     measured = "Nothing: the prompts did not come from a lab."
     if config.lab and config.evaluation_prompts:
         world, reference = lab(config.lab, config.lab_options), config.reference or config.model
         measured = before_and_after(
             world, config.model, output, config, reference=reference, reward_model=config.reward_model
         )
-    source = f"`{config.data}`" if config.data else f"{config.prompts} prompts of the lab `{config.lab}`"
     cards.write(
         output,
         title=f"Policy, PPO from `{config.model}` against `{config.reward_model}`",
         usage="A plain `AutoModelForCausalLM` checkpoint. Sample it at temperature 1.",
         command=command,
-        data=f"{source}, {config.rollouts} answers in each of {config.max_steps} updates",
+        data=f"{source}; {config.rollouts} answers in each of {config.max_steps} updates",
         measured=measured,
         minutes=minutes,
         config=config,

@@ -1,6 +1,7 @@
 """Short PPO runs on small models: the first step is what the papers say, runs resume exactly, settings are checked."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tests.training.given_answers import GivenAnswers, train_on_given_answers
 from tests.training.parallel import train_in_processes
@@ -20,7 +22,8 @@ from training.data import DataError
 from training.labs.models import fresh_policy
 from training.labs.tokenizer import byte_tokenizer
 from training.rewards.heads import Heads, reward_model
-from training.run import run_folder
+from training.run import run_folder, snapshots
+from training.run.checks import TrainingDiverged
 from training.run.metrics import METRICS_FILE
 from training.settings import PPOConfig
 
@@ -205,10 +208,15 @@ def test_two_processes_are_one(tmp_path: Path, models: dict[str, str], monkeypat
     assert all(torch.allclose(whole[name], shared[name], atol=1e-4) for name in whole)
 
 
-def test_a_run_killed_while_it_writes_its_state_has_the_one_before(
-    tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("killed_in", ["save_state", "replace", "rmtree"])
+def test_a_run_killed_while_it_keeps_its_state_goes_on(
+    killed_in: str, tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_state = Accelerator.save_state
+    """In the middle of writing it, between the two renames, and before the older one is gone."""
+    save_state, replace, rmtree = Accelerator.save_state, Path.replace, shutil.rmtree
+
+    def second(folder: str | Path) -> bool:
+        return "ppo" in Path(folder).name and (Path(folder).parent / "ppo-old").exists()
 
     def half(self: Accelerator, folder: str) -> None:
         save_state(self, folder)
@@ -216,12 +224,74 @@ def test_a_run_killed_while_it_writes_its_state_has_the_one_before(
             (Path(folder) / "model.safetensors").write_bytes(b"")
             raise KeyboardInterrupt
 
+    def replace_or_die(self: Path, target: Path) -> Path:
+        if self.name == "ppo-new" and second(self):
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    def rmtree_or_die(folder: str | Path, **options: Any) -> None:
+        if second(folder):
+            raise KeyboardInterrupt
+        rmtree(folder, **options)
+
     with monkeypatch.context() as patch:
-        patch.setattr(Accelerator, "save_state", half)
+        where = {
+            "save_state": (Accelerator, half),
+            "replace": (Path, replace_or_die),
+            "rmtree": (shutil, rmtree_or_die),
+        }
+        patch.setattr(where[killed_in][0], killed_in, where[killed_in][1])
         with pytest.raises(KeyboardInterrupt):
             ppo.train(config(models, save_steps=1), tmp_path)
-    assert ppo.train(config(models, save_steps=1), tmp_path) == tmp_path
+    done = len(metrics(tmp_path))
+    assert done == 2
+    ppo.train(config(models, save_steps=1), tmp_path)
     assert [row["step"] for row in metrics(tmp_path)] == [1, 2, 3, 4]
+    assert [row["objective/kl"] == 0 for row in metrics(tmp_path)] == [True, False, False, False]
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_its_update(tmp_path: Path, models: dict[str, str]) -> None:
+    with pytest.raises(TrainingDiverged, match=r"the loss is (nan|inf) at update [1-4]"):
+        ppo.train(config(models, learning_rate=1e30, max_gradient_norm=0), tmp_path)
+
+
+def test_without_clipping_the_policy_moves(tmp_path: Path, models: dict[str, str]) -> None:
+    ppo.train(config(models, max_gradient_norm=0, max_steps=1), tmp_path)
+    before, after = load_file(Path(models["model"]) / "model.safetensors"), weights(tmp_path)
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_gradient_checkpointing_computes_again_and_learns_the_same(
+    tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again: list[int] = []
+    call = GradientCheckpointingLayer.__call__
+
+    def counted(self: GradientCheckpointingLayer, *args: Any, **kwargs: Any) -> Any:
+        again.append(int(self.gradient_checkpointing and self.training))
+        return call(self, *args, **kwargs)
+
+    monkeypatch.setattr(GradientCheckpointingLayer, "__call__", counted)
+    for name, on in (("plain", False), ("cheap", True)):
+        again.clear()
+        ppo.train(config(models, max_steps=1, gradient_checkpointing=on), tmp_path / name)
+        assert bool(sum(again)) == on
+    plain, cheap = weights(tmp_path / "plain"), weights(tmp_path / "cheap")
+    assert all(torch.allclose(plain[name], cheap[name], atol=1e-5) for name in plain)
+
+
+def test_policies_of_an_older_run_are_removed(tmp_path: Path, models: dict[str, str]) -> None:
+    ppo.train(config(models, policy_checkpoints=3), tmp_path)
+    ppo.train(config(models, policy_checkpoints=1), tmp_path)
+    assert list(snapshots.checkpoints(tmp_path)) == ["step-2", "end"]
+
+
+def test_demonstrations_may_be_plain_text(tmp_path: Path, models: dict[str, str]) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text('{"text": "The weather is fine."}\n{"text": "It rains."}\n', encoding="utf-8")
+    trainer = ppo.PPO(config(models, pretraining_data=str(texts), pretraining_weight=1.0), tmp_path / "run")
+    assert [answer.start for answer in trainer.cast.demonstrations] == [1, 1]
+    assert trainer.cast.demonstrations[0].tokens[-1] in trainer.cast.ends
 
 
 def test_lora_trains_adapters_against_the_policy_without_them(tmp_path: Path, models: dict[str, str]) -> None:

@@ -33,6 +33,11 @@ def checkpoints(output: Path) -> dict[str, Path]:
     return {path.name: path for path in kept} | {"end": output}
 
 
+def clear(output: Path) -> None:
+    """Remove what an older run kept there."""
+    shutil.rmtree(output / FOLDER, ignore_errors=True)
+
+
 class Snapshots(TrainerCallback):
     """Calls `save(folder)` after each of the steps, in every process; a run that begins anew first removes what an
     older one kept."""
@@ -42,7 +47,7 @@ class Snapshots(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.global_step == 0 and state.is_world_process_zero:
-            shutil.rmtree(self._output / FOLDER, ignore_errors=True)
+            clear(self._output)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.global_step in self._steps:
