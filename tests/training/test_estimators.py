@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from training.evaluation.estimators import (
     best_of_each,
     best_of_n,
+    best_of_n_wins,
     bootstrap,
     distinct_n,
     mean_interval,
@@ -80,6 +81,21 @@ def test_wilson_holds_the_share_and_stays_a_probability(trials: int, data: st.Da
     interval = wilson(data.draw(st.integers(0, trials)), trials)
     assert 0 <= interval.low <= interval.value + 1e-12
     assert interval.value - 1e-12 <= interval.high <= 1
+
+
+@pytest.mark.parametrize(("values", "quantile"), [(2, 12.706), (4, 3.182), (11, 2.228), (31, 2.042), (1001, 1.962)])
+def test_few_values_have_a_wide_interval(values: int, quantile: float) -> None:
+    numbers = np.arange(values, dtype=float)
+    found = mean_interval(numbers.tolist())
+    assert found.high - found.value == pytest.approx(quantile * numbers.std(ddof=1) / math.sqrt(values), rel=5e-4)
+
+
+def test_wins_of_best_of_n_over_another_sample_are_unbiased() -> None:
+    generator = np.random.default_rng(0)
+    gold = generator.normal(size=(4000, 8))
+    found = np.mean([best_of_n_wins(g, g, [1, 2, 4]) for g in gold], axis=0)
+    assert found == pytest.approx([1 / 2, 2 / 3, 4 / 5], abs=0.01)  # the best of n beats one more with n / (n + 1)
+    assert best_of_n_wins(np.arange(4.0), np.zeros(4), [2]) == pytest.approx(0.5)
 
 
 def test_mean_interval_and_bootstrap_agree() -> None:

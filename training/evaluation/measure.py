@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from reward.bounds import kl_bound_nats
-from training.evaluation.estimators import Floats, Interval, best_of_each, bootstrap, share_closed
+from training.evaluation.estimators import Floats, Interval, best_of_each, best_of_n_wins, bootstrap, share_closed
 from training.evaluation.scoring import score
 from training.labs import model_path
 from training.labs.lab import Lab
@@ -21,23 +21,30 @@ SEED = 1_000_003  # of the held-out prompts and of the answers to them
 @dataclass(frozen=True)
 class BestOfN:
     """Held-out gold reward and proxy reward of best-of-n for each n, the best there was for the largest, and the share
-    of the distance between N=1 and that which the selection closes."""
+    of the distance between N=1 and that which the selection closes.
+
+    wins: how often its gold is higher than that of one other sample, ties as half; for n up to half of the samples.
+    """
 
     gold: dict[int, Interval]
     proxy: dict[int, Interval]
+    wins: dict[int, Interval]
     best_of_largest: Interval
     closed: Interval
 
     def table(self) -> str:
         """Markdown for a model card."""
         largest = max(self.gold)
-        rows = [f"| {n} | {self.gold[n]} | {self.proxy[n]} | {kl_bound_nats(n):.2f} |" for n in self.gold]
+        rows = [
+            f"| {n} | {self.gold[n]} | {self.wins.get(n, '')} | {self.proxy[n]} | {kl_bound_nats(n):.2f} |"
+            for n in self.gold
+        ]
         return "\n".join(
             [
-                "| best of | gold reward [95 % interval] | its own reward | KL bound, nats |",
-                "|---|---|---|---|",
+                "| best of | gold reward [95 % interval] | wins over one sample | its own reward | KL bound, nats |",
+                "|---|---|---|---|---|",
                 *rows,
-                f"| the best of {largest} by gold | {self.best_of_largest} | | |",
+                f"| the best of {largest} by gold | {self.best_of_largest} | | | |",
                 "",
                 f"Best-of-{largest} closes {self.closed} of the distance between N=1 and that.",
             ]
@@ -65,7 +72,8 @@ def held_out_samples(
 ) -> list[Comparison]:
     """`count` answers of the policy to each of `prompts` held-out prompts; the same prompts for every policy."""
     asked = world.prompts(prompts, "held_out", seed=SEED)
-    return draw(sampler(kind, model_path(str(policy))), asked, count=count, max_tokens=world.answer_tokens, seed=seed)
+    with sampler(kind, model_path(str(policy))) as drawing:
+        return draw(drawing, asked, count=count, max_tokens=world.answer_tokens, seed=seed)
 
 
 def policy_gold(world: Lab, policy: str | Path, *, kind: str = "transformers", prompts: int, count: int) -> PolicyGold:
@@ -89,6 +97,8 @@ def best_of_n(proxy: Floats, true: Floats) -> BestOfN:
     selected = np.array([best_of_each(p, g, sizes) for p, g in zip(proxy, true, strict=True)])  # [prompts, sizes]
     rewarded = np.array([best_of_each(p, p, sizes) for p in proxy])
     columns = np.column_stack([selected, true.max(axis=1)])
+    half = sizes_up_to(true.shape[1] // 2)
+    wins = np.array([best_of_n_wins(p, g, half) for p, g in zip(proxy, true, strict=True)])
 
     def closed(rows: Floats) -> float:
         return share_closed(rows[:, 0].mean(), rows[:, -2].mean(), rows[:, -1].mean())
@@ -96,6 +106,7 @@ def best_of_n(proxy: Floats, true: Floats) -> BestOfN:
     return BestOfN(
         gold={n: column_mean(selected, index) for index, n in enumerate(sizes)},
         proxy={n: column_mean(rewarded, index) for index, n in enumerate(sizes)},
+        wins={n: column_mean(wins, index) for index, n in enumerate(half)},
         best_of_largest=column_mean(columns, -1),
         closed=bootstrap(columns, closed),
     )
