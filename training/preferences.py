@@ -87,7 +87,8 @@ def write_samples(path: Path, drawn: Sequence[Comparison]) -> None:
 def _samples(world: Lab, config: PreferenceConfig, path: Path) -> list[Comparison]:
     if not path.is_file():
         prompts = world.prompts(config.prompts, "train", seed=config.seed + 1)
-        policy = sampler(config.sampler, model_path(config.policy or config.model))
         limit = config.sample_tokens or world.answer_tokens
-        write_samples(path, draw(policy, prompts, count=config.samples_per_prompt, max_tokens=limit, seed=config.seed))
+        with sampler(config.sampler, model_path(config.policy or config.model)) as policy:
+            drawn = draw(policy, prompts, count=config.samples_per_prompt, max_tokens=limit, seed=config.seed)
+        write_samples(path, drawn)
     return read_comparisons(str(path))[0]

@@ -3,16 +3,27 @@
 An `Engine` knows token ids only, and takes new weights while the policy learns; a `Sampler` adds text around it.
 """
 
+import gc
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from jinja2 import TemplateError
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from reward.template import Message
+from training.config import ConfigError
+from training.formats.checks import DataError
 
 Weights = Iterable[tuple[str, torch.Tensor]]
 
@@ -31,12 +42,21 @@ class Engine(Protocol):
     def load_weights(self, weights: Weights) -> None:
         """Go on with these weights, named as in the checkpoint."""
 
+    def close(self) -> None:
+        """Free the memory that is its own; nothing can be generated afterwards."""
+
 
 class Sampler:
-    """Answers to conversations, as text."""
+    """Answers to conversations, as text. Leaving its `with` closes the engine: the next one needs the memory."""
 
     def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase) -> None:
         self._engine, self._tokenizer = engine, tokenizer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.close()
 
     def sample(
         self,
@@ -47,7 +67,10 @@ class Sampler:
         seed: int,
         temperature: float = 1.0,
     ) -> list[list[str]]:
-        """`count` answers to each conversation, each of at most `max_tokens` tokens; the same for the same seed."""
+        """`count` answers to each conversation, each of at most `max_tokens` tokens; the same for the same seed.
+
+        Raises DataError for a conversation that the chat template refuses.
+        """
         prompts = [
             tokens for messages in conversations for tokens in [prompt_tokens(self._tokenizer, messages)] * count
         ]
@@ -57,7 +80,7 @@ class Sampler:
 
 
 def sampler(kind: str, path: str | Path) -> Sampler:
-    """`vllm`, `transformers`, or `auto`: vLLM where it is installed. Raises ValueError for another kind."""
+    """`vllm`, `transformers`, or `auto`: what `resolve` says. Raises ConfigError as that does."""
     kind = resolve(kind)
     tokenizer = AutoTokenizer.from_pretrained(path)
     if kind == "vllm":
@@ -68,17 +91,33 @@ def sampler(kind: str, path: str | Path) -> Sampler:
 
 
 def resolve(kind: str) -> str:
-    """What `auto` means on this machine. Raises ValueError for a kind that does not exist."""
+    """What `auto` means here: vLLM where it is installed, but transformers in each of several processes.
+
+    Raises ConfigError for a kind that does not exist, and for vLLM in several processes, which would wait for each
+    other to make its process groups.
+    """
     if kind not in ("auto", "vllm", "transformers"):
-        raise ValueError(f"sampler: must be auto, vllm or transformers, not {kind!r}")
-    return ("vllm" if find_spec("vllm") else "transformers") if kind == "auto" else kind
+        raise ConfigError(f"sampler: must be auto, vllm or transformers, not {kind!r}")
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if several and kind == "vllm":
+        raise ConfigError("sampler: several processes sample with transformers; set sampler=transformers")
+    if kind == "auto":
+        return "vllm" if find_spec("vllm") and not several else "transformers"
+    return kind
 
 
 def prompt_tokens(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
-    """The ids of a conversation up to where the assistant begins to speak."""
-    rendered: Any = tokenizer.apply_chat_template(
-        [dict(message) for message in messages], add_generation_prompt=True, tokenize=True, return_dict=False
-    )
+    """The ids of a conversation up to where the assistant begins to speak.
+
+    Raises DataError, which shows the prompt, where the chat template refuses it.
+    """
+    try:
+        rendered: Any = tokenizer.apply_chat_template(
+            [dict(message) for message in messages], add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+    except TemplateError as error:
+        shown = "; ".join(f"{message.get('role')}: {message.get('content')}" for message in messages)
+        raise DataError(f"the chat template refuses the prompt {shown[:_QUOTED]!r}: {error}") from error
     return list(rendered)
 
 
@@ -95,11 +134,13 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> fr
 class TransformersEngine:
     """`model.generate` over batches of equal prompt length, so that nothing depends on padding.
 
-    The model may be one that is being trained: what it is when asked is what is sampled.
+    The model may be one that is being trained: what it is when asked is what is sampled. Its distribution is sampled
+    as it is: nothing but the ids that end an answer is taken from its generation config.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, batch_size: int = 512) -> None:
-        self._model, self._batch_size = model, batch_size
+        unwrapped: Any = getattr(model, "get_base_model", lambda: model)()  # LoRA's layers stay inside it
+        self._model, self._batch_size = unwrapped, batch_size
         self._ends = end_tokens(model, tokenizer)
         self._pad: int = min(self._ends)
 
@@ -122,13 +163,13 @@ class TransformersEngine:
         module: torch.nn.Module = self._model
         module.load_state_dict(dict(weights))
 
+    def close(self) -> None:
+        """Nothing is its own: the model is another's."""
+
     @torch.inference_mode()
     def _generate(self, prompts: list[Sequence[int]], max_tokens: int, temperature: float) -> list[list[int]]:
         tokens = torch.tensor(prompts, device=self._model.device)
-        model: Any = self._model
-        output = model.generate(
-            tokens,
-            attention_mask=torch.ones_like(tokens),
+        sampling = GenerationConfig(
             do_sample=True,
             temperature=temperature,
             top_k=0,
@@ -137,11 +178,23 @@ class TransformersEngine:
             pad_token_id=self._pad,
             eos_token_id=sorted(self._ends),
         )
+        with _without_generation_config(self._model):
+            output = self._model.generate(tokens, attention_mask=torch.ones_like(tokens), generation_config=sampling)
         return [self._until_end(row) for row in output[:, tokens.shape[1] :].tolist()]
 
     def _until_end(self, tokens: list[int]) -> list[int]:
         end = next((index for index, token in enumerate(tokens) if token in self._ends), len(tokens))
         return tokens[: end + 1]
+
+
+@contextmanager
+def _without_generation_config(model: Any) -> Iterator[None]:
+    """`generate` takes from the model's own, such as a repetition penalty, whatever its argument leaves open."""
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 class VLLMEngine:
@@ -160,6 +213,7 @@ class VLLMEngine:
         self._engine = LLM(
             str(path),
             dtype="auto" if on_gpu else "float32",
+            max_model_len=-1,  # the model's, or as long as the cache allows
             enforce_eager=not on_gpu,
             max_num_seqs=256,
             disable_log_stats=True,
@@ -184,7 +238,15 @@ class VLLMEngine:
         self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
         self._engine.reset_prefix_cache()
 
+    def close(self) -> None:
+        self._engine.llm_engine.engine_core.shutdown()
+        del self._engine
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
+
+_QUOTED = 60  # characters of a prompt that an error shows
 _SHOW_PROGRESS_PROMPTS = 1000
 _QUIET_VLLM = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
