@@ -44,7 +44,7 @@ format: $(STAMP) ## Rewrite the code in the house format, with the safe fixes of
 bench: $(STAMP) ## Measure what best-of-N costs over plain vLLM on this machine
 	@.venv/bin/python -m loadtests.bench $(ARGS)
 
-bench-training: $(STAMP) ## Measure the trainers' tokens a second beside TRL's (ARGS="sft" for one of them)
+bench-training: $(STAMP) ## Measure the trainers' tokens a second beside TRL's (ARGS="sft", reward, dpo or sharing for one)
 	@.venv/bin/python -m loadtests.bench_training $(ARGS)
 
 lock: $(STAMP) ## Resolve pyproject.toml into requirements/*.lock (ARGS=--upgrade for newer versions)

@@ -3,8 +3,9 @@
 Both sides start from the bundled policy, take the same number of records a step and compute in float32 without
 checkpointing of activations; DPO computes its reference in every step. Each side orders, pads and shares as it does by
 default. Tokens are those of the whole conversations that were learned from, a prompt counted once for each answer,
-padding never; the first steps are left out. Rounds alternate, so that a noisy neighbour hurts both alike; the ratio is
-the median over rounds with the range of the middle half.
+padding never; the first steps are left out. The order changes from round to round; the ratio is
+the median over rounds with the range of the middle half. `sharing` measures our own layouts of a prompt's responses
+against each other (`bench_sharing`).
 """
 
 import logging
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,8 @@ from transformers import (
 )
 from transformers.trainer_utils import SaveStrategy
 
+from loadtests.bench import Ratio
+from loadtests.bench_sharing import Layout, padded_pairs, separate_rows, shared_prompts, throughput
 from reward.template import ConversationTemplate
 from training import dpo, reward_model, sft
 from training.labs import arithmetic, checkpoint, lab
@@ -47,11 +51,39 @@ _ROUNDS = 5
 _STEPS, _WARM_UP = 24, 4
 _BATCH = 16
 _RECORDS = 800
-_GOAL = 1.0
 _POLICY = "arithmetic-sft"
 
 Pad = Callable[[Sequence[Any]], dict[str, Any]]
 Throughput = Callable[[Path], float]  # trains in an empty folder and gives tokens a second
+
+
+@dataclass(frozen=True)
+class Duel:
+    """One line of the report. goal: a lower bound on the median of ours over the other's."""
+
+    what: str
+    ours: Throughput
+    other: Throughput
+    goal: float = 1.0
+
+    def row(self) -> tuple[str, ...]:
+        rounds = [self._round(ours_first=number % 2 == 1) for number in range(_ROUNDS + 1)]
+        del rounds[0]  # it pays for imports and caches
+        speeds = (f"{statistics.median(side):,.0f}" for side in zip(*rounds, strict=True))
+        what, *ratio = Ratio(self.what, [ours / other for ours, other in rounds], self.goal, at_most=False).row()
+        return what, *speeds, *ratio
+
+    def _round(self, *, ours_first: bool) -> tuple[float, float]:
+        if ours_first:
+            ours, other = _in_empty_folder(self.ours), _in_empty_folder(self.other)
+        else:
+            other, ours = _in_empty_folder(self.other), _in_empty_folder(self.ours)
+        return ours, other
+
+
+def _in_empty_folder(measure: Throughput) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        return measure(Path(folder))
 
 
 class Meter(TrainerCallback):
@@ -80,18 +112,17 @@ class Meter(TrainerCallback):
 
 
 def main() -> None:
-    """Measure the trainers named on the command line, or all of them, and print one table."""
-    names = sys.argv[1:] or list(PAIRS)
-    unknown = [name for name in names if name not in PAIRS]
+    """Measure what is named on the command line, or everything, and print one table."""
+    names = sys.argv[1:] or list(DUELS)
+    unknown = [name for name in names if name not in DUELS]
     if unknown:
-        sys.exit(f"there is no {unknown[0]!r} to measure; there are: {', '.join(PAIRS)}")
+        sys.exit(f"there is no {unknown[0]!r} to measure; there are: {', '.join(DUELS)}")
     _quiet()
-    table = Table(
-        "trainer", "ours, tokens/s", "TRL, tokens/s", "ratio", "middle half", "goal", "met", title=cards.machine()
-    )
-    for name in names:
-        table.add_row(name, *_measured(*PAIRS[name]))
-    Console().print(table)
+    columns = ("measured", "ours, tokens/s", "other, tokens/s", "ratio", "middle half", "goal", "met")
+    table = Table(*columns, title=cards.machine())
+    for duel in (duel for name in names for duel in DUELS[name]):
+        table.add_row(*duel.row())
+    Console(width=120).print(table)
 
 
 def _quiet() -> None:
@@ -186,25 +217,19 @@ def trl_dpo(folder: Path) -> float:
     return _metered(trainer)
 
 
-PAIRS: Mapping[str, tuple[Throughput, Throughput]] = {
-    "sft": (our_sft, trl_sft),
-    "reward": (our_reward, trl_reward),
-    "dpo": (our_dpo, trl_dpo),
+def _of(layout: Layout) -> Throughput:
+    return lambda _: throughput(layout)
+
+
+DUELS: Mapping[str, Sequence[Duel]] = {
+    "sft": [Duel("SFT over TRL", our_sft, trl_sft)],
+    "reward": [Duel("reward model over TRL", our_reward, trl_reward)],
+    "dpo": [Duel("DPO over TRL", our_dpo, trl_dpo)],
+    "sharing": [
+        Duel("shared prompts over separate rows", _of(shared_prompts), _of(separate_rows)),
+        Duel("shared prompts over padded pairs", _of(shared_prompts), _of(padded_pairs), goal=1.5),
+    ],
 }
-
-
-def _measured(ours: Throughput, theirs: Throughput) -> tuple[str, ...]:
-    pairs = []
-    for number in range(_ROUNDS + 1):
-        with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-            pair = (ours(Path(first)), theirs(Path(second)))
-        if number:  # the first round pays for imports and caches
-            pairs.append(pair)
-    ratios = [our / their for our, their in pairs]
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    speeds = [f"{statistics.median(side):,.0f}" for side in zip(*pairs, strict=True)]
-    met = "yes" if middle >= _GOAL else "no"
-    return (*speeds, f"{middle:.2f}", f"{low:.2f} - {high:.2f}", f"≥ {_GOAL}", met)
 
 
 def _settings(kind: type[TrainingConfig], **changes: Any) -> Any:
