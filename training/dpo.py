@@ -229,17 +229,18 @@ def train(config: DPOConfig, output: Path, command: str = "") -> Path:
     """
     started = time.monotonic()
     kept = snapshots.steps(config.max_steps, config.policy_checkpoints)
-    state = run_folder.begin(config, output)
+    run_folder.check(config, output)
     policy, tokenizer = _load(config.model), AutoTokenizer.from_pretrained(model_path(config.model))
     check_model(policy, tokenizer, config.max_tokens)
     with run_folder.main_first():
-        data = prepare(config, output / run_folder.STATE_FOLDER)
+        data = prepare(config, output)
     if run_folder.is_main():
         print(data.summary)
     template = ConversationTemplate(tokenizer)
     sets = [_pairs(name, getattr(data, name), template, config) for name in ("train", "held_out")]
     reference = _reference(config, policy)
     fingerprint = _fingerprint(reference or policy, sets)
+    state = run_folder.begin(config, output)
     arguments = training_arguments(config, output / run_folder.STATE_FOLDER)
     trainer = DPOTrainer(
         config=config,

@@ -12,6 +12,7 @@ from training.labs import lab, model_path
 from training.labs.lab import Lab
 from training.records import Comparison, Conversation
 from training.rollout import Sampler, sampler
+from training.run import run_folder
 from training.settings import PreferenceConfig
 
 SAMPLES_FILE = "samples.jsonl"
@@ -30,17 +31,18 @@ class Preferences:
     summary: str
 
 
-def prepare(config: PreferenceConfig, state_folder: Path) -> Preferences:
+def prepare(config: PreferenceConfig, output: Path) -> Preferences:
     """Read `config.data`, or sample and label in `config.lab`.
 
-    Samples are kept in `state_folder`, so that an interrupted run goes on with the same. Raises DataError.
+    Samples are kept with the state of the run in `output`, so that it goes on with the same when it was interrupted.
+    Raises DataError.
     """
     if config.data:
         comparisons, report = read_comparisons(config.data, split=config.split)
         reference, summary = comparisons, report.summary()
     else:
         world = lab(config.lab, config.lab_options)
-        reference = _samples(world, config, state_folder / SAMPLES_FILE)
+        reference = _samples(world, config, output)
         labelled = gold.label(world, reference, kind=config.label, noise=config.label_noise, seed=config.seed)
         comparisons = labelled.comparisons
         summary = (
@@ -84,11 +86,13 @@ def write_samples(path: Path, drawn: Sequence[Comparison]) -> None:
     partial.replace(path)
 
 
-def _samples(world: Lab, config: PreferenceConfig, path: Path) -> list[Comparison]:
+def _samples(world: Lab, config: PreferenceConfig, output: Path) -> list[Comparison]:
+    path = output / run_folder.STATE_FOLDER / SAMPLES_FILE
     if not path.is_file():
         prompts = world.prompts(config.prompts, "train", seed=config.seed + 1)
         limit = config.sample_tokens or world.answer_tokens
         with sampler(config.sampler, model_path(config.policy or config.model)) as policy:
             drawn = draw(policy, prompts, count=config.samples_per_prompt, max_tokens=limit, seed=config.seed)
+        run_folder.claim(config, output)
         write_samples(path, drawn)
     return read_comparisons(str(path))[0]

@@ -104,12 +104,12 @@ def train(config: RewardModelConfig, output: Path, command: str = "") -> Path:
     Raises ValueError (ConfigError, DataError) before any training when model, settings and data do not fit together.
     """
     started = time.monotonic()
-    state = run_folder.begin(config, output)
+    run_folder.check(config, output)
     path = model_path(config.model)
     tokenizer = AutoTokenizer.from_pretrained(path)
     checks.check_padding(tokenizer, distinct=True)
     with run_folder.main_first():
-        data = prepare(config, output / run_folder.STATE_FOLDER)
+        data = prepare(config, output)
     heads = plan_heads(config, data.train + data.held_out)
     model = reward_model(path, heads, extra_layers=config.extra_layers, seed=config.seed)
     checks.check_model(model, tokenizer, config.max_tokens, distinct_pad=True)
@@ -120,8 +120,9 @@ def train(config: RewardModelConfig, output: Path, command: str = "") -> Path:
         for records, bagging in ((data.train, bool(heads.members)), (data.held_out, False))
     )
     reference = Comparisons(_reference(data.reference, config.seed), template, dimensions=heads.dimensions)
+    state = run_folder.begin(config, output)
     if not state and not goes_on(path, heads):
-        scale_head(model, [group.sequences[0].tolist() for group in reference.groups], heads)
+        scale_head(model.to(run_folder.device()), [group.sequences[0].tolist() for group in reference.groups], heads)
     fresh = fresh_modules(model, config.extra_layers)
     trainer = _trainer(config, output, checkpoints.adapted(model, config, fully_trained=fresh), learned, held_out)
     trainer.train(resume_from_checkpoint=state)

@@ -10,6 +10,7 @@ import pytest
 from training import preferences
 from training.preferences import SAMPLES_FILE, in_pairs, prepare, write_samples
 from training.records import Comparison, user
+from training.run.run_folder import STATE_FOLDER
 from training.settings import RewardModelConfig
 
 QUICK = RewardModelConfig(
@@ -44,7 +45,7 @@ def test_no_worse_response_comes_twice_while_there_are_others() -> None:
 
 def test_samples_are_drawn_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = prepare(QUICK, tmp_path)
-    rows = (tmp_path / SAMPLES_FILE).read_text(encoding="utf-8").splitlines()
+    rows = (tmp_path / STATE_FOLDER / SAMPLES_FILE).read_text(encoding="utf-8").splitlines()
     assert len(rows) == 40 == len(first.reference)
     assert all(len(json.loads(row)["responses"]) == 4 for row in rows)
     monkeypatch.setattr(preferences, "sampler", None)  # an interrupted run asks no policy again

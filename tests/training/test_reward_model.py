@@ -92,6 +92,13 @@ def preferences(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+def raising(error: type[BaseException]) -> Any:
+    def function(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    return function
+
+
 def reward_config(policy: str, preferences: str, **changes: Any) -> RewardModelConfig:
     return RewardModelConfig(**{"model": policy, "data": preferences, **QUICK, **changes})
 
@@ -160,6 +167,48 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     reward_model.train(config, tmp_path / "resumed")
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "resumed")
     assert all(torch.allclose(whole[name], resumed[name], atol=1e-6) for name in whole)
+
+
+def test_a_mistake_in_the_data_leaves_a_finished_run_as_it_was(tmp_path: Path, policy: str, preferences: str) -> None:
+    config = reward_config(policy, preferences, max_steps=1)
+    reward_model.train(config, tmp_path)
+    with pytest.raises(DataError, match=r"there is no file 'typo.jsonl'"):
+        reward_model.train(replace(config, data="typo.jsonl"), tmp_path)
+    assert json.loads((tmp_path / run_folder.CONFIG_FILE).read_text(encoding="utf-8")) == config.as_dict()
+    reward_model.train(replace(config, seed=1), tmp_path)
+
+
+def test_samples_belong_to_the_settings_that_made_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = RewardModelConfig(
+        **{"model": "arithmetic-sft", "lab": "arithmetic", "sampler": "transformers", **QUICK, "max_steps": 1},
+        prompts=20,
+        samples_per_prompt=2,
+        pairs_per_prompt=1,
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(reward_model, "plan_heads", raising(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            reward_model.train(config, tmp_path)
+    with pytest.raises(ConfigError, match="other settings"):
+        reward_model.train(replace(config, prompts=30), tmp_path)
+    monkeypatch.setattr("training.preferences.sampler", raising(AssertionError))
+    reward_model.train(config, tmp_path)
+
+
+def test_the_fresh_head_is_scaled_on_the_device_that_trains(
+    tmp_path: Path, policy: str, preferences: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = []
+
+    def scale_head(model: Any, *_: Any) -> None:
+        devices.append(model.device)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reward_model, "scale_head", scale_head)
+    monkeypatch.setattr(run_folder, "device", lambda: torch.device("meta"))
+    with pytest.raises(KeyboardInterrupt):
+        reward_model.train(reward_config(policy, preferences), tmp_path)
+    assert devices == [torch.device("meta")]
 
 
 @pytest.mark.parametrize(

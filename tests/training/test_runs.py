@@ -12,9 +12,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 import training
+from training.config import ConfigError
 from training.labs.models import fresh_policy
 from training.labs.tokenizer import byte_tokenizer
-from training.run import checkpoints, checks
+from training.run import checkpoints, checks, run_folder
 from training.run.batches import SimilarLengths
 from training.run.metrics import METRICS_FILE, Metrics
 from training.settings import SFTConfig
@@ -149,3 +150,25 @@ def test_accelerate_reads_the_launch_files(path: Path) -> None:
 
 def test_there_are_three_launch_files() -> None:
     assert [path.stem for path in LAUNCH_FILES] == ["deepspeed_zero2", "fsdp", "multi_gpu"]
+
+
+def test_settings_change_freely_while_there_is_nothing_to_resume(tmp_path: Path) -> None:
+    first, second = SFTConfig(lab="arithmetic"), SFTConfig(lab="reviews")
+    assert run_folder.begin(first, tmp_path) is None
+    assert run_folder.begin(second, tmp_path) is None
+    assert json.loads((tmp_path / run_folder.CONFIG_FILE).read_text(encoding="utf-8")) == second.as_dict()
+    (tmp_path / run_folder.STATE_FOLDER / "samples.jsonl").write_text("", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"interrupted run with other settings.*remove .*state"):
+        run_folder.begin(first, tmp_path)
+
+
+def test_a_state_that_was_never_finished_is_removed(tmp_path: Path) -> None:
+    config = SFTConfig(lab="arithmetic")
+    run_folder.begin(config, tmp_path)
+    whole, torn = (tmp_path / run_folder.STATE_FOLDER / f"checkpoint-{step}" for step in (5, 10))
+    for state in (whole, torn):
+        state.mkdir()
+        (state / "model.safetensors").touch()
+    (whole / "trainer_state.json").write_text("{}", encoding="utf-8")
+    assert run_folder.begin(config, tmp_path) == str(whole)
+    assert not torn.exists()

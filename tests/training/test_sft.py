@@ -16,7 +16,7 @@ from training.config import ConfigError
 from training.labs.models import fresh_policy
 from training.labs.tokenizer import byte_tokenizer
 from training.records import Demonstration, user
-from training.run import checks, run_folder
+from training.run import checkpoints, checks, run_folder
 from training.run.metrics import METRICS_FILE
 from training.settings import SFTConfig
 
@@ -95,6 +95,20 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     sft.train(settings, tmp_path / "resumed")
     assert close(tmp_path / "whole", tmp_path / "resumed", 1e-6)
     assert metrics(tmp_path / "resumed", "loss") == pytest.approx(metrics(tmp_path / "whole", "loss"), abs=1e-5)
+
+
+def test_a_run_that_resumes_after_its_last_step_takes_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sft.train(config(), tmp_path / "whole")  # six steps, of which the second epoch has one
+
+    def killed(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sft.train(config(), tmp_path / "resumed")
+    sft.train(config(), tmp_path / "resumed")
+    assert close(tmp_path / "whole", tmp_path / "resumed", 0)
 
 
 def test_adapters_train_alone_and_are_merged(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from training.config import ConfigError
 from training.settings import TrainingConfig
@@ -27,6 +29,12 @@ def is_main() -> bool:
     return bool(_process().is_main_process)
 
 
+def device() -> torch.device:
+    """What this process trains on."""
+    here: torch.device = _process().device
+    return here
+
+
 @contextmanager
 def main_first() -> Iterator[None]:
     """The main process does the body first, so that the others find the files it wrote."""
@@ -34,26 +42,45 @@ def main_first() -> Iterator[None]:
         yield
 
 
-def begin(config: TrainingConfig, output: Path) -> str | None:
-    """Prepare the folder of a run and return the state to resume from, if one was interrupted there.
-
-    Raises ConfigError when the interrupted run had other settings.
-    """
+def check(config: TrainingConfig, output: Path) -> None:
+    """Raises ConfigError where `output` holds something to resume that other settings made."""
     settings, folder = output / CONFIG_FILE, output / STATE_FOLDER
-    if folder.is_dir() and json.loads(settings.read_text(encoding="utf-8")) != config.as_dict():
+    if not (folder.is_dir() and any(folder.iterdir())):
+        return
+    if json.loads(settings.read_text(encoding="utf-8")) != config.as_dict():
         raise ConfigError(
             f"{output} holds an interrupted run with other settings: finish it, remove {folder}, "
             "or choose another output"
         )
+
+
+def claim(config: TrainingConfig, output: Path) -> Path:
+    """Write down whose state follows, and return its folder. The main process calls it, once there is some to keep."""
+    settings, folder = output / CONFIG_FILE, output / STATE_FOLDER
+    output.mkdir(parents=True, exist_ok=True)
+    partial = settings.with_suffix(".partial")
+    partial.write_text(json.dumps(config.as_dict(), indent=2) + "\n", encoding="utf-8")
+    partial.replace(settings)
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def begin(config: TrainingConfig, output: Path) -> str | None:
+    """Prepare the folder of a run and return the state to resume from, if one was interrupted there.
+
+    A run begins when all is checked and read: from here on the folder is that of these settings. Raises ConfigError
+    as `check` does.
+    """
+    check(config, output)
     process = _process()
     process.wait_for_everyone()
     if process.is_main_process:
-        output.mkdir(parents=True, exist_ok=True)
-        settings.write_text(json.dumps(config.as_dict(), indent=2) + "\n", encoding="utf-8")
-        folder.mkdir(exist_ok=True)
+        for state in claim(config, output).glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+            if not (state / TRAINER_STATE_NAME).is_file():  # it is written last
+                shutil.rmtree(state)
     process.wait_for_everyone()
-    state: str | None = get_last_checkpoint(str(folder))
-    return state
+    last: str | None = get_last_checkpoint(str(output / STATE_FOLDER))
+    return last
 
 
 def finish(output: Path) -> None:

@@ -80,6 +80,13 @@ class RecordTrainer(Trainer):
         self.tokens_per_second = self._all_tokens / (time.monotonic() - started)
         return result
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """transformers would take one more step where a run resumes after its last one."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
+        else:
+            self.control.should_training_stop = True
+
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         self._tokens = self._tokens + self.tokens_in(inputs)
         loss = super().training_step(model, inputs, num_items_in_batch)
