@@ -1,7 +1,8 @@
 """How settings are declared, read from recipes and `--set`, and checked; `training.settings` holds the trainers'."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Self
@@ -22,9 +23,15 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: Sequence[str] | None = None,
+    required: bool = False,
+    lab_only: bool = False,
 ) -> Any:
-    """A field of a `Config`: default, whose type is the setting's, help and bounds. `dict` for options, none given."""
-    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
+    """A field of a `Config`: default, whose type is the setting's, help and bounds. `dict` for options, none given.
+
+    required: not empty. lab_only: read only where a lab makes the data. `training.settings` checks these two.
+    """
+    bounds = {"minimum": minimum, "maximum": maximum, "choices": choices}
+    metadata = {"help": help, **bounds, "required": required, "lab_only": lab_only}
     if default is dict:
         return field(default_factory=dict, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -65,9 +72,26 @@ def describe(config: type[Config]) -> str:
     """One line per setting, for the command line's help."""
     lines = []
     for item in dataclasses.fields(config):
+        name = f"{item.name} (required)" if item.metadata["required"] else f"{item.name} = {_default(item)!r}"
+        where = "in a lab: " if item.metadata["lab_only"] else ""
         choices = f" ({', '.join(item.metadata['choices'])})" if item.metadata["choices"] else ""
-        lines.append(f"{item.name} = {_default(item)!r}  {item.metadata['help']}{choices}")
+        lines.append(f"{name}  {where}{item.metadata['help']}{choices}")
     return "\n\n".join(lines)
+
+
+def read_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Options from `key=value` each, values as in YAML. Raises ConfigError for a text that is not that."""
+    pairs = {text: _key_value(text) for text in texts}
+    return {name: _parsed(text, value) for text, (name, value) in pairs.items()}
+
+
+@contextmanager
+def loading(name: str) -> Iterator[None]:
+    """Where no model of that name can be loaded, raises ConfigError that begins with the setting's `name`."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def recipe_path(recipe: str) -> Path:
@@ -92,15 +116,29 @@ def _read_recipe(recipe: str) -> dict[str, Any]:
 
 def _override(values: dict[str, Any], text: str) -> None:
     """`key=value`, or `key.option=value` for a setting that holds options."""
+    name, value = _key_value(text)
+    name, dot, option = name.partition(".")
+    if not dot:
+        values[name] = value
+        return
+    options = values.get(name) or {}
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"{name}: holds no options, so {name}.{option} cannot be set")
+    values[name] = {**options, option: _parsed(text, value)}
+
+
+def _key_value(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise ConfigError(f"expected key=value, got {text!r}")
-    name, dot, option = name.strip().partition(".")
-    if dot:
-        options = values.get(name) or {}
-        values[name] = {**options, option: yaml.safe_load(value)}
-    else:
-        values[name] = value.strip()
+    return name.strip(), value.strip()
+
+
+def _parsed(text: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{text}: not YAML: {error}") from error
 
 
 def _default(item: dataclasses.Field[Any]) -> Any:

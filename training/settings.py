@@ -6,25 +6,28 @@ from dataclasses import dataclass
 
 from training.config import Config, ConfigError, setting
 
+_MODEL = "model to start from: a folder, a bundled checkpoint or a Hugging Face name"
+_SAMPLER = "engine that samples the policy; auto: vllm where installed"
+_SAMPLERS = ("auto", "vllm", "transformers")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(Config):
-    """What every trainer needs."""
+    """What every trainer needs. Steps are optimizer steps, in PPO updates."""
 
     lab: str = setting("", "make the data in this lab; empty: read `data`")
-    lab_options: Mapping[str, float] = setting(dict, "options of the lab, such as lab_options.carelessness=0.4")
+    lab_options: Mapping[str, float] = setting(dict, "its options, such as lab_options.carelessness=0.4", lab_only=True)
     data: str = setting("", "a JSONL, JSON or Parquet file, a folder of them, or the name of a Hugging Face dataset")
     split: str = setting("train", "the split of a Hugging Face dataset")
-    model: str = setting("", "model to start from: a folder, a bundled checkpoint or a Hugging Face name")
+    model: str = setting("", _MODEL)
     seed: int = setting(0, "seed of the data, the fresh weights and the order of training", minimum=0)
-    max_steps: int = setting(1000, "optimizer steps", minimum=1)
+    max_steps: int = setting(1000, "optimizer steps (PPO: updates, of one rollout each)", minimum=1)
     batch_size: int = setting(64, "records in one forward pass of one process", minimum=1)
-    gradient_accumulation_steps: int = setting(1, "forward passes in one optimizer step", minimum=1)
     learning_rate: float = setting(1e-3, "peak learning rate", minimum=0)
     learning_rate_schedule: str = setting(
         "cosine", "what the rate does after its peak", choices=("cosine", "linear", "constant_with_warmup")
     )
-    warmup_steps: int = setting(50, "steps over which the learning rate rises to its peak", minimum=0)
+    warmup_steps: int = setting(50, "steps (PPO: updates) over which the learning rate rises to its peak", minimum=0)
     weight_decay: float = setting(0.0, "AdamW weight decay", minimum=0)
     adam_beta2: float = setting(0.99, "decay of Adam's second moment", minimum=0, maximum=1)
     adam_epsilon: float = setting(1e-8, "Adam's epsilon; 1e-5 hides the small gradients of small models", minimum=0)
@@ -36,76 +39,71 @@ class TrainingConfig(Config):
         0, "train low-rank adapters of this rank on every linear layer (LoRA); 0: train all", minimum=0
     )
     lora_alpha: float = setting(16.0, "LoRA: the adapters' output is scaled by lora_alpha / lora_rank", minimum=0)
-    log_steps: int = setting(25, "steps between two lines of metrics", minimum=1)
-    save_steps: int = setting(500, "steps between two states to resume from", minimum=1)
+    log_steps: int = setting(25, "steps (PPO: updates) between two lines of metrics", minimum=1)
+    save_steps: int = setting(500, "steps (PPO: updates) between two states to resume from", minimum=1)
     save_dtype: str = setting("float32", "stored weights", choices=("float32", "bfloat16", "float16"))
-    evaluation_prompts: int = setting(500, "held-out lab prompts for the final measurement; 0: none", minimum=0)
-    evaluation_samples: int = setting(16, "samples per held-out lab prompt in the final measurement", minimum=2)
+    evaluation_prompts: int = setting(
+        500, "held-out prompts for the final measurement; 0: none", minimum=0, lab_only=True
+    )
+    evaluation_samples: int = setting(
+        16, "samples per held-out prompt in the final measurement", minimum=2, lab_only=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if bool(self.lab) == bool(self.data):
             raise ConfigError("set either lab or data (exactly one of them)")
-        if not self.lab:
-            self._refuse_lab_settings()
-
-    def _refuse_lab_settings(self) -> None:
-        """A setting that nothing would read is a mistake."""
         for item in dataclasses.fields(self):
-            default = {} if item.name == "lab_options" else item.default
-            if item.name in self.lab_only and getattr(self, item.name) != default:
+            value = getattr(self, item.name)
+            if item.metadata["required"] and not value:
+                raise ConfigError(f"{item.name}: required")
+            default = {} if item.default is dataclasses.MISSING else item.default
+            if item.metadata["lab_only"] and not self.lab and value != default:
                 raise ConfigError(f"{item.name}: has no meaning with data={self.data!r}, it describes a lab")
-
-    @property
-    def lab_only(self) -> frozenset[str]:
-        """Settings that say how a lab makes data."""
-        return frozenset({"lab_options"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class SFTConfig(TrainingConfig):
+class SupervisedConfig(TrainingConfig):
+    """What the trainers on given records need."""
+
+    gradient_accumulation_steps: int = setting(1, "forward passes in one optimizer step", minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFTConfig(SupervisedConfig):
     """Supervised fine-tuning: next-token loss on the answer."""
 
-    demonstrations: int = setting(100_000, "demonstrations to make in the lab", minimum=1)
+    demonstrations: int = setting(100_000, "demonstrations to make", minimum=1, lab_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.model and not self.lab:
-            raise ConfigError("model: needed when the data is not made in a lab (in one, empty is a fresh small Llama)")
-
-    @property
-    def lab_only(self) -> frozenset[str]:
-        return super().lab_only | {"demonstrations"}
+            raise ConfigError(
+                "model: required when the data is not made in a lab (in one, empty is a fresh small Llama)"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreferenceConfig(TrainingConfig):
+class PreferenceConfig(SupervisedConfig):
     """Learning from compared responses: from `data`, or the policy's own samples, labelled in the lab."""
 
-    policy: str = setting("", "in a lab: the policy whose samples are labelled; empty: `model`")
-    prompts: int = setting(6000, "in a lab: prompts to sample the policy on", minimum=2)
-    samples_per_prompt: int = setting(4, "in a lab: samples per prompt", minimum=2)
-    sample_tokens: int = setting(0, "in a lab: longest sample in tokens; 0: the lab's own limit", minimum=0)
-    sampler: str = setting(
-        "auto", "what samples the policy; auto: vllm where installed", choices=("auto", "vllm", "transformers")
-    )
+    model: str = setting("", _MODEL, required=True)
+    policy: str = setting("", "the policy whose samples are labelled; empty: `model`", lab_only=True)
+    prompts: int = setting(6000, "prompts to sample the policy on", minimum=2, lab_only=True)
+    samples_per_prompt: int = setting(4, "samples per prompt", minimum=2, lab_only=True)
+    sample_tokens: int = setting(0, "longest sample in tokens; 0: the lab's own limit", minimum=0, lab_only=True)
+    sampler: str = setting("auto", _SAMPLER, choices=_SAMPLERS, lab_only=True)
     label: str = setting(
-        "ranking", "in a lab: what the labeller says of the samples of a prompt", choices=("ranking", "best", "scores")
+        "ranking",
+        "what the labeller says of the samples of a prompt",
+        choices=("ranking", "best", "scores"),
+        lab_only=True,
     )
-    label_noise: float = setting(0.0, "in a lab: how often the labeller errs", minimum=0, maximum=1)
+    label_noise: float = setting(0.0, "how often the labeller errs", minimum=0, maximum=1, lab_only=True)
     pairs_per_prompt: int = setting(
         0, "break each comparison into at most this many pairs, each a record of its own; 0: keep it whole", minimum=0
     )
     held_out_share: float = setting(0.05, "share of the prompts that are kept for evaluation", minimum=0, maximum=0.9)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.model:
-            raise ConfigError("model: needed")
-
-    @property
-    def lab_only(self) -> frozenset[str]:
-        return super().lab_only | {"policy", "prompts", "samples_per_prompt", "sample_tokens", "label", "label_noise"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,16 +154,15 @@ class DPOConfig(PreferenceConfig):
 class PPOConfig(TrainingConfig):
     """Proximal policy optimisation against a reward model; `max_steps` counts PPO updates (one rollout each)."""
 
-    reward_model: str = setting("", "scores the rollouts, and is where the value function starts")
+    model: str = setting("", _MODEL, required=True)
+    reward_model: str = setting("", "scores the rollouts, and is where the value function starts", required=True)
     reference: str = setting("", "policy that the KL penalty is measured against; empty: `model`")
-    prompts: int = setting(20_000, "in a lab: different prompts to ask", minimum=1)
+    prompts: int = setting(20_000, "different prompts to ask", minimum=1, lab_only=True)
     rollouts: int = setting(256, "answers sampled for each update, over all processes", minimum=2)
     response_tokens: int = setting(
         0, "longest answer in tokens; 0: the lab's own limit, or what max_tokens leaves", minimum=0
     )
-    sampler: str = setting(
-        "auto", "what samples the policy; auto: vllm where installed", choices=("auto", "vllm", "transformers")
-    )
+    sampler: str = setting("auto", _SAMPLER, choices=_SAMPLERS)
     ppo_epochs: int = setting(4, "passes over the rollouts in one update", minimum=1)
     minibatches: int = setting(4, "optimizer steps in one pass", minimum=1)
     clip: float = setting(0.2, "the probability ratio is clipped to 1 +- this", minimum=0)
@@ -195,14 +192,7 @@ class PPOConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("model", "reward_model"):
-            if not getattr(self, name):
-                raise ConfigError(f"{name}: needed")
         if self.rollouts % self.minibatches:
             raise ConfigError(f"minibatches: {self.minibatches} do not divide {self.rollouts} rollouts")
         if bool(self.pretraining_data) != bool(self.pretraining_weight):
             raise ConfigError("pretraining_data and pretraining_weight: set both (PPO-ptx) or neither")
-
-    @property
-    def lab_only(self) -> frozenset[str]:
-        return super().lab_only | {"prompts"}

@@ -55,13 +55,15 @@ def test_an_option_of_the_lab_is_set_by_itself() -> None:
 @pytest.mark.parametrize(
     ("config", "settings", "message"),
     [
-        (RewardModelConfig, {"data": "pairs.jsonl"}, "model: needed"),
-        (SFTConfig, {"data": "demonstrations.jsonl"}, "model: needed when the data is not made in a lab"),
+        (RewardModelConfig, {"data": "pairs.jsonl"}, "model: required"),
+        (SFTConfig, {"data": "demonstrations.jsonl"}, "model: required when the data is not made in a lab"),
         (SFTConfig, {"data": "x.jsonl", "model": "m", "demonstrations": 3}, "demonstrations: has no meaning"),
         (SFTConfig, {"data": "x.jsonl", "model": "m", "lab_options": {"a": 1}}, "lab_options: has no meaning"),
         (RewardModelConfig, {"data": "x.jsonl", "model": "m", "label_noise": 0.1}, "label_noise: has no meaning"),
+        (DPOConfig, {"data": "x.jsonl", "model": "m", "sampler": "vllm"}, "sampler: has no meaning"),
+        (SFTConfig, {"data": "x.jsonl", "model": "m", "evaluation_prompts": 9}, "evaluation_prompts: has no meaning"),
         (DPOConfig, {"lab": "arithmetic", "model": "m", "loss": "ipo", "label_smoothing": 0.1}, "label_smoothing"),
-        (PPOConfig, {"lab": "arithmetic", "model": "m"}, "reward_model: needed"),
+        (PPOConfig, {"lab": "arithmetic", "model": "m"}, "reward_model: required"),
     ],
 )
 def test_settings_that_do_not_go_together_are_named(
@@ -87,6 +89,19 @@ def test_an_unknown_recipe_lists_the_bundled_ones() -> None:
 @pytest.mark.parametrize("config", [SFTConfig, RewardModelConfig, DPOConfig, PPOConfig])
 def test_every_setting_has_help(config: type[TrainingConfig]) -> None:
     text = describe(config)
-    assert "lab_options = {}  options of the lab" in text
+    assert "lab_options = {}  in a lab: its options" in text
     assert "(cosine, linear, constant_with_warmup)" in text
     assert text.count("\n\n") == len(config.__dataclass_fields__) - 1
+
+
+def test_help_says_what_is_required_and_what_is_read_in_a_lab_only() -> None:
+    assert "model = ''  model to start from" in describe(SFTConfig)
+    assert "reward_model (required)  scores the rollouts" in describe(PPOConfig)
+    assert "sampler = 'auto'  in a lab: engine that samples" in describe(DPOConfig)
+
+
+def test_ppo_samples_the_prompts_of_a_file_too() -> None:
+    settings = {"data": "prompts.jsonl", "model": "m", "reward_model": "r", "sampler": "vllm"}
+    assert PPOConfig(**settings).sampler == "vllm"
+    with pytest.raises(ConfigError, match="unknown setting 'gradient_accumulation_steps'"):
+        PPOConfig.of({**settings, "gradient_accumulation_steps": 2})

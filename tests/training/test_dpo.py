@@ -37,7 +37,6 @@ QUICK: dict[str, Any] = {
     "log_steps": 1,
     "warmup_steps": 0,
     "learning_rate": 1e-3,
-    "evaluation_prompts": 0,
 }
 
 

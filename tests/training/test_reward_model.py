@@ -39,7 +39,6 @@ QUICK: dict[str, Any] = {
     "log_steps": 1,
     "warmup_steps": 0,
     "max_tokens": 256,
-    "evaluation_prompts": 0,
     "share_prompt": "never",
 }
 
@@ -181,6 +180,7 @@ def test_a_mistake_in_the_data_leaves_a_finished_run_as_it_was(tmp_path: Path, p
 def test_samples_belong_to_the_settings_that_made_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = RewardModelConfig(
         **{"model": "arithmetic-sft", "lab": "arithmetic", "sampler": "transformers", **QUICK, "max_steps": 1},
+        evaluation_prompts=0,
         prompts=20,
         samples_per_prompt=2,
         pairs_per_prompt=1,
