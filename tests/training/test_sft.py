@@ -98,7 +98,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(
 
 
 def test_a_run_that_resumes_after_its_last_step_takes_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sft.train(config(), tmp_path / "whole")  # six steps, of which the second epoch has one
+    settings = config(learning_rate_schedule="constant_with_warmup")  # six steps, of which the second epoch has one
+    sft.train(settings, tmp_path / "whole")
 
     def killed(*args: Any, **kwargs: Any) -> None:
         raise KeyboardInterrupt
@@ -106,8 +107,8 @@ def test_a_run_that_resumes_after_its_last_step_takes_no_other(tmp_path: Path, m
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "save", killed)
         with pytest.raises(KeyboardInterrupt):
-            sft.train(config(), tmp_path / "resumed")
-    sft.train(config(), tmp_path / "resumed")
+            sft.train(settings, tmp_path / "resumed")
+    sft.train(settings, tmp_path / "resumed")
     assert close(tmp_path / "whole", tmp_path / "resumed", 0)
 
 
