@@ -7,10 +7,10 @@ cannot be read in it stops everything with its place. What holds nothing to lear
 """
 
 import json
-import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,7 +84,9 @@ def hold_out(
 ) -> tuple[list[Comparison], list[Comparison]]:
     """(train, held out): about `share` of the prompts are held out, at least one, with all that was said about them.
 
-    Both are in an order that the seed decides. Raises DataError when there are fewer than two prompts.
+    A prompt's side does not depend on the other prompts, so that none changes sides when data grows; only where all
+    would be on one side, one is moved. Both are in an order that the seed decides. Raises DataError when there are
+    fewer than two prompts.
     """
     if not 0 <= share < 1:
         raise ValueError(f"hold_out needs a share from 0 to below 1, not {share}")
@@ -93,9 +95,10 @@ def hold_out(
         groups.setdefault(_key(comparison.messages), []).append(comparison)
     if len(groups) < 2:
         raise DataError(f"holding out needs two prompts or more, and there is {len(groups)}")
-    shuffled = random.Random(f"hold-out-{seed}").sample(list(groups.values()), len(groups))
-    held = min(max(1, round(share * len(groups))), len(groups) - 1)
-    return list(chain.from_iterable(shuffled[held:])), list(chain.from_iterable(shuffled[:held]))
+    places = {key: _place(key, seed) for key in groups}
+    ordered = [groups[key] for key in sorted(groups, key=places.__getitem__)]
+    held = min(max(1, sum(place < share for place in places.values())), len(groups) - 1)
+    return list(chain.from_iterable(ordered[held:])), list(chain.from_iterable(ordered[:held]))
 
 
 def _read(
@@ -166,6 +169,11 @@ def _no_prompt(record: AnyRecord) -> str | None:
 
 def _key(messages: Conversation) -> str:
     return json.dumps(messages, sort_keys=True)
+
+
+def _place(key: str, seed: int) -> float:
+    """A number from 0 to below 1, all equally likely."""
+    return int(sha256(f"{seed}:{key}".encode()).hexdigest()[:8], 16) / 2**32
 
 
 def _rows(source: str, split: str) -> Iterator[tuple[str, Any]]:
