@@ -7,7 +7,7 @@ from typing import Annotated, Protocol, TypeVar
 import typer
 
 from training.commands.errors import stopping
-from training.commands.train import Overrides, Recipe, default_output
+from training.commands.train import Overrides, Recipe, default_output, load
 from training.config import Config
 
 app = typer.Typer(help="Run an experiment of several trainings and measurements.", no_args_is_help=True)
@@ -24,7 +24,7 @@ def over_optimisation(recipe: Recipe = "over_optimisation", output: Output = Non
     """Gold and proxy reward against KL for best-of-n, PPO and DPO, with Gao et al.'s curves."""
     from training.studies import over_optimisation as study
 
-    _run(study.OverOptimisationConfig, study.run, recipe, output, overrides)
+    _run("over-optimisation", study.OverOptimisationConfig, study.run, recipe, output, overrides)
 
 
 @app.command(name="k-wise")
@@ -32,7 +32,7 @@ def k_wise(recipe: Recipe = "k_wise", output: Output = None, overrides: Override
     """Rewards learned from K ranked answers at once, against the same labels as shuffled pairs."""
     from training.studies import k_wise as study
 
-    _run(study.KWiseConfig, study.run, recipe, output, overrides)
+    _run("k-wise", study.KWiseConfig, study.run, recipe, output, overrides)
 
 
 @app.command(name="online")
@@ -40,7 +40,7 @@ def online(recipe: Recipe = "reviews_online", output: Output = None, overrides: 
     """Rounds of labels of the current policy, against one round with as many labels."""
     from training.studies import online as study
 
-    _run(study.OnlineConfig, study.run, recipe, output, overrides)
+    _run("online", study.OnlineConfig, study.run, recipe, output, overrides)
 
 
 class _Tabled(Protocol):
@@ -48,6 +48,7 @@ class _Tabled(Protocol):
 
 
 def _run(
+    name: str,
     kind: type[Settings],
     study: Callable[[Settings, Path], _Tabled],
     recipe: str,
@@ -55,5 +56,5 @@ def _run(
     overrides: Sequence[str] | None,
 ) -> None:
     with stopping():
-        found = study(kind.load(recipe, overrides or ()), output or default_output(recipe))
+        found = study(load(f"study {name}", kind, recipe, overrides), output or default_output(recipe))
     typer.echo(found.table())

@@ -7,12 +7,13 @@ from typing import Annotated, TypeVar
 import typer
 
 from training.commands.errors import stopping
-from training.config import describe
+from training.config import Config, ConfigError, describe
 from training.settings import DPOConfig, PPOConfig, RewardModelConfig, SFTConfig, TrainingConfig
 
 app = typer.Typer(help="Train a policy or a reward model from a recipe.", no_args_is_help=True)
 
-Config = TypeVar("Config", bound=TrainingConfig)
+Settings = TypeVar("Settings", bound=TrainingConfig)
+Loaded = TypeVar("Loaded", bound=Config)
 Recipe = Annotated[str, typer.Option(help="A recipe of training/recipes, or a YAML file.")]
 Output = Annotated[
     Path | None,
@@ -60,16 +61,24 @@ def default_output(recipe: str) -> Path:
     return Path("runs") / Path(recipe).stem.replace("_", "-")
 
 
+def load(command: str, kind: type[Loaded], recipe: str, overrides: Sequence[str] | None) -> Loaded:
+    """The settings of a command. Raises ConfigError that names the command and the recipe, which may be another's."""
+    try:
+        return kind.load(recipe, overrides or ())
+    except ConfigError as error:
+        raise ConfigError(f"`bestofn {command}` with the recipe {recipe!r}: {error}") from error
+
+
 def _train(
     trainer: str,
-    kind: type[Config],
-    train: Callable[[Config, Path, str], Path],
+    kind: type[Settings],
+    train: Callable[[Settings, Path, str], Path],
     recipe: str,
     output: Path | None,
     overrides: Sequence[str] | None,
 ) -> None:
     settings = "".join(f" --set {text}" for text in overrides or ())
     with stopping():
-        config = kind.load(recipe, overrides or ())
+        config = load(f"train {trainer}", kind, recipe, overrides)
         saved = train(config, output or default_output(recipe), f"bestofn train {trainer} --recipe {recipe}{settings}")
     typer.echo(f"saved to {saved}")
