@@ -21,7 +21,7 @@ _FORWARD = {
 
 @app.callback()
 def bestofn() -> None:
-    """Best-of-N reranking over vLLM, and the reward model it needs."""
+    """Best-of-N reranking over vLLM, and the training of policies and reward models."""
 
 
 @app.command(context_settings=_FORWARD)

@@ -1,4 +1,4 @@
-"""A JSONL file that grows by whole lines, so that a command that was interrupted goes on where it stopped."""
+"""A JSONL file that grows by whole lines, so that an interrupted command is resumed where it stopped."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ class RowFile:
         content = path.read_bytes() if path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
         if content and not whole:
-            raise ResumeError(f"{path}: holds no whole line to go on from; remove it or choose another file")
+            raise ResumeError(f"{path}: holds no whole line to resume from; remove it or choose another file")
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
                 self.rows.append(self._checked(line))

@@ -66,14 +66,15 @@ def label(
     ] = "",
     criteria: Annotated[str, typer.Option(help="judge: what makes a response better; a text, or a file with it.")] = "",
     max_pairs_per_prompt: Annotated[int, typer.Option(min=0, help="judge: most pairs of a prompt; 0: all.")] = 0,
-    judge_max_tokens: Annotated[int, typer.Option(min=1, help="judge: longest reply.")] = 512,
+    judge_max_tokens: Annotated[int, typer.Option(min=1, help="judge: longest reply in tokens.")] = 512,
     concurrency: Annotated[int, typer.Option(min=1, help="judge: prompts judged at the same time.")] = 8,
     export: Annotated[Path | None, typer.Option(help="file: CSV sheet to write, for people to fill in.")] = None,
     filled: Annotated[Path | None, typer.Option("--import", help="file: the filled CSV sheet to read.")] = None,
 ) -> None:
     """Say which of the responses to each prompt are better.
 
-    A judge sees each pair in both orders; its replies are kept in OUTPUT.replies, where an interrupted run goes on.
+    A judge sees each pair in both orders; its replies are kept in OUTPUT.replies, from which an interrupted run is
+    resumed.
     """
     from training.labelling.judge import CRITERIA, Judge
 

@@ -40,9 +40,9 @@ def record_key(sample: Comparison) -> str:
 
 
 def refuse_to_overwrite(path: Path) -> None:
-    """Raises DataError where there is such a file: labels are dear."""
+    """Raises DataError where the file exists: labels are dear."""
     if path.exists():
-        raise DataError(f"{path}: there is such a file already; remove it or choose another --output")
+        raise DataError(f"{path}: already exists; remove it or choose another --output")
 
 
 def write(path: Path, labelled: Labelled, by: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ def export_sheet(drawn: Sequence[Comparison], path: Path, *, question: Question,
         # The byte-order mark tells Excel that the file is UTF-8.
         file = path.open("x", encoding="utf-8-sig", newline="")
     except FileExistsError:
-        raise DataError(f"{path}: there is such a file already") from None
+        raise DataError(f"{path}: already exists") from None
     with file:
         sheet = csv.writer(file)
         sheet.writerow(["prompt", *(f"response_{place}" for place in range(1, columns + 1)), question, "id"])
