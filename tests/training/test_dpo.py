@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from reward.template import ConversationTemplate
 from tests.training.parallel import train_in_processes
+from tests.training.run_files import metrics, same_weights
 from training import dpo
 from training.config import ConfigError
 from training.data import DataError
@@ -22,7 +22,6 @@ from training.labs.tokenizer import byte_tokenizer
 from training.logprobs import Answered
 from training.records import Comparison, user
 from training.run import checks, run_folder, snapshots
-from training.run.metrics import METRICS_FILE
 from training.run.trainer import training_arguments
 from training.settings import DPOConfig
 
@@ -80,20 +79,6 @@ def written(path: Path, rows: list[dict[str, Any]]) -> str:
 
 def config(policy: str, preferences: str, **changes: Any) -> DPOConfig:
     return DPOConfig(**{"model": policy, "data": preferences, **QUICK, **changes})
-
-
-def metrics(folder: Path, name: str) -> list[float]:
-    lines = (folder / METRICS_FILE).read_text(encoding="utf-8").splitlines()
-    return [row[name] for row in map(json.loads, lines) if name in row]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
-
-
-def same_weights(first: Path, second: Path, atol: float = 1e-6) -> bool:
-    ours, theirs = weights(first), weights(second)
-    return all(torch.allclose(ours[name], theirs[name], atol=atol) for name in ours)
 
 
 def test_the_sigmoid_loss_has_its_reference_values() -> None:
