@@ -10,7 +10,8 @@ import math
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class Collection:
     prompts: int
     samples: int
     lab: str = ""
+    lab_options: Mapping[str, Any] = field(default_factory=dict)
     data: str = ""
     split: str = "train"
     base_url: str = ""
@@ -57,6 +59,8 @@ class Collection:
     def __post_init__(self) -> None:
         if bool(self.lab) == bool(self.data):
             raise ConfigError("give either --lab or --data (exactly one of them)")
+        if self.lab_options and not self.lab:
+            raise ConfigError("--lab-option: has no meaning with --data, it describes a lab")
         if not self.base_url and not self.model:
             raise ConfigError("give --base-url of a server, or --model with a checkpoint")
         if self.temperature == 0:
@@ -139,22 +143,21 @@ def _from_checkpoint(
     with RowFile(output, _settings(collection, collection.model, limit)) as file, Progress() as progress:
         waiting = set(_waiting(prompts, file))
         task = progress.add_task("collect", total=len(waiting))
-        policy = sampler(collection.sampler, model_path(collection.model)) if waiting else None
         keys = list(prompts)
-        for start in range(0, len(keys), _CHUNK_PROMPTS):
-            chunk = [prompts[key] for key in keys[start : start + _CHUNK_PROMPTS] if key in waiting]
-            if policy and chunk:
-                seed = _seed(collection, start)
-                answers = policy.sample(
-                    chunk,
-                    count=collection.samples,
-                    max_tokens=limit,
-                    seed=seed,
-                    temperature=collection.temperature,
-                )
-                drawn = map(Comparison, chunk, map(tuple, answers))
-                file.append([to_row(sample) for sample in drawn])
-                progress.advance(task, len(chunk))
+        with sampler(collection.sampler, model_path(collection.model)) if waiting else nullcontext() as policy:
+            for start in range(0, len(keys), _CHUNK_PROMPTS):
+                chunk = [prompts[key] for key in keys[start : start + _CHUNK_PROMPTS] if key in waiting]
+                if policy and chunk:
+                    answers = policy.sample(
+                        chunk,
+                        count=collection.samples,
+                        max_tokens=limit,
+                        seed=_seed(collection, start),
+                        temperature=collection.temperature,
+                    )
+                    drawn = map(Comparison, chunk, map(tuple, answers))
+                    file.append([to_row(sample) for sample in drawn])
+                    progress.advance(task, len(chunk))
     return Collected(len(prompts) - len(waiting), len(waiting), 0, ())
 
 
@@ -193,7 +196,7 @@ class _Server:
 def _prompts(collection: Collection) -> tuple[dict[str, Conversation], int]:
     """The different prompts by key, and the longest answer in tokens."""
     if collection.lab:
-        world = lab(collection.lab)
+        world = lab(collection.lab, collection.lab_options)
         found: Sequence[Conversation] = world.prompts(collection.prompts, "train", seed=collection.seed)
         limit = collection.max_tokens or world.answer_tokens
     else:
@@ -209,8 +212,10 @@ def _waiting(prompts: Mapping[str, Conversation], file: RowFile) -> list[str]:
 
 def _settings(collection: Collection, model: str, limit: int) -> dict[str, Any]:
     """What decides the samples; how many prompts there are and how fast they are asked does not."""
+    options = {"lab_options": collection.lab_options} if collection.lab_options else {}
     return {
         "source": collection.lab or collection.data,
+        **options,
         "model": model,
         "samples": collection.samples,
         "temperature": collection.temperature,

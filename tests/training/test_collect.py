@@ -133,6 +133,19 @@ def test_prompts_of_a_data_file(tmp_path: Path) -> None:
     assert {body["max_tokens"] for body in endpoint.requests} == {512}
 
 
+def test_options_of_the_lab_are_part_of_what_made_a_row(tmp_path: Path) -> None:
+    output = tmp_path / "candidates.jsonl"
+    asking = ["--output", str(output), "--lab", "arithmetic", "--prompts", "2", "--samples", "2"]
+    with serving(plain) as endpoint:
+        asking += ["--base-url", endpoint.url]
+        done = collect(*asking, "--lab-option", "json_share=1")
+        other = collect(*asking)
+    assert done.exit_code == 0, done.output
+    assert all(row["prompt"].endswith("Reply in JSON.") for row in rows(output))
+    assert other.exit_code == 2
+    assert "made with lab_options = {'json_share': 1}" in " ".join(other.output.split())
+
+
 def test_a_checkpoint_is_sampled_here(tmp_path: Path) -> None:
     collection = Collection(
         lab="arithmetic", prompts=3, samples=2, model="arithmetic-sft", sampler="transformers", max_tokens=8
@@ -151,6 +164,7 @@ def test_a_checkpoint_is_sampled_here(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"data": "d"}, "either --lab or --data"),
+        ({"data": "d", "lab": "", "lab_options": {"json_share": 1}}, "--lab-option: has no meaning with --data"),
         ({"base_url": ""}, "give --base-url of a server, or --model"),
         ({"temperature": 0.0}, "--temperature: at 0"),
     ],
@@ -181,6 +195,7 @@ def test_the_command_says_what_it_did(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--lab", "geometry", "--model", "m"], "no lab 'geometry'"),
+        (["--lab", "arithmetic", "--model", "m", "--lab-option", "wild=1"], "has no option 'wild'"),
         (["--data", "nowhere.jsonl", "--model", "m"], "there is no file 'nowhere.jsonl'"),
         (["--lab", "arithmetic", "--base-url", "http://127.0.0.1:9/v1"], "no server answers at"),
         (["--lab", "arithmetic", "--model", "./nowhere"], "nowhere"),

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from training.config import ConfigError, describe
-from training.labs import checkpoint
+from training.config import ConfigError, describe, read_options
+from training.labs import checkpoint, lab
+from training.labs.arithmetic import Arithmetic
+from training.labs.lab import LabOptionsError
 from training.settings import DPOConfig, PPOConfig, RewardModelConfig, SFTConfig, TrainingConfig
 
 
@@ -39,6 +41,9 @@ def test_overrides_win_and_take_the_settings_type() -> None:
         ("max_steps", "expected key=value"),
         ("save_dtype=int8", "save_dtype: must be"),
         ("lab=", "either lab or data"),
+        ("lab.x=1", "lab: holds no options, so lab.x cannot be set"),
+        ("model.x=1", "model: expected str, got {'x': 1}"),
+        ("lab_options.carelessness=[", r"lab_options.carelessness=\[: not YAML"),
         ("data=nowhere.jsonl", "either lab or data"),
     ],
 )
@@ -105,3 +110,19 @@ def test_ppo_samples_the_prompts_of_a_file_too() -> None:
     assert PPOConfig(**settings).sampler == "vllm"
     with pytest.raises(ConfigError, match="unknown setting 'gradient_accumulation_steps'"):
         PPOConfig.of({**settings, "gradient_accumulation_steps": 2})
+
+
+def test_options_are_read_as_yaml() -> None:
+    assert read_options(["a=1", "b = 0.5", "c=yes"]) == {"a": 1, "b": 0.5, "c": True}
+    with pytest.raises(ConfigError, match="expected key=value, got 'a'"):
+        read_options(["a"])
+
+
+@pytest.mark.parametrize(("value", "shown"), [("high", "'high'"), ([1], r"\[1\]"), (True, "True"), (None, "None")])
+def test_an_option_of_a_lab_that_is_no_number_is_named(value: Any, shown: str) -> None:
+    with pytest.raises(LabOptionsError, match=f"lab_options.carelessness: needs a number, not {shown}"):
+        lab("arithmetic", {"carelessness": value})
+
+
+def test_an_option_of_a_lab_may_be_a_number_that_yaml_reads_as_text() -> None:
+    assert lab("arithmetic", {"carelessness": "1e-1"}) == Arithmetic(carelessness=0.1)

@@ -140,6 +140,13 @@ def test_the_command_writes_its_file_and_reports_failure(tmp_path: Path) -> None
         (["evaluate", "--policy", "p", "--split", "test"], "--split: only for --reward-model"),
         (["evaluate", "--samples", "4"], "--samples: only for --reward-model or --policy"),
         (["evaluate", "--reward-model", "r", "--policy", "p", "--data", "d"], "--data: a policy answers a lab's"),
+        (["evaluate", "--lab-option", "wild=1"], "the lab arithmetic has no option 'wild'"),
+        (["evaluate", "--policy", "arithmetic-sft", "--lab-option", "json_share=high"], "json_share: needs a number"),
+        (
+            ["evaluate", "--reward-model", "r", "--data", "d", "--lab-option", "a=1"],
+            "--lab-option: has no meaning with",
+        ),
+        (["evaluate", "--lab-option", "wild"], "expected key=value"),
         (["train", "sft", "--set", "step=3"], "unknown setting 'step'"),
         (["train", "reward", "--recipe", "none"], "no recipe 'none'"),
     ],

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from reward.template import ConversationTemplate
 from training.evaluation import policy
 from training.evaluation.logprobs import completion_logprobs, sampled_tokens
-from training.evaluation.measure import gold, held_out_samples
+from training.evaluation.measure import SEED, gold, held_out_samples
 from training.labs import checkpoint, lab
 from training.labs.arithmetic import Arithmetic, Question, solution
 from training.records import Comparison, Conversation, user
@@ -96,6 +96,19 @@ def test_the_report_on_known_answers() -> None:
     assert report.distinct[1] == pytest.approx(13 / 16)  # of each four words, "Answer:" comes four times
     assert report.cut_off == 0
     assert (report.proxy, report.kl, report.win_rate, report.refusals) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("seed", range(-2, 3))
+def test_a_rival_never_answers_with_our_seed(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = []
+
+    def held_out(*_: object, seed: int, **__: object) -> list[Comparison]:
+        seeds.append(seed)
+        return [Comparison(Question((10, 20)).messages, ("", ""))]
+
+    monkeypatch.setattr(policy, "held_out_samples", held_out)
+    policy.win_rate(WORLD, np.zeros((1, 2)), SFT, "transformers", seed=seed)
+    assert seeds != [SEED + seed]
 
 
 def test_win_rate_counts_ties_as_half() -> None:

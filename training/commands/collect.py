@@ -11,6 +11,9 @@ from training.commands.errors import stop
 def collect(
     output: Annotated[Path, typer.Option(help="JSONL file to append to; an interrupted collection there goes on.")],
     lab: Annotated[str, typer.Option(help="The lab whose training prompts are asked.")] = "",
+    lab_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the lab; can be given several times.")
+    ] = None,
     data: Annotated[str, typer.Option(help="Or a file, folder or Hugging Face dataset that holds prompts.")] = "",
     split: Annotated[str, typer.Option(help="Split of a Hugging Face dataset.")] = "train",
     base_url: Annotated[str, typer.Option(help="Sample from the server at this OpenAI address.")] = "",
@@ -34,11 +37,13 @@ def collect(
     From a server of ours every candidate comes with its reward. What fails is counted and asked again by the next run.
     """
     from training.collect import Collection, run
+    from training.config import read_options
 
     try:
         collected = run(
             Collection(
                 lab=lab,
+                lab_options=read_options(lab_option or ()),
                 data=data,
                 split=split,
                 base_url=base_url,

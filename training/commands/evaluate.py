@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from training.commands.errors import stop
+from training.commands.errors import stop, stopping
+from training.config import read_options
 
 if TYPE_CHECKING:
     from training.evaluation.offline import Offline
@@ -24,6 +25,9 @@ _ONLY: Mapping[str, tuple[str, ...]] = {
 def evaluate(
     context: typer.Context,
     lab: Annotated[str, typer.Option(help="The lab whose held-out prompts are asked.")] = "arithmetic",
+    lab_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the lab; can be given several times.")
+    ] = None,
     prompts: Annotated[int, typer.Option(min=1, help="Held-out prompts; for a server, of each best_of.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of the sampling; for a server, of the prompts too.")] = 0,
     output: Annotated[
@@ -84,16 +88,21 @@ def evaluate(
     by their own rules. A policy: gold, reward, KL, length, diversity and win rate in a lab.
     """
     _check(context, bool(reward_model), bool(policy))
-    if not (reward_model or policy):
-        _server(lab, _sizes(best_of), prompts, base_url, model, api_key, seed, concurrency, output)
-        return
     if data and policy:
         stop(ValueError("--data: a policy answers a lab's prompts, not those of a file; give --data or --policy"))
+    if data and lab_option:
+        stop(ValueError("--lab-option: has no meaning with --data, it describes a lab"))
+    with stopping():
+        options = read_options(lab_option or ())
+    if not (reward_model or policy):
+        _server(lab, options, _sizes(best_of), prompts, base_url, model, api_key, seed, concurrency, output)
+        return
     from training.evaluation.offline import Offline
 
     _offline(
         Offline(
             lab=lab,
+            lab_options=options,
             reward_model=reward_model,
             data=data,
             split=split,
@@ -126,6 +135,7 @@ def _check(context: typer.Context, reward_model: bool, policy: bool) -> None:
 
 def _server(
     lab: str,
+    lab_options: Mapping[str, Any],
     sizes: tuple[int, ...],
     prompts: int,
     base_url: str,
@@ -139,6 +149,7 @@ def _server(
 
     evaluation = Evaluation(
         lab=lab,
+        lab_options=lab_options,
         best_of=sizes,
         prompts=prompts,
         base_url=base_url,
@@ -147,10 +158,8 @@ def _server(
         seed=seed,
         concurrency=concurrency,
     )
-    try:
+    with stopping():
         report = asyncio.run(run(evaluation))
-    except (ValueError, ConnectionError) as error:
-        stop(error)
     report.show()
     if output:
         output.write_text(report.to_json(), encoding="utf-8")
@@ -162,10 +171,8 @@ def _offline(asked: "Offline", output: Path | None) -> None:
     from training.evaluation.offline import run
     from training.evaluation.report import markdown, write
 
-    try:
+    with stopping():
         reward, policy = run(asked)
-    except (ValueError, OSError, FloatingPointError) as error:
-        stop(error)
     typer.echo(markdown(reward=reward, policy=policy))
     if output:
         for path in write(output, reward=reward, policy=policy):

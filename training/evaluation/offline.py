@@ -4,7 +4,9 @@ bestofn evaluate --reward-model arithmetic-reward --data comparisons.jsonl --out
 bestofn evaluate --reward-model arithmetic-reward --lab arithmetic --policy arithmetic-sft --samples 64
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from training.data import read_comparisons
 from training.evaluation import policy, reward_model
@@ -20,6 +22,7 @@ class Offline:
     """What to measure; empty: not asked for. samples 0: enough for what is measured."""
 
     lab: str
+    lab_options: Mapping[str, Any] = field(default_factory=dict)
     reward_model: str = ""
     data: str = ""
     split: str = "train"
@@ -42,7 +45,7 @@ def run(asked: Offline) -> tuple[reward_model.RewardReport | None, policy.Policy
 
 
 def _in_lab(asked: Offline) -> tuple[reward_model.RewardReport | None, policy.PolicyReport | None]:
-    world = lab(asked.lab)
+    world = lab(asked.lab, asked.lab_options)
     name = asked.policy or f"{asked.lab}-sft"
     count = asked.samples or (SAMPLES_TO_RANK if asked.reward_model else SAMPLES)
     samples = held_out_samples(
@@ -63,5 +66,6 @@ def _in_lab(asked: Offline) -> tuple[reward_model.RewardReport | None, policy.Po
             scored=scored,
             against=asked.against,
             sampler=asked.sampler,
+            seed=asked.seed,
         )
     return reward, measured

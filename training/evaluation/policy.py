@@ -84,8 +84,11 @@ def measure(
     scored: Scored | None = None,
     against: str = "",
     sampler: str = "auto",
+    seed: int = 0,
 ) -> PolicyReport:
-    """`samples`: equally many answers of the policy to each held-out prompt; `scored`: their rewards.
+    """`samples`: equally many answers of the policy to each held-out prompt, drawn with SEED + `seed`.
+
+    `scored`: their rewards.
 
     Raises ValueError when the reference does not share the policy's vocabulary.
     """
@@ -108,7 +111,7 @@ def measure(
         proxy=_over_prompts(np.array(scored.normalised())) if scored else None,
         kl=kl_to_reference(model, template, reference, samples, limit) if reference else None,
         reference=reference,
-        win_rate=win_rate(world, true, against, sampler) if against else None,
+        win_rate=win_rate(world, true, against, sampler, seed=seed) if against else None,
         refusals=_refusals(world, samples) if isinstance(world, Refusing) else None,
     )
 
@@ -166,10 +169,14 @@ def kl_to_reference(
     return _over_prompts(np.array(ratios))
 
 
-def win_rate(world: Lab, true: Floats, against: str, sampler: str) -> WinRate:
-    """Against as many samples of another policy to the same prompts; `true`: our gold rewards [prompts, samples]."""
-    # Another seed: two policies that are alike would otherwise give the same samples.
-    theirs = held_out_samples(world, against, kind=sampler, prompts=len(true), count=true.shape[1], seed=SEED + 1)
+def win_rate(world: Lab, true: Floats, against: str, sampler: str, *, seed: int = 0) -> WinRate:
+    """Against as many samples of another policy to the same prompts; `true`: our gold rewards [prompts, samples].
+
+    `seed`: ours were drawn with SEED + `seed`.
+    """
+    # Never the same: two policies that are alike would give the same samples.
+    other = SEED - 1 - seed
+    theirs = held_out_samples(world, against, kind=sampler, prompts=len(true), count=true.shape[1], seed=other)
     shares = np.array([win_shares(a, b) for a, b in zip(true, gold(world, theirs), strict=True)])
     return WinRate(
         against, bootstrap(shares, lambda rows: float((rows[:, 0] + rows[:, 1] / 2).mean())), float(shares[:, 1].mean())

@@ -11,8 +11,9 @@ numbers.
 import json
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from openai import APIError, AsyncOpenAI
@@ -40,6 +41,7 @@ class Evaluation:
     api_key: str = ""
     seed: int = 0
     concurrency: int = 8
+    lab_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Report:
 
 async def run(evaluation: Evaluation) -> Report:
     """Ask all prompts for each best_of. Raises ConnectionError when the server cannot be reached."""
-    world = lab(evaluation.lab)
+    world = lab(evaluation.lab, evaluation.lab_options)
     prompts = world.prompts(evaluation.prompts, "held_out", seed=evaluation.seed)
     async with connect(evaluation.base_url, evaluation.api_key) as client:
         model = evaluation.model or await first_model(client)

@@ -1,7 +1,7 @@
 """Synthetic worlds with a known gold reward, and the small checkpoints that were trained in them."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,25 @@ def model_path(name: str) -> str:
 
 
 def lab(name: str, options: Mapping[str, Any] | None = None) -> Lab:
-    """The lab of that name with these options. Raises ValueError naming what there is, or the option at fault."""
+    """The lab of that name with these options, as YAML or the command line give them.
+
+    Raises ValueError naming what there is, or the option at fault.
+    """
     if name not in LABS:
         raise ValueError(f"no lab {name!r}; there are: {', '.join(LABS)}")
     kind = LABS[name]
-    known = [item.name for item in fields(kind)]  # type: ignore[arg-type]  # every lab is a dataclass
+    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]  # every lab is a dataclass
     for option in options or {}:
         if option not in known:
             raise LabOptionsError(f"the lab {name} has no option {option!r}; it has: {', '.join(known)}")
-    return kind(**(options or {}))
+    return kind(**{option: _number(known[option], value) for option, value in (options or {}).items()})
+
+
+def _number(option: Field[Any], value: Any) -> float:
+    """Every option there is is a number. YAML's `1e-1` is text."""
+    try:
+        if not isinstance(value, bool):
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    raise LabOptionsError(f"lab_options.{option.name}: needs a number, not {value!r}")
