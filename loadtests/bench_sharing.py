@@ -7,6 +7,7 @@ are distinct ones (each prompt once, each response once), so that every layout d
 import time
 from collections.abc import Callable
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def padded_pairs() -> Batch:
 
 def throughput(layout: Layout) -> float:
     """Distinct tokens a second, after one pass to warm up."""
-    model = fresh_model()
+    model: Any = fresh_model()
     if torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
     read, batch = PositionRewards(model), to_device(layout(), model.device)

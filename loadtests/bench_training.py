@@ -3,9 +3,9 @@
 Both sides start from the bundled policy, take the same number of records a step and compute in float32 without
 checkpointing of activations; DPO computes its reference in every step. Each side orders, pads and shares as it does by
 default. Tokens are those of the whole conversations that were learned from, a prompt counted once for each answer,
-padding never; the first steps are left out. The order changes from round to round; the ratio is
-the median over rounds with the range of the middle half. `sharing` measures our own layouts of a prompt's responses
-against each other (`bench_sharing`).
+padding never; the first steps are left out. The order changes from round to round; the ratio is the median over rounds
+with the range of the middle half. `sharing` measures our own layouts of a prompt's responses against each other
+(`bench_sharing`).
 """
 
 import logging

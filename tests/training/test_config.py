@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from training.commands.train import load
 from training.config import ConfigError, describe, read_options
 from training.labs import checkpoint, lab
 from training.labs.arithmetic import Arithmetic
@@ -86,6 +87,11 @@ def test_a_bad_recipe_is_named(tmp_path: Path, text: str, message: str) -> None:
         SFTConfig.load(str(path))
 
 
+def test_a_recipe_of_another_command_is_named() -> None:
+    with pytest.raises(ConfigError, match="`bestofn train sft` with the recipe 'k_wise': unknown setting"):
+        load("train sft", SFTConfig, "k_wise", None)
+
+
 def test_an_unknown_recipe_lists_the_bundled_ones() -> None:
     with pytest.raises(ConfigError, match="arithmetic_reward, arithmetic_sft"):
         SFTConfig.load("nothing")
@@ -106,7 +112,7 @@ def test_help_says_what_is_required_and_what_is_read_in_a_lab_only() -> None:
 
 
 def test_ppo_samples_the_prompts_of_a_file_too() -> None:
-    settings = {"data": "prompts.jsonl", "model": "m", "reward_model": "r", "sampler": "vllm"}
+    settings: dict[str, Any] = {"data": "prompts.jsonl", "model": "m", "reward_model": "r", "sampler": "vllm"}
     assert PPOConfig(**settings).sampler == "vllm"
     with pytest.raises(ConfigError, match="unknown setting 'gradient_accumulation_steps'"):
         PPOConfig.of({**settings, "gradient_accumulation_steps": 2})

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from training.evaluation.estimators import Floats
+from training.formats.pairs import STYLES
 from training.records import Comparison
 
 SECTIONS: Mapping[str, Mapping[str, int]] = {
@@ -47,7 +48,6 @@ SECTIONS: Mapping[str, Mapping[str, int]] = {
 }
 """RewardBench 1's sections and the weight of each subset in them (Lambert et al. 2024, table 1, and their code)."""
 
-STYLES = 3  # of RM-Bench: concise, detailed, detailed with Markdown
 _RM_BENCH_SAFETY = ("safety-refuse", "safety-response")
 
 

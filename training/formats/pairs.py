@@ -27,7 +27,7 @@ from training.records import Comparison, Conversation, user
 
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant): ?")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
-_STYLES = 3  # of RM-Bench: concise, detailed, detailed with Markdown
+STYLES = 3  # of RM-Bench: concise, detailed, detailed with Markdown
 
 
 def fits_pair(row: Row) -> bool:
@@ -87,8 +87,8 @@ def parse_rm_bench(row: Row, options: Options) -> Comparison:
     In this order, the chosen ones first: response i was chosen in style i, response 3 + j rejected in style j.
     """
     for name in ("chosen", "rejected"):
-        if len(items(row.get(name), name, "a list of texts")) != _STYLES:
-            raise DataError(f"field {name!r}: expected {_STYLES} responses, one in each style, got {len(row[name])}")
+        if len(items(row.get(name), name, "a list of texts")) != STYLES:
+            raise DataError(f"field {name!r}: expected {STYLES} responses, one in each style, got {len(row[name])}")
     return _lists(row, text(row.get("domain"), "domain"))
 
 
