@@ -21,15 +21,17 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid
 from torch.utils.data import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import EvalPrediction
 
 from reward.batching import batches
 from reward.template import ConversationTemplate
+from training.config import ConfigError, loading
 from training.data import DataError
+from training.evaluation.logprobs import same_vocabulary
 from training.evaluation.policy import before_and_after
 from training.labs import lab, model_path
-from training.logprobs import Answered, answer_logprobs, answered, generation_start, padded
+from training.logprobs import Answered, answer_logprobs, answered, generation_start, load_without_dropout, padded
 from training.preferences import prepare
 from training.records import Comparison
 from training.run import cards, checkpoints, run_folder, snapshots
@@ -230,15 +232,15 @@ def train(config: DPOConfig, output: Path, command: str = "") -> Path:
     started = time.monotonic()
     kept = snapshots.steps(config.max_steps, config.policy_checkpoints)
     run_folder.check(config, output)
-    policy, tokenizer = _load(config.model), AutoTokenizer.from_pretrained(model_path(config.model))
+    policy, tokenizer = _load("model", config.model)
     check_model(policy, tokenizer, config.max_tokens)
+    reference = _reference(config, policy, tokenizer)
     with run_folder.main_first():
         data = prepare(config, output)
     if run_folder.is_main():
         print(data.summary)
     template = ConversationTemplate(tokenizer)
     sets = [_pairs(name, getattr(data, name), template, config) for name in ("train", "held_out")]
-    reference = _reference(config, policy)
     fingerprint = _fingerprint(reference or policy, sets)
     state = run_folder.begin(config, output)
     arguments = training_arguments(config, output / run_folder.STATE_FOLDER)
@@ -269,21 +271,28 @@ def train(config: DPOConfig, output: Path, command: str = "") -> Path:
     return output
 
 
-def _load(name: str) -> PreTrainedModel:
+def _load(setting: str, name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """In float32 and without dropout: policy and reference must agree at the first step."""
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model_path(name), dtype=torch.float32)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        elif hasattr(module, "attention_dropout"):
-            setattr(module, "attention_dropout", 0.0)  # noqa: B010  # torch types every attribute as a module
-    return model
+    path = model_path(name)
+    with loading(setting):
+        return load_without_dropout(path, torch.float32), AutoTokenizer.from_pretrained(path)
 
 
-def _reference(config: DPOConfig, policy: PreTrainedModel) -> torch.nn.Module | None:
-    """The model that nothing trains; None where the policy itself, before training or without adapters, is it."""
+def _reference(
+    config: DPOConfig, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> torch.nn.Module | None:
+    """The model that nothing trains; None where the policy itself, before training or without adapters, is it.
+
+    Raises ConfigError where it does not read the policy's tokens.
+    """
+    reference: torch.nn.Module
     if config.reference:
-        reference: torch.nn.Module = _load(config.reference)
+        reference, its_tokenizer = _load("reference", config.reference)
+        if not same_vocabulary(tokenizer, its_tokenizer):
+            raise ConfigError(
+                f"reference: {config.reference!r} has another tokenizer or chat template than the policy "
+                f"{config.model!r}, so that their log-probabilities cannot be compared"
+            )
     elif config.precompute_reference or config.lora_rank:
         return None
     else:

@@ -6,14 +6,30 @@ An answer is what follows the prompt as a policy is asked, its end of turn inclu
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from reward.template import ConversationTemplate, Prompt, common_length
 from training.rollout import prompt_tokens
+
+
+def load_without_dropout(path: str, dtype: torch.dtype, kind: Any = AutoModelForCausalLM) -> PreTrainedModel:
+    """The model at `path` as this class of transformers, with every dropout in its config at 0.
+
+    What is learned from and what learns must be the same policy (Ziegler et al. 2019, section 2.1). A checkpoint saved
+    from it has no dropout either.
+    """
+    config = AutoConfig.from_pretrained(path)
+    for part in (config, config.get_text_config()):
+        for name, value in part.to_dict().items():
+            if "drop" in name and isinstance(value, float):
+                setattr(part, name, 0.0)
+    model: PreTrainedModel = kind.from_pretrained(path, config=config, dtype=dtype)
+    return model
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.config import loading
 from training.data import hold_out, read_comparisons, to_row
 from training.labelling import gold
 from training.labs import lab, model_path
@@ -91,7 +92,9 @@ def _samples(world: Lab, config: PreferenceConfig, output: Path) -> list[Compari
     if not path.is_file():
         prompts = world.prompts(config.prompts, "train", seed=config.seed + 1)
         limit = config.sample_tokens or world.answer_tokens
-        with sampler(config.sampler, model_path(config.policy or config.model)) as policy:
+        with loading("policy"):
+            policy = sampler(config.sampler, model_path(config.policy or config.model))
+        with policy:
             drawn = draw(policy, prompts, count=config.samples_per_prompt, max_tokens=limit, seed=config.seed)
         run_folder.claim(config, output)
         write_samples(path, drawn)

@@ -8,6 +8,7 @@ the fresh head to variance 1, train, normalise. One element of a batch is one pr
 
 - the initial gain goes into the head's weights; a head of transformers has no bias, so that only `config.bestofn` moves
   the mean, which no ranking loss sees;
+- with `data` the answers in the file stand for the reference policy's, in the initial gain and in the normalisation;
 - a reward model that is trained further keeps its scale, which is that of the loss (log-odds);
 - fresh layers may be added on the trunk, started as the identity; the loss may be taken at prefixes too; outputs may be
   several dimensions, or an ensemble.
@@ -25,6 +26,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from transformers.trainer_utils import EvalPrediction
 
 from reward.template import ConversationTemplate
+from training.config import loading
 from training.data import DataError
 from training.evaluation import measure
 from training.labs import lab, model_path
@@ -106,7 +108,8 @@ def train(config: RewardModelConfig, output: Path, command: str = "") -> Path:
     started = time.monotonic()
     run_folder.check(config, output)
     path = model_path(config.model)
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    with loading("model"):
+        tokenizer = AutoTokenizer.from_pretrained(path)
     checks.check_padding(tokenizer, distinct=True)
     with run_folder.main_first():
         data = prepare(config, output)
@@ -233,11 +236,12 @@ def _write_card(
             count=config.evaluation_samples,
         )
         text += "\n\n" + measure.best_of_n_gold(world, held_out, output).table()
+    normalised_on = "the policy's answers" if config.lab else "the answers in its data, not a policy's own"
     cards.write(
         output,
         title=f"Reward model for `{config.policy or config.model}`",
         usage="A plain `AutoModelForSequenceClassification` checkpoint. `config.bestofn` holds the names of its "
-        "outputs where it names them, and the mean and standard deviation of their mean over the policy's answers.",
+        f"outputs where it names them, and the mean and standard deviation of their mean over {normalised_on}.",
         command=command,
         data=f"{len(data.train)} records to train on, {len(data.held_out)} held out: {data.summary}",
         measured=text,

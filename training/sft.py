@@ -2,9 +2,10 @@
 
     bestofn train sft --recipe arithmetic_sft --output runs/arithmetic-sft
 
-Next-token cross-entropy on the answer's tokens only, end of turn included; the prompt is masked (Ouyang et al. 2022,
-section 3.4, start here). The learned model samples at temperature 1 as its demonstrators write, mistakes included.
-Plain text, a demonstration without messages, is learned from its first token to the end of text.
+Next-token cross-entropy on the answer's tokens only, end of turn included; the prompt is masked, up to where a policy
+that is asked it begins to speak (Ouyang et al. 2022, section 3.4, start here). The learned model samples at
+temperature 1 as its demonstrators write, mistakes included. Plain text, a demonstration without messages, is learned
+from its first token to the end of text.
 """
 
 import time
@@ -17,10 +18,12 @@ import torch
 from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from reward.template import ConversationTemplate, Prompt, common_length
+from reward.template import ConversationTemplate
+from training.config import loading
 from training.data import read_demonstrations
 from training.evaluation import measure
 from training.labs import lab, model_path
+from training.logprobs import answered, generation_start
 from training.records import Demonstration
 from training.run import cards, checkpoints, checks, run_folder
 from training.run.metrics import MetricsFile
@@ -28,7 +31,6 @@ from training.run.trainer import RecordTrainer, training_arguments
 from training.settings import SFTConfig
 
 IGNORED = -100  # the label that torch's cross-entropy leaves out
-_PROBES = ("Qx", "Zy")  # no answer begins as both do
 
 
 class Demonstrations(Dataset[dict[str, list[int]]]):
@@ -65,22 +67,8 @@ class Demonstrations(Dataset[dict[str, list[int]]]):
             ended = text if text[-1:] == [tokenizer.eos_token_id] else [*text, tokenizer.eos_token_id]
             return np.array(ended, np.int32), 0
         prompt = self._template.prompt(record.messages)
-        tokens = self._template.tokens(prompt, record.completion)
-        return np.array(tokens, np.int32), prompt_length(self._template, prompt, tokens)
-
-
-def prompt_length(template: ConversationTemplate, prompt: Prompt, tokens: Sequence[int]) -> int:
-    """How many of the tokens of an answered conversation belong to the prompt, so that no loss is on them.
-
-    Where the template cannot split the two, it is what the tokens share with those of other answers. Raises
-    ValueError when that is nothing.
-    """
-    if known := len(template.prompt_tokens(prompt)):
-        return known
-    shared = min(common_length(tokens, template.tokens(prompt, probe)) for probe in _PROBES)
-    if not shared:
-        raise ValueError("the chat template writes nothing before the answer: it cannot be told what is to be learned")
-    return shared
+        row = answered(self._template, prompt, generation_start(self._template, prompt), record.completion)
+        return np.array(row.tokens, np.int32), row.start
 
 
 class SFTTrainer(RecordTrainer):
@@ -139,7 +127,8 @@ class Padding:
 def _start(config: SFTConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if config.model:
         path = model_path(config.model)
-        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32), AutoTokenizer.from_pretrained(path)
+        with loading("model"):
+            return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32), AutoTokenizer.from_pretrained(path)
     from training.labs.models import fresh_policy
 
     tokenizer = lab(config.lab).tokenizer()

@@ -1,11 +1,14 @@
 """Log-probabilities of answers: right whatever the padding and precision, and only as many logits as are needed."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification, OPTConfig, OPTForCausalLM
 
 from training.labs.models import fresh_policy
 from training.labs.tokenizer import byte_tokenizer
-from training.logprobs import Answered, answer_logprobs, padded, token_logprobs
+from training.logprobs import Answered, answer_logprobs, load_without_dropout, padded, token_logprobs
 
 SEQUENCES = [Answered([5, 6, 7, 8, 9], 2), Answered([9, 8, 7], 2), Answered([4, 4, 4, 4, 4, 4, 4], 5)]
 
@@ -46,3 +49,15 @@ def test_logits_are_computed_from_the_first_answer_on() -> None:
     model.get_output_embeddings().register_forward_hook(lambda _, __, logits: seen.append(logits.shape[1]))
     answer_logprobs(model, padded([Answered(list(range(50)), 40), Answered(list(range(45)), 41)], pad_token_id=0))
     assert seen == [11]
+
+
+def test_a_model_without_dropout_says_the_same_while_it_trains(tmp_path: Path) -> None:
+    """OPT applies dropout from numbers that its layers keep, not from modules."""
+    sizes = {"vocab_size": 20, "hidden_size": 16, "ffn_dim": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    rates = {"dropout": 0.5, "attention_dropout": 0.5, "activation_dropout": 0.5, "layerdrop": 0.5}
+    OPTForCausalLM(OPTConfig(**sizes, **rates, word_embed_proj_dim=16)).save_pretrained(tmp_path)
+    tokens = torch.arange(10)[None]
+    model = load_without_dropout(str(tmp_path), torch.float32).train()
+    assert torch.equal(model(tokens).logits, model(tokens).logits)
+    half = load_without_dropout(str(tmp_path), torch.bfloat16, AutoModelForSequenceClassification)
+    assert (half.dtype, half.config.dropout, half.score.out_features) == (torch.bfloat16, 0.0, 2)

@@ -142,6 +142,7 @@ def test_every_loss_falls_and_the_checkpoint_is_plain(
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "bestofn train reward\n" in card
     assert "Loss on held-out records" in card
+    assert "over the answers in its data, not a policy's own." in " ".join(card.split())
     assert not (tmp_path / run_folder.STATE_FOLDER).exists()
 
 
@@ -165,6 +166,21 @@ def test_a_mistake_in_the_data_leaves_a_finished_run_as_it_was(tmp_path: Path, p
         reward_model.train(replace(config, data="typo.jsonl"), tmp_path)
     assert json.loads((tmp_path / run_folder.CONFIG_FILE).read_text(encoding="utf-8")) == config.as_dict()
     reward_model.train(replace(config, seed=1), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": "data.jsonl", "model": "./nowhere"}, "^model: .*nowhere"),
+        ({"lab": "arithmetic", "sampler": "transformers", "policy": "./nowhere"}, "^policy: .*nowhere"),
+    ],
+)
+def test_a_model_that_does_not_exist_is_named_with_its_setting(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        reward_model.train(RewardModelConfig(**{"model": "arithmetic-sft", **QUICK, **changes}), tmp_path)
+    assert not (tmp_path / run_folder.CONFIG_FILE).exists()
 
 
 def test_samples_belong_to_the_settings_that_made_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

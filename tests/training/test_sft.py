@@ -142,6 +142,11 @@ def test_a_record_over_the_limit_is_an_error_before_any_work(tmp_path: Path) -> 
     assert not (tmp_path / "run").exists()
 
 
+def test_a_model_that_does_not_exist_is_named_with_its_setting(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^model: .*nowhere"):
+        sft.train(config(model="./nowhere"), tmp_path)
+
+
 def test_accumulation_is_one_large_batch(tmp_path: Path) -> None:
     sft.train(config(max_steps=1, demonstrations=8), tmp_path / "batch")
     small = config(max_steps=1, demonstrations=8, batch_size=1, gradient_accumulation_steps=8)
@@ -176,10 +181,26 @@ def test_the_answer_alone_is_learned() -> None:
     assert learned(Demonstration(user("Question"), "Answer"), template) == "Answer<|end|>"
 
 
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_the_role_in_front_of_the_answer_is_not_learned() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = CHATML
+    assert learned(Demonstration(user("Question"), "Answer"), ConversationTemplate(tokenizer)) == "Answer<|im_end|>\n"
+
+
 @pytest.mark.parametrize("answer", ["Answer", "Qx", "Zy", "Question", ""])
 def test_a_template_without_markers_puts_no_loss_on_the_prompt(answer: str) -> None:
     tokenizer = byte_tokenizer()
-    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
     template = ConversationTemplate(tokenizer)
     assert learned(Demonstration(user("Question"), answer), template) == f"{answer}\n"
 
