@@ -342,7 +342,7 @@ def test_policies_from_along_the_way_are_kept(tmp_path: Path, models: dict[str, 
         ({"rollouts": 9}, "2 do not divide 9 rollouts"),
         ({"max_tokens": 20}, "leaves"),
         ({"pretraining_weight": 1.0}, "set both"),
-        ({"reward_model": ""}, "reward_model: needed"),
+        ({"reward_model": ""}, "reward_model: required"),
     ],
 )
 def test_settings_that_do_not_fit(

@@ -11,12 +11,12 @@ from transformers import Trainer, TrainingArguments
 from training.run.batches import SimilarLengths
 from training.run.checks import TrainingDiverged
 from training.run.run_folder import PATIENCE
-from training.settings import TrainingConfig
+from training.settings import SupervisedConfig
 
 _NAMED = 8  # records that an error names
 
 
-def training_arguments(config: TrainingConfig, state_folder: Path) -> TrainingArguments:
+def training_arguments(config: SupervisedConfig, state_folder: Path) -> TrainingArguments:
     """The run's settings in transformers' words. Metrics are written by `MetricsFile`."""
     return TrainingArguments(
         output_dir=str(state_folder),
@@ -83,7 +83,7 @@ class RecordTrainer(Trainer):
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """transformers would take one more step where a run resumes after its last one."""
         if self.state.global_step < self.state.max_steps:
-            super()._run_epoch(*args, **kwargs)
+            super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
         else:
             self.control.should_training_stop = True
 
