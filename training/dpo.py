@@ -285,7 +285,7 @@ def _reference(
 
     Raises ConfigError where it does not read the policy's tokens.
     """
-    reference: torch.nn.Module
+    reference: Any
     if config.reference:
         reference, its_tokenizer = _load("reference", config.reference)
         if not same_vocabulary(tokenizer, its_tokenizer):
@@ -297,7 +297,8 @@ def _reference(
         return None
     else:
         reference = copy.deepcopy(policy)
-    return reference.requires_grad_(False).eval()
+    frozen: torch.nn.Module = reference.requires_grad_(False).eval()
+    return frozen
 
 
 def _pairs(name: str, comparisons: Sequence[Comparison], template: ConversationTemplate, config: DPOConfig) -> Pairs:

@@ -125,7 +125,9 @@ def train(config: RewardModelConfig, output: Path, command: str = "") -> Path:
     reference = Comparisons(_reference(data.reference, config.seed), template, dimensions=heads.dimensions)
     state = run_folder.begin(config, output)
     if not state and not goes_on(path, heads):
-        scale_head(model.to(run_folder.device()), [group.sequences[0].tolist() for group in reference.groups], heads)
+        module: torch.nn.Module = model
+        module.to(run_folder.device())
+        scale_head(model, [group.sequences[0].tolist() for group in reference.groups], heads)
     fresh = fresh_modules(model, config.extra_layers)
     trainer = _trainer(config, output, checkpoints.adapted(model, config, fully_trained=fresh), learned, held_out)
     trainer.train(resume_from_checkpoint=state)

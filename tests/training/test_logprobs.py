@@ -1,6 +1,7 @@
 """Log-probabilities of answers: right whatever the padding and precision, and only as many logits as are needed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,11 +54,18 @@ def test_logits_are_computed_from_the_first_answer_on() -> None:
 
 def test_a_model_without_dropout_says_the_same_while_it_trains(tmp_path: Path) -> None:
     """OPT applies dropout from numbers that its layers keep, not from modules."""
-    sizes = {"vocab_size": 20, "hidden_size": 16, "ffn_dim": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    rates = {"dropout": 0.5, "attention_dropout": 0.5, "activation_dropout": 0.5, "layerdrop": 0.5}
+    sizes: dict[str, Any] = {
+        "vocab_size": 20,
+        "hidden_size": 16,
+        "ffn_dim": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    rates: dict[str, Any] = {"dropout": 0.5, "attention_dropout": 0.5, "activation_dropout": 0.5, "layerdrop": 0.5}
     OPTForCausalLM(OPTConfig(**sizes, **rates, word_embed_proj_dim=16)).save_pretrained(tmp_path)
     tokens = torch.arange(10)[None]
-    model = load_without_dropout(str(tmp_path), torch.float32).train()
+    model: Any = load_without_dropout(str(tmp_path), torch.float32)
+    model.train()
     assert torch.equal(model(tokens).logits, model(tokens).logits)
-    half = load_without_dropout(str(tmp_path), torch.bfloat16, AutoModelForSequenceClassification)
+    half: Any = load_without_dropout(str(tmp_path), torch.bfloat16, AutoModelForSequenceClassification)
     assert (half.dtype, half.config.dropout, half.score.out_features) == (torch.bfloat16, 0.0, 2)
