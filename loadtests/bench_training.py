@@ -45,7 +45,7 @@ from training.rewards.heads import reward_model as fresh_reward_model
 from training.rewards.outputs import prompt_sharing
 from training.run import cards
 from training.run.trainer import training_arguments
-from training.settings import DPOConfig, RewardModelConfig, SFTConfig, TrainingConfig
+from training.settings import DPOConfig, RewardModelConfig, SFTConfig, SupervisedConfig, TrainingConfig
 
 _ROUNDS = 5
 _STEPS, _WARM_UP = 24, 4
@@ -258,7 +258,7 @@ def _trl_pairs() -> Any:
     return datasets.Dataset.from_list(rows)
 
 
-def _ours(config: TrainingConfig, folder: Path) -> dict[str, Any]:
+def _ours(config: SupervisedConfig, folder: Path) -> dict[str, Any]:
     arguments = training_arguments(config, folder)
     arguments.save_strategy, arguments.disable_tqdm = SaveStrategy.NO, True
     return {"args": arguments}

@@ -21,10 +21,18 @@ from transformers import (
 from reward.batching import score_sequences
 from reward.model import RewardConfig, combine, load, max_positions
 from reward.template import ConversationTemplate
-from training.config import ConfigError
+from training.config import ConfigError, loading
 from training.data import DataError, read_demonstrations, read_prompts
+from training.evaluation.logprobs import same_vocabulary
 from training.labs import lab, model_path
-from training.logprobs import Answered, answered, answered_text, generation_start, token_logprobs
+from training.logprobs import (
+    Answered,
+    answered,
+    answered_text,
+    generation_start,
+    load_without_dropout,
+    token_logprobs,
+)
 from training.records import Conversation, Demonstration
 from training.rollout import Engine, TransformersEngine, VLLMEngine, end_tokens, prompt_tokens, resolve
 from training.run import checkpoints
@@ -105,10 +113,16 @@ class Cast:
 def gather(config: PPOConfig, device: torch.device) -> Cast:
     """Load and check everything. Raises ValueError, which names the setting, where it does not fit together."""
     path, reward_path = model_path(config.model), model_path(config.reward_model)
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    policy = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    with loading("model"):
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        policy = load_without_dropout(path, torch.float32)
     check_model(policy, tokenizer, config.max_tokens)
-    if AutoTokenizer.from_pretrained(reward_path).get_vocab() != tokenizer.get_vocab():
+    with loading("reward_model"):
+        reward_tokenizer = AutoTokenizer.from_pretrained(reward_path)
+        value = load_without_dropout(reward_path, torch.float32, AutoModelForSequenceClassification)
+    if config.reference and not same_vocabulary(tokenizer, AutoTokenizer.from_pretrained(model_path(config.reference))):
+        raise ConfigError(f"reference: {config.reference!r} has another tokenizer than the policy {config.model!r}")
+    if reward_tokenizer.get_vocab() != tokenizer.get_vocab():
         raise ConfigError(
             f"reward_model: {config.reward_model!r} has another tokenizer than the policy {config.model!r}, and the "
             "value function, which starts at the reward model, must read the policy's tokens"
@@ -120,7 +134,7 @@ def gather(config: PPOConfig, device: torch.device) -> Cast:
     return Cast(
         tokenizer=tokenizer,
         ends=end_tokens(policy, tokenizer),
-        actor_critic=_actor_critic(config, policy, reward_path),
+        actor_critic=_actor_critic(config, policy, value),
         reference=_reference(config, path, device),
         scorer=scorer,
         source=source,
@@ -135,31 +149,21 @@ def engine(kind: str, policy: Any, cast: Cast, path: str) -> Engine:
     return VLLMEngine(path) if resolve(kind) == "vllm" else TransformersEngine(policy, cast.tokenizer)
 
 
-def _actor_critic(config: PPOConfig, policy: PreTrainedModel, reward_path: str) -> ActorCritic:
-    value = AutoModelForSequenceClassification.from_pretrained(reward_path, dtype=torch.float32)
+def _actor_critic(config: PPOConfig, policy: PreTrainedModel, value: PreTrainedModel) -> ActorCritic:
+    """Rollout and update must see the same policy, so there is no dropout (Ziegler et al. 2019, section 2.1)."""
     reward = RewardConfig.of(value.config)
-    for model in (policy, value):
-        _without_dropout(model)
-        if config.gradient_checkpointing:
+    if config.gradient_checkpointing:
+        for model in (policy, value):
             model.gradient_checkpointing_enable()
-    return ActorCritic(
-        checkpoints.adapted(policy, config), checkpoints.adapted(value, config, fully_trained=("score",)), reward
-    )
-
-
-def _without_dropout(model: torch.nn.Module) -> None:
-    """Rollout and update must see the same policy (Ziegler et al. 2019, section 2.1)."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0  # type: ignore[assignment]
+    adapted_value = checkpoints.adapted(value, config, fully_trained=("score",))
+    return ActorCritic(checkpoints.adapted(policy, config), adapted_value, reward)
 
 
 def _reference(config: PPOConfig, path: str, device: torch.device) -> PreTrainedModel | None:
     if config.lora_rank and not config.reference:
         return None
-    model: Any = AutoModelForCausalLM.from_pretrained(model_path(config.reference) or path, dtype=torch.float32)
+    with loading("reference"):
+        model: Any = AutoModelForCausalLM.from_pretrained(model_path(config.reference) or path, dtype=torch.float32)
     reference: PreTrainedModel = model.to(device).eval().requires_grad_(False)
     return reference
 

@@ -34,7 +34,7 @@ from training.evaluation.policy import before_and_after
 from training.labs import lab, model_path
 from training.logprobs import Answered, answer_logprobs, padded
 from training.records import Conversation
-from training.rollout import VLLMEngine, prompt_tokens, resolve
+from training.rollout import VLLMEngine, prompt_tokens
 from training.run import cards, checkpoints, checks, run_folder, snapshots
 from training.run.metrics import Metrics
 from training.settings import PPOConfig
@@ -149,6 +149,7 @@ class PPO:
             if (update + 1) % config.save_steps == 0:
                 self._state.save()
         self._save_policy(self.output)
+        self.engine.close()
 
     # -- one update, in the order of the paper
 
@@ -406,8 +407,6 @@ def _check_processes(config: PPOConfig, accelerator: Accelerator) -> None:
         raise ConfigError(
             f"rollouts: {config.rollouts} cannot be shared by {processes} processes in {config.minibatches} minibatches"
         )
-    if processes > 1 and resolve(config.sampler) == "vllm":
-        raise ConfigError("sampler: several processes sample with transformers; set sampler=transformers")
 
 
 def _optimizer(config: PPOConfig, actor_critic: torch.nn.Module) -> torch.optim.Optimizer:

@@ -19,6 +19,9 @@ class GivenAnswers:
     def load_weights(self, weights: Weights) -> None:
         """The answers do not depend on them."""
 
+    def close(self) -> None:
+        """There is nothing to free."""
+
 
 def train_on_given_answers(config: PPOConfig, output: Path) -> None:
     vars(ppo)["engine"] = lambda *_: GivenAnswers()

@@ -95,7 +95,7 @@ def test_wins_of_best_of_n_over_another_sample_are_unbiased() -> None:
     gold = generator.normal(size=(4000, 8))
     found = np.mean([best_of_n_wins(g, g, [1, 2, 4]) for g in gold], axis=0)
     assert found == pytest.approx([1 / 2, 2 / 3, 4 / 5], abs=0.01)  # the best of n beats one more with n / (n + 1)
-    assert best_of_n_wins(np.arange(4.0), np.zeros(4), [2]) == pytest.approx(0.5)
+    assert best_of_n_wins(np.array([0.0, 1, 2, 3]), np.zeros(4), [2]) == pytest.approx(0.5)
 
 
 def test_mean_interval_and_bootstrap_agree() -> None:

@@ -269,7 +269,7 @@ def test_gradient_checkpointing_computes_again_and_learns_the_same(
 
     def counted(self: GradientCheckpointingLayer, *args: Any, **kwargs: Any) -> Any:
         again.append(int(self.gradient_checkpointing and self.training))
-        return call(self, *args, **kwargs)
+        return call(self, *args, **kwargs)  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(GradientCheckpointingLayer, "__call__", counted)
     for name, on in (("plain", False), ("cheap", True)):
@@ -343,13 +343,16 @@ def test_policies_from_along_the_way_are_kept(tmp_path: Path, models: dict[str, 
         ({"max_tokens": 20}, "leaves"),
         ({"pretraining_weight": 1.0}, "set both"),
         ({"reward_model": ""}, "reward_model: required"),
+        ({"reward_model": "reviews-rewards"}, "reward_model: "),
+        ({"reference": "reviews-sft"}, "reference: 'reviews-sft' has another tokenizer"),
+        ({"policy_checkpoints": 9}, "policy_checkpoints: 9 do not fit"),
     ],
 )
 def test_settings_that_do_not_fit(
     tmp_path: Path, models: dict[str, str], changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises((ConfigError, DataError), match=message):
-        ppo.PPO(config({**models, **changes} if "reward_model" in changes else models, **changes), tmp_path)
+        ppo.PPO(config(models, **changes), tmp_path)
 
 
 def test_every_round_asks_every_prompt_once() -> None:

@@ -9,7 +9,7 @@ from training.commands.errors import stop
 
 
 def collect(
-    output: Annotated[Path, typer.Option(help="JSONL file to append to; an interrupted collection there goes on.")],
+    output: Annotated[Path, typer.Option(help="JSONL file to append to; an interrupted collection there is resumed.")],
     lab: Annotated[str, typer.Option(help="The lab whose training prompts are asked.")] = "",
     lab_option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the lab; can be given several times.")
@@ -29,7 +29,8 @@ def collect(
     concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 8,
     api_key: Annotated[str, typer.Option(envvar="OPENAI_API_KEY", help="Key, where the server asks for one.")] = "",
     sampler: Annotated[
-        str, typer.Option(help="What samples a checkpoint: vllm, transformers, or auto for vllm where installed.")
+        str,
+        typer.Option(help="Engine that samples a checkpoint: vllm, transformers, or auto for vllm where installed."),
     ] = "auto",
 ) -> None:
     """Sample candidates on many prompts, to be labelled and learned from.

@@ -23,8 +23,10 @@ from training.studies.study import Study, StudyConfig
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineConfig(StudyConfig):
-    """`labels` are those of all rounds. `reward` and `ppo` are settings of one round's trainings, which says data, models
-    and seeds."""
+    """`labels` are those of all rounds; `reward` and `ppo` are of one round, which says data, models and seeds.
+
+    The rewards of later rounds are normalised over the answers that they learned from, as all with `data` are.
+    """
 
     rounds: int = setting(3, "rounds of labels, reward model and policy", minimum=2)
     reward: Mapping[str, Any] = setting(dict, "settings of the reward model: a RewardModelConfig")

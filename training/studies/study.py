@@ -38,14 +38,14 @@ class StudyConfig(Config):
     samples_per_prompt: int = setting(4, "answers that a labeller compares", minimum=2)
     label: str = setting("ranking", "what the labeller says", choices=("best", "ranking"))
     label_noise: float = setting(0.0, "how often the labeller errs", minimum=0, maximum=1)
-    sampler: str = setting("auto", "what samples policies", choices=("auto", "vllm", "transformers"))
+    sampler: str = setting("auto", "engine that samples policies", choices=("auto", "vllm", "transformers"))
     seed: int = setting(0, "seed of everything", minimum=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("lab", "policy"):
             if not getattr(self, name):
-                raise ConfigError(f"{name}: needed")
+                raise ConfigError(f"{name}: required")
 
 
 class Study:
@@ -89,7 +89,8 @@ class Study:
             world = lab(here.lab, here.lab_options)
             asked = world.prompts(here.labels, "train", seed=here.seed + 1)[prompts]
             limit, count = world.answer_tokens, here.samples_per_prompt
-            drawn = draw(sampler(here.sampler, model_path(policy)), asked, count=count, max_tokens=limit, seed=seed)
+            with sampler(here.sampler, model_path(policy)) as engine:
+                drawn = draw(engine, asked, count=count, max_tokens=limit, seed=seed)
             labelled = gold.label(world, drawn, kind=here.label, noise=here.label_noise, seed=seed)
             known = read_comparisons(str(before))[0] if before else []
             write_samples(folder / LABELS_FILE, [*known, *labelled.comparisons])
