@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from training.evaluation.estimators import Interval
-from training.evaluation.measure import BestOfN
+from training.evaluation.measure import BestOfN, column_mean
 from training.evaluation.pairwise import Bin, Calibration, Pairwise
 from training.evaluation.scaling import Curve, Fit
 
@@ -89,21 +89,27 @@ def best_of_n(measured: BestOfN) -> Figure:
 
 
 def over_optimisation(curves: Mapping[str, Curve], fits: Mapping[str, Fit]) -> Figure:
-    """Gain in gold and proxy reward against sqrt(KL), one panel for each way of optimising, with the fitted curve."""
-    figure = Figure(figsize=(6.5 * len(curves), 5.5), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, len(curves), sharey=True))
-    for axis, (name, curve) in zip(axes, curves.items(), strict=True):
-        axis.plot(curve.distance, curve.gold.mean(axis=0), "o", color=GOLD, markersize=4, label="gold, measured")
-        axis.plot(curve.distance, curve.proxy.mean(axis=0), "s", color=PROXY, markersize=4, label="proxy, measured")
+    """Gain in gold (above, with the fitted curve) and in proxy reward (below) against sqrt(KL), a column for each way.
+
+    Each has a scale of its own: what the proxy promises is often ten times what comes of it.
+    """
+    figure = Figure(figsize=(5 * len(curves), 7), layout="constrained")
+    axes = figure.subplots(2, len(curves), sharex="col", sharey="row", squeeze=False)
+    for (above, below), (name, curve) in zip(axes.T, curves.items(), strict=True):
+        measured = [column_mean(curve.gold, index) for index in range(len(curve.labels))]
+        _intervals(above, curve.distance.tolist(), measured, GOLD, "measured")
         if name in fits:
             d = np.linspace(0, float(curve.distance.max()), 200)
-            axis.plot(d, fits[name].values(d), "-", color=GOLD, label="gold, fitted")
-        axis.axhline(0, color=GREY, linewidth=0.8)
-        axis.set_title(name, fontsize=15)
-        axis.set_xlabel("d = square root of KL in nats", fontsize=13)
-        axis.legend(fontsize=12)
-    axes[0].set_ylabel("reward gained over the start", fontsize=13)
-    _finish(*axes)
+            above.plot(d, fits[name].values(d), "-", color=GOLD, alpha=0.6, label="fitted")
+        below.plot(curve.distance, curve.proxy.mean(axis=0), "s-", color=PROXY, markersize=5)
+        for axis in (above, below):
+            axis.axhline(0, color=GREY, linewidth=0.8)
+        above.set_title(name, fontsize=15)
+        below.set_xlabel("d = square root of KL in nats", fontsize=13)
+    axes[0, 0].set_ylabel("gold reward gained", fontsize=13)
+    axes[1, 0].set_ylabel("proxy reward gained", fontsize=13)
+    axes[0, 0].legend(fontsize=12, loc="lower right")
+    _finish(*axes.flat)
     return figure
 
 
