@@ -136,7 +136,7 @@ def _export(source: str, sheet: Path, kind: Kind, seed: int, *, unread: Sequence
     if kind is Kind.SCORES:
         raise ValueError("--kind: people are asked for the best or for a ranking, not for scores")
     exported = export_sheet(_read(source), sheet, question="best" if kind is Kind.BEST else "ranking", seed=seed)
-    typer.echo(f"{sheet}: {exported.summary()}")
+    typer.echo(f"{sheet}: {exported.summary('to fill in')}")
 
 
 def _import(source: str, sheet: Path, output: Path) -> None:

@@ -22,11 +22,11 @@ class Labelled:
     comparisons: list[Comparison]
     left_out: Mapping[str, int]
 
-    def summary(self) -> str:
-        """One line for people."""
+    def summary(self, done: str = "labelled") -> str:
+        """One line for people; `done`: what became of the comparisons."""
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items() if count)
         left_out = sum(self.left_out.values())
-        return f"{len(self.comparisons)} labelled, {left_out} left out" + (f" ({reasons})" if reasons else "")
+        return f"{len(self.comparisons)} {done}, {left_out} left out" + (f" ({reasons})" if reasons else "")
 
 
 def unlabelled(sample: Comparison) -> Comparison:
