@@ -30,7 +30,7 @@ def train_in_processes(
         timeout=timeout_s,
         check=False,
     )
-    assert not ended.returncode, ended.stdout[-2000:] + ended.stderr[-4000:]
+    assert not ended.returncode, ended.stdout[-2000:] + ended.stderr[-20_000:]
 
 
 def _work() -> None:
