@@ -28,6 +28,7 @@ from training.data import DataError, to_row
 from training.labs import arithmetic
 from training.labs.tokenizer import byte_tokenizer
 from training.records import Comparison, user
+from training.rewards import heads
 from training.run import checks, run_folder
 from training.run.metrics import METRICS_FILE
 from training.settings import RewardModelConfig
@@ -321,3 +322,12 @@ def test_padding_that_is_the_end_of_text_is_refused(tmp_path: Path, policy: str,
 def test_a_diverged_run_names_its_step(tmp_path: Path, policy: str, preferences: str) -> None:
     with pytest.raises(checks.TrainingDiverged, match=r"at step [2-6]"):
         reward_model.train(reward_config(policy, preferences, learning_rate=1e30), tmp_path)
+
+
+def test_a_trunk_that_lacks_weights_is_refused(tmp_path: Path, policy: str, caplog: pytest.LogCaptureFixture) -> None:
+    found = heads.reward_model(policy, heads.Heads(), extra_layers=0, seed=0)
+    assert "MISSING" not in caplog.text  # the head is fresh, as it must be
+    state = {name: tensor for name, tensor in found.state_dict().items() if "layers.1.mlp.up_proj" not in name}
+    found.save_pretrained(tmp_path, state_dict=state)
+    with pytest.raises(ConfigError, match=r"model: .* lacks the weights model\.layers\.1\.mlp\.up_proj\.weight"):
+        heads.reward_model(str(tmp_path), heads.Heads(), extra_layers=0, seed=0)

@@ -1,5 +1,6 @@
 """What a reward model puts out, and the model that does: a policy's trunk with a fresh head, or one to go on with."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,12 +77,7 @@ def reward_model(path: str, heads: Heads, *, extra_layers: int, seed: int) -> Pr
     count, further = max(1, len(heads.names)), goes_on(path, heads)
     if further and extra_layers:
         raise ConfigError(f"extra_layers: {path} is a reward model already, which is trained further as it is")
-    try:
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            path, num_labels=count, dtype=torch.float32, ignore_mismatched_sizes=True
-        )
-    except ValueError as error:
-        raise ConfigError(f"model: {path} has no form with a reward head in transformers: {error}") from error
+    model = _with_head(path, count)
     if not isinstance(getattr(model, "score", None), torch.nn.Linear):
         raise ConfigError(f"model: {type(model).__name__} reads no reward from each token; use a decoder-only model")
     if further:
@@ -124,6 +120,25 @@ def normalisation(rewards: Sequence[float], heads: Heads) -> dict[str, Any]:
     if not deviation > 0:
         raise ValueError(f"every one of {len(rewards)} answers has the reward {mean}: it cannot be normalised")
     return {"heads": list(heads.names), "mean": mean, "std": deviation}
+
+
+def _with_head(path: str, outputs: int) -> PreTrainedModel:
+    """transformers would report the head as missing, and any other weight that it makes up, in the same breath."""
+    log = logging.getLogger("transformers.modeling_utils")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        model, told = AutoModelForSequenceClassification.from_pretrained(
+            path, num_labels=outputs, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+    except ValueError as error:
+        raise ConfigError(f"model: {path} has no form with a reward head in transformers: {error}") from error
+    finally:
+        log.setLevel(level)
+    if absent := sorted(name for name in told["missing_keys"] if not name.startswith("score.")):
+        raise ConfigError(f"model: {path} lacks the weights {', '.join(absent[:5])}")
+    found: PreTrainedModel = model
+    return found
 
 
 def _deeper(model: PreTrainedModel, extra_layers: int) -> PreTrainedModel:
