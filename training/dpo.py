@@ -39,6 +39,7 @@ from training.run.checks import check_lengths, check_model
 from training.run.metrics import MetricsFile
 from training.run.trainer import RecordTrainer, training_arguments
 from training.settings import DPOConfig
+from training.whole_file import write_whole
 
 REFERENCE_FILE = "reference_logprobs.pt"
 
@@ -334,9 +335,7 @@ def _precompute(trainer: DPOTrainer, sets: Sequence[Pairs], fingerprint: str, fi
     if known.get("fingerprint") != fingerprint:
         known = {"fingerprint": fingerprint, "logprobs": [trainer.precompute(pairs) for pairs in sets]}
         if trainer.is_world_process_zero():
-            partial = file.with_suffix(".partial")
-            torch.save(known, partial)
-            partial.replace(file)
+            write_whole(file, lambda partial: torch.save(known, partial))
     for pairs, logprobs in zip(sets, known["logprobs"], strict=True):
         pairs.reference = logprobs
     trainer.forget_reference()

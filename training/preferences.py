@@ -1,6 +1,5 @@
 """Comparisons to learn from: read from a file, or made in a lab by sampling a policy and labelling its answers."""
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from training.records import Comparison, Conversation
 from training.rollout import Sampler, sampler
 from training.run import run_folder
 from training.settings import PreferenceConfig
+from training.whole_file import write_rows
 
 SAMPLES_FILE = "samples.jsonl"
 
@@ -82,9 +82,7 @@ def in_pairs(comparison: Comparison, limit: int, generator: random.Random) -> li
 
 def write_samples(path: Path, drawn: Sequence[Comparison]) -> None:
     """One line for each prompt, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(to_row(sample)) + "\n" for sample in drawn), encoding="utf-8")
-    partial.replace(path)
+    write_rows(path, map(to_row, drawn))
 
 
 def _samples(world: Lab, config: PreferenceConfig, output: Path) -> list[Comparison]:

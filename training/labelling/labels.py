@@ -10,6 +10,7 @@ from typing import Any
 from training.formats.checks import DataError
 from training.formats.native import to_row
 from training.records import Comparison
+from training.whole_file import write_rows
 
 ALL_TIED = "all tied"
 NOTHING_TO_COMPARE = "fewer than two different responses"
@@ -51,6 +52,4 @@ def write(path: Path, labelled: Labelled, by: Mapping[str, Any]) -> None:
         raise DataError(f"{path}: nothing to write, {labelled.summary()}")
     rows = [to_row(comparison) | {"labelled_by": dict(by)} for comparison in labelled.comparisons]
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    partial.replace(path)
+    write_rows(path, rows)

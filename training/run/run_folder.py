@@ -17,6 +17,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 
 from training.config import ConfigError
 from training.settings import TrainingConfig
+from training.whole_file import write_json
 
 CONFIG_FILE = "training_config.json"
 STATE_FOLDER = "state"
@@ -58,9 +59,7 @@ def claim(config: TrainingConfig, output: Path) -> Path:
     """Write down whose state follows, and return its folder. The main process calls it, once there is some to keep."""
     settings, folder = output / CONFIG_FILE, output / STATE_FOLDER
     output.mkdir(parents=True, exist_ok=True)
-    partial = settings.with_suffix(".partial")
-    partial.write_text(json.dumps(config.as_dict(), indent=2) + "\n", encoding="utf-8")
-    partial.replace(settings)
+    write_json(settings, config.as_dict())
     folder.mkdir(exist_ok=True)
     return folder
 

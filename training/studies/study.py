@@ -19,6 +19,7 @@ from training.labs import lab, model_path
 from training.preferences import draw, write_samples
 from training.rollout import sampler
 from training.settings import DPOConfig, PPOConfig, RewardModelConfig, TrainingConfig
+from training.whole_file import write_json
 
 DONE, LABELS_FILE, SETTINGS_FILE = ".done", "labels.jsonl", "study.json"
 
@@ -57,7 +58,7 @@ class Study:
         if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != config.as_dict():
             raise ConfigError(f"{output} holds a study with other settings: choose another output, or remove it")
         output.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(config.as_dict(), indent=2) + "\n", encoding="utf-8")
+        write_json(path, config.as_dict())
 
     def stage(self, name: str, work: Callable[[Path], object]) -> Path:
         """The folder of the stage, after `work` has filled it."""
@@ -75,9 +76,7 @@ class Study:
         if not path.is_file():
             self._console.print(f"[bold]{name}[/bold]")
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(compute(), indent=2) + "\n", encoding="utf-8")
-            partial.replace(path)
+            write_json(path, compute())
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return values
 
