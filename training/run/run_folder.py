@@ -91,4 +91,4 @@ def finish(output: Path) -> None:
 
 
 def _process() -> PartialState:
-    return PartialState(timeout=PATIENCE)
+    return PartialState(cpu=not torch.accelerator.is_available(), timeout=PATIENCE)
