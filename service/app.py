@@ -22,6 +22,7 @@ from service.candidate_log import CandidateLog
 from service.errors import EngineDown, InvalidRequest, ServiceError, error_body
 from service.gateway import Gateway
 from service.metrics import Metrics
+from service.prices import Prices
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -32,6 +33,7 @@ def create_app(
     limits: Limits,
     admission: Admission,
     metrics: Metrics,
+    prices: Prices | None = None,
     candidate_log: CandidateLog | None = None,
     authentication: list[Middleware],
     check_ready: Callable[[], Awaitable[str | None]],
@@ -57,7 +59,14 @@ def create_app(
             Middleware(RequestId),
             Middleware(OpenAIErrors),
             *authentication,
-            Middleware(Gateway, limits=limits, admission=admission, metrics=metrics, candidate_log=candidate_log),
+            Middleware(
+                Gateway,
+                limits=limits,
+                admission=admission,
+                metrics=metrics,
+                prices=prices,
+                candidate_log=candidate_log,
+            ),
         ],
         exception_handlers={Exception: _unexpected},
         lifespan=lifespan,

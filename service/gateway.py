@@ -19,6 +19,7 @@ from service.candidate_log import CandidateLog
 from service.context import RequestContext, current_request
 from service.errors import ServiceError, error_body
 from service.metrics import Metrics
+from service.prices import Prices
 from service.wire import StreamPatcher, patch_answer
 
 _KEEP_ALIVE_S = 1.0
@@ -38,12 +39,14 @@ class Gateway:
         limits: Limits,
         admission: Admission,
         metrics: Metrics,
+        prices: Prices | None = None,
         candidate_log: CandidateLog | None = None,
     ) -> None:
         self._app = app
         self._limits = limits
         self._admission = admission
         self._metrics = metrics
+        self._prices = prices
         self._candidate_log = candidate_log
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -66,7 +69,7 @@ class Gateway:
         await self._answer(ask, places, scope, receive, send)
 
     async def _answer(self, ask: Ask, places: ExitStack, scope: Scope, receive: Receive, send: Send) -> None:
-        context = RequestContext(ask, Headers(scope=scope).get("x-request-id", ""))
+        context = RequestContext(ask, Headers(scope=scope).get("x-request-id", ""), self._prices)
         reply = _Reply(context, send)
         token = current_request.set(context)
         try:

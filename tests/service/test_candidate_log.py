@@ -36,6 +36,7 @@ from service.strategies import Candidate
 from tests.service.fakes import (
     CONVERSATION,
     LIMITS,
+    METER,
     PATIENCE_S,
     QUESTION,
     FakeSampler,
@@ -172,7 +173,7 @@ def test_each_prompt_is_a_record_but_not_one_that_nothing_was_ranked_for() -> No
 
 async def test_an_answer_that_was_passed_on_is_kept_when_its_reward_was_asked_for() -> None:
     passed_on = ledger(conversation=None)
-    await score_finished(CONVERSATION, RewardModel(FakeScorer({"two ": Score(0.5, {}, 1, 0)})), passed_on)
+    await score_finished(CONVERSATION, RewardModel(FakeScorer({"two ": Score(0.5, {}, 1, 0)})), METER, passed_on)
     (kept_row,) = candidate_rows(make_context(passed_on), "ok", NOON, None)
     assert kept_row["scores"]["reward"] == [0.0, 0.5, None, None]
 
