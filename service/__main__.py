@@ -1,4 +1,4 @@
-"""The command line: bestofn serve | train | evaluate | collect | label | study.
+"""The command line: bestofn serve | train | evaluate | collect | label | study | compare.
 
 Each command imports what it needs when it is run.
 """
@@ -7,6 +7,7 @@ import typer
 
 from training.commands import study, train
 from training.commands.collect import collect
+from training.commands.compare import compare
 from training.commands.evaluate import evaluate
 from training.commands.label import label
 
@@ -36,6 +37,7 @@ app.add_typer(train.app, name="train")
 app.command()(evaluate)
 app.command()(collect)
 app.command()(label)
+app.command()(compare)
 app.add_typer(study.app, name="study")
 
 

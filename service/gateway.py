@@ -70,7 +70,7 @@ class Gateway:
 
     async def _answer(self, ask: Ask, places: ExitStack, scope: Scope, receive: Receive, send: Send) -> None:
         context = RequestContext(ask, Headers(scope=scope).get("x-request-id", ""), self._prices)
-        reply = _Reply(context, send)
+        reply = _Reply(context, places, send)
         token = current_request.set(context)
         try:
             await self._app(_with_length(scope, ask.body), _replay(ask.body, receive, reply), reply.send)
@@ -95,14 +95,18 @@ class Gateway:
 
 
 class _Reply:
-    """The `send` of one request: passes on, patches or replaces what vLLM's application answers."""
+    """The `send` of one request: passes on, patches or replaces what vLLM's application answers.
 
-    def __init__(self, context: RequestContext, send: Send) -> None:
+    places: given back before the last byte is sent, so that who asks again at once finds them free.
+    """
+
+    def __init__(self, context: RequestContext, places: ExitStack, send: Send) -> None:
         self.status = 500
         self.raised = False
         self._complete = False
         self._left = False
         self._context = context
+        self._places = places
         self._send = send
         self._start: Message | None = None
         self._body = bytearray()
@@ -132,9 +136,12 @@ class _Reply:
             self.status = message["status"]
             self._handle = await self._start_answer()
             return
+        last = not message.get("more_body", False)
+        if last:
+            await self._context.close()
+            self._places.close()
         await self._handle(message)
-        if not message.get("more_body", False):
-            self._complete = True
+        self._complete = self._complete or last
 
     async def _pass_on(self, message: Message) -> None:
         await self._send(message)

@@ -179,6 +179,21 @@ async def test_too_much_in_flight_is_a_429_that_says_when_to_come_back() -> None
     assert gateway.counted("overloaded", strategy="none") == 1
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_has_the_whole_answer_finds_the_places_free(stream: bool) -> None:
+    gateway, _ = served()
+    in_flight = []
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            in_flight.append(gateway.admission.in_flight)
+        messages.append(message)
+
+    messages: list[Message] = []
+    await call(gateway.app, {"best_of": 2, "stream": stream}, messages=messages, send=send)
+    assert in_flight == [0]
+
+
 async def test_a_client_that_leaves_before_its_body_is_whole_is_forgotten() -> None:
     gateway, inner = served()
     messages: list[Message] = [
