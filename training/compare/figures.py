@@ -40,10 +40,10 @@ def quality_against(
     price: of (policy, N), on a logarithmic axis.
     """
     figure, axis = _one(title)
-    front = _front([(price[row.policy, row.best_of].value, row.gold.value) for row in rows])
-    axis.step(*zip(*front, strict=True), where="post", color=_GREY, linestyle="--", linewidth=1.5, zorder=1)
+    best = front([(price[row.policy, row.best_of].value, row.gold.value) for row in rows])
+    axis.step(*zip(*best, strict=True), where="post", color=_GREY, linestyle="--", linewidth=1.5, zorder=1)
     axis.annotate(
-        "Pareto front", front[-1], xytext=(0, 8), textcoords="offset points", fontsize=_NOTE, color=_GREY, ha="right"
+        "Pareto front", best[-1], xytext=(0, 8), textcoords="offset points", fontsize=_NOTE, color=_GREY, ha="right"
     )
     for policy, line in _by_policy(rows).items():
         prices = [price[row.policy, row.best_of] for row in line]
@@ -184,13 +184,13 @@ def _beside(axis: Axes, x: float, y: float, text: str, colour: str) -> None:
     axis.annotate(text, (x, y), xytext=(5, -14), textcoords="offset points", fontsize=_NOTE, color=colour)
 
 
-def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """The points that none beats: nothing is at once cheaper and better. By price."""
-    front: list[tuple[float, float]] = []
+    best: list[tuple[float, float]] = []
     for price, quality in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or quality > front[-1][1]:
-            front.append((price, quality))
-    return front
+        if not best or quality > best[-1][1]:
+            best.append((price, quality))
+    return best
 
 
 def _by_policy(rows: Sequence[Row]) -> dict[str, list[Row]]:
