@@ -11,7 +11,7 @@ LOCK := requirements/$(VARIANT).lock
 STAMP := .venv/installed-$(VARIANT)-$(shell cat $(LOCK) pyproject.toml | sha256sum | cut -c1-16)
 TYPED := service reward training loadtests tests scripts
 
-.PHONY: help install serve test check format bench bench-training lock clean
+.PHONY: help install serve test check format bench bench-training compare lock clean
 
 help: ## List these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench: $(STAMP) ## Measure what best-of-N costs over plain vLLM on this machine
 
 bench-training: $(STAMP) ## Measure the trainers' tokens a second beside TRL's (ARGS="sft", reward, dpo or sharing for one)
 	@.venv/bin/python -m loadtests.bench_training $(ARGS)
+
+compare: $(STAMP) ## Best-of-N against trained policies: quality, latency, dollars and break-even as one page (25 minutes)
+	@.venv/bin/bestofn compare $(ARGS)
 
 lock: $(STAMP) ## Resolve pyproject.toml into requirements/*.lock (ARGS=--upgrade for newer versions)
 	.venv/bin/python scripts/lock.py $(ARGS)
