@@ -2,7 +2,7 @@
 
 import { verdict } from "./bill.js";
 import { ranked, settled, stopped, waiting, withProgress } from "./candidates.js";
-import { Card, animateMoves, rewardRange } from "./cards.js";
+import { Card, animateMove, rewardRange } from "./cards.js";
 import { complete, completionBody } from "./completion.js";
 import { byId, element, replace } from "./dom.js";
 import { counted, reward, seconds } from "./format.js";
@@ -84,7 +84,7 @@ export class AskView {
     replace(byId("verdict"));
     this._candidates = waiting(bestOf);
     this._cards = this._candidates.map(({ index }) => new Card(index));
-    byId("others-title").hidden = false;
+    this._titleOthers("Candidates", true);
     replace(byId("others"), ...this._cards.map((card) => card.node));
     this._update();
     this._say(`${counted(bestOf, "candidate")} at work …`);
@@ -102,11 +102,11 @@ export class AskView {
     const order = ranked(this._candidates).map(({ index }) => this._cards[index].node);
     for (const card of this._cards.slice(order.length)) card.node.remove();
     this._update();
-    animateMoves(order, () => {
+    animateMove(order[0], () => {
       replace(byId("winner"), order[0]);
       replace(byId("verdict"), verdict(rerank, this._candidates, seeded));
       replace(byId("others"), ...order.slice(1));
-      byId("others-title").hidden = order.length === 1;
+      this._titleOthers("The other candidates", order.length > 1);
     });
     this._say(summary(rerank));
   }
@@ -115,7 +115,7 @@ export class AskView {
     this._candidates = stopped(this._candidates);
     if (this._candidates.some(({ tokens }) => tokens > 0)) this._update();
     else replace(byId("others"));
-    byId("others-title").hidden = !byId("others").hasChildNodes();
+    this._titleOthers("Candidates", byId("others").hasChildNodes());
     this._say("No answer.");
     showError(byId("ask-error"), error);
   }
@@ -152,6 +152,11 @@ export class AskView {
     this._form.elements.best_of.setAttribute("aria-valuetext", counted(this._bestOf(), "candidate"));
   }
 
+  _titleOthers(text, isShown) {
+    byId("others-title").textContent = text;
+    byId("others-title").hidden = !isShown;
+  }
+
   _say(text) {
     byId("ask-status").textContent = text;
   }
@@ -159,9 +164,10 @@ export class AskView {
 
 function summary(rerank) {
   const time = seconds(rerank.timing.total_ms / 1000);
+  const chosen = `Candidate #${rerank.selected[0]} has the highest reward of ${rerank.sampled}`;
   if (rerank.reward === null) return `Answered in ${time}, without a reward: the first that finished was returned.`;
   const isGreedy = rerank.sampled < rerank.best_of;
   const alike = isGreedy ? " At temperature 0 all candidates would be equal, so one was sampled." : "";
-  const chosen = rerank.sampled > 1 ? `Candidate #${rerank.selected[0]} has the highest reward of ${rerank.sampled}` : "One candidate, with the reward";
-  return `${chosen}: ${reward(rerank.reward)}, after ${time}.${alike}`;
+  const text = rerank.sampled > 1 ? chosen : "One candidate, with the reward";
+  return `${text}: ${reward(rerank.reward)}, after ${time}.${alike}`;
 }

@@ -30,7 +30,7 @@ function nOne(rerank, candidates, seeded) {
   );
 }
 
-const whose = (seeded) => (seeded ? "Candidate #0, which has the request's own seed" : "Candidate #0, the first sample");
+const whose = (seeded) => `Candidate #0, ${seeded ? "which has the request's own seed" : "the first sample"}`;
 
 function difference(first, winner, isWinner) {
   if (isWinner || first.reward === null || winner.reward === null) return ".";

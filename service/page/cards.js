@@ -65,14 +65,12 @@ export function rewardRange(candidates) {
   return rewards.length ? [Math.min(...rewards), Math.max(...rewards)] : null;
 }
 
-/** Moves nodes by `change`, and lets people see where they went, unless they asked for less motion. */
-export function animateMoves(nodes, change) {
-  const before = nodes.map((node) => node.getBoundingClientRect());
+/** Does `change`, and lets people see where it moved `node` to, unless they asked for less motion. */
+export function animateMove(node, change) {
+  const before = node.getBoundingClientRect();
   change();
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-  nodes.forEach((node, index) => {
-    const now = node.getBoundingClientRect();
-    const move = `translate(${before[index].left - now.left}px, ${before[index].top - now.top}px)`;
-    node.animate([{ transform: move }, { transform: "none" }], { duration: 350, easing: "ease-out" });
-  });
+  const now = node.getBoundingClientRect();
+  const move = `translate(${before.left - now.left}px, ${before.top - now.top}px)`;
+  node.animate([{ transform: move }, { transform: "none" }], { duration: 350, easing: "ease-out" });
 }

@@ -1,4 +1,4 @@
-// A line chart over N, drawn as SVG: axes with units, labels at the lines' ends, no legend to look up.
+// A line chart over N, drawn as SVG: axes with units, and the lines' names at their ends.
 
 import { svg } from "./dom.js";
 
@@ -70,7 +70,8 @@ function line({ name, style, points }, x, y) {
 }
 
 function marker(style, x, y) {
-  return style === "a" ? svg("circle", { cx: x, cy: y, r: 4 }) : svg("rect", { x: x - 4, y: y - 4, width: 8, height: 8 });
+  if (style === "a") return svg("circle", { cx: x, cy: y, r: 4 });
+  return svg("rect", { x: x - 4, y: y - 4, width: 8, height: 8 });
 }
 
 /** Names at the last points, pushed apart where they would overlap. */

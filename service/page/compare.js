@@ -98,11 +98,13 @@ export class CompareView {
   }
 
   _otherChoices() {
-    return element("div", { class: "actions" }, this._button("tie", "Equally good", "0"), this._button("skip", "Skip", "s"));
+    const buttons = [this._button("tie", "Equally good", "0"), this._button("skip", "Skip", "s")];
+    return element("div", { class: "actions" }, ...buttons);
   }
 
   _button(choice, text, key) {
-    return element("button", { type: "button", onclick: () => this.choose(choice) }, text, " ", element("kbd", {}, key));
+    const attributes = { type: "button", onclick: () => this.choose(choice) };
+    return element("button", attributes, text, " ", element("kbd", {}, key));
   }
 
   /** @param {0|1|"tie"|"skip"|"next"} choice */

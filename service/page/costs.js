@@ -37,8 +37,10 @@ export class CostsView {
     this._catalogue = catalogue;
     this._shown = false;
     this._timer = null;
+    this._rows = null;
+    this._drawnWidth = 0;
     document.addEventListener("visibilitychange", () => this._refresh());
-    new ResizeObserver(() => this._draw()).observe(byId("charts"));
+    new ResizeObserver(() => this._drawnWidth !== byId("charts").clientWidth && this._draw()).observe(byId("charts"));
   }
 
   show() {
@@ -71,20 +73,28 @@ export class CostsView {
     const requests = this._rows.reduce((sum, row) => sum + row.requests, 0);
     const said = requests ? `${counted(requests, "request")} so far.` : "No requests yet: ask something first.";
     if (byId("costs-status").textContent !== said) byId("costs-status").textContent = said;
-    replace(byId("charts"), ...CHARTS.map((chart) => this._chart(chart)));
+    this._drawCharts();
     replace(byId("costs-table"), requests ? table(this._ns, this._rows) : null);
   }
 
-  /** Null where no row has a value, as prices have none on a server that knows none. */
-  _chart({ title, lines, format, fromZero }) {
-    const series = Object.entries(lines).map(([name, style]) => ({ name, style, points: points(this._rows, name, format) }));
-    if (series.every(({ points: found }) => found.length === 0)) return null;
-    const columns = byId("charts").clientWidth < 2 * 360 ? 1 : 2;
-    const width = Math.max(NARROWEST, Math.floor(byId("charts").clientWidth / columns) - (columns === 1 ? 34 : 46));
+  /** The figures stand first, since a chart is drawn as wide as its figure. */
+  _drawCharts() {
+    this._drawnWidth = byId("charts").clientWidth;
     const counts = new Map(this._rows.map(({ n, requests }) => [n, requests]));
-    const drawn = lineChart({ title, ns: this._ns, counts, series, format, fromZero, width });
-    return element("figure", { class: "panel" }, element("figcaption", {}, title), drawn);
+    const charts = CHARTS.map((chart) => ({ ...chart, series: seriesOf(chart, this._rows), ns: this._ns, counts }));
+    const shown = charts.filter(({ series }) => series.length);
+    const titles = shown.map(({ title }) => element("figcaption", {}, title));
+    replace(byId("charts"), ...titles.map((title) => element("figure", { class: "panel" }, title)));
+    const widths = titles.map((title) => Math.max(NARROWEST, title.clientWidth));
+    shown.forEach((chart, index) => titles[index].after(lineChart({ ...chart, width: widths[index] })));
   }
+}
+
+/** The lines for which there are values, as there are none of dollars on a server that knows no prices. */
+function seriesOf({ lines, format }, rows) {
+  return Object.entries(lines)
+    .map(([name, style]) => ({ name, style, points: points(rows, name, format) }))
+    .filter((series) => series.points.length);
 }
 
 function points(rows, name, format) {

@@ -1,7 +1,7 @@
 // The two formulas that the page needs.
 
 /**
- * A quantile of a histogram, by linear interpolation in its bucket, as Prometheus' `histogram_quantile` does: the lowest
+ * A quantile of a histogram, by linear interpolation in its bucket, like Prometheus' `histogram_quantile`: the lowest
  * bucket begins at 0 where its bound is positive, and what lies in the last, open bucket counts as its lower bound.
  * @param {number} q from 0 to 1
  * @param {[number, number][]} buckets upper bound and how many lie at or below it, ascending, the last one open
