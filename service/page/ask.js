@@ -6,7 +6,7 @@ import { Card, animateMove, rewardRange } from "./cards.js";
 import { complete, completionBody } from "./completion.js";
 import { byId, element, replace } from "./dom.js";
 import { counted, reward, seconds } from "./format.js";
-import { powersOfTwo } from "./models.js";
+import { chosenModel, powersOfTwo } from "./models.js";
 import { showError } from "./problem.js";
 
 export class AskView {
@@ -43,11 +43,12 @@ export class AskView {
     this.stop();
     const running = new AbortController();
     const bestOf = this._bestOf();
-    const body = completionBody({ question: this.question, model: byId("model").value, bestOf, ...this.sampling });
+    const body = completionBody({ question: this.question, model: chosenModel(), bestOf, ...this.sampling });
     this._begin(running, bestOf);
     try {
-      const options = { signal: running.signal, onProgress: (changes) => this._progress(changes) };
-      this._finish(await complete(body, options), body.seed !== undefined);
+      const onProgress = (changes) => this._running === running && this._progress(changes);
+      const rerank = await complete(body, { signal: running.signal, onProgress });
+      if (this._running === running) this._finish(rerank, body.seed !== undefined);
     } catch (error) {
       if (!running.signal.aborted) this._fail(error);
     } finally {

@@ -3,12 +3,7 @@
 import { element, replace } from "./dom.js";
 import { counted, reward } from "./format.js";
 
-const FATES = {
-  returned: "returned",
-  rejected: "rejected",
-  aborted: "aborted",
-  failed: "failed",
-};
+const FARTHEST_PX = 240; // a card that comes from below the window would else be out of sight on its way
 
 /** The card of one candidate, which is updated in place while the candidate grows. */
 export class Card {
@@ -46,7 +41,7 @@ export class Card {
     const unscored = fate !== null && state === "finished" && value === null ? ", unscored" : "";
     const cut = finishReason === "length" ? ", cut off at its length" : "";
     const running = state === "finished" ? "finished" : "writing …";
-    return (fate ? FATES[fate] : running) + unscored + cut;
+    return (fate ?? running) + unscored + cut;
   }
 
   /** Where the reward lies between the lowest and the highest one. */
@@ -71,6 +66,7 @@ export function animateMove(node, change) {
   change();
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
   const now = node.getBoundingClientRect();
-  const move = `translate(${before.left - now.left}px, ${before.top - now.top}px)`;
-  node.animate([{ transform: move }, { transform: "none" }], { duration: 350, easing: "ease-out" });
+  const along = (from, to) => Math.max(-FARTHEST_PX, Math.min(FARTHEST_PX, from - to));
+  const start = `translate(${along(before.left, now.left)}px, ${along(before.top, now.top)}px)`;
+  node.animate([{ transform: start, opacity: 0.4 }, { transform: "none" }], { duration: 350, easing: "ease-out" });
 }

@@ -3,7 +3,8 @@
 import { svg } from "./dom.js";
 
 const HEIGHT = 230;
-const MARGIN = { top: 14, right: 76, bottom: 46, left: 58 };
+const MARGIN = { top: 14, right: 8, bottom: 46, left: 58 };
+const NAME_WIDTH = 66; // of a line's name, beside its last point
 const LABEL_GAP = 15;
 
 /**
@@ -19,7 +20,8 @@ const LABEL_GAP = 15;
 export function lineChart({ title, ns, counts, series, format, fromZero, width }) {
   const values = series.flatMap(({ points }) => points.map(({ y }) => y));
   const ticks = niceTicks(fromZero ? [0, ...values] : values);
-  const right = width - MARGIN.right;
+  const isLastShown = series.some(({ points }) => points.at(-1).x === ns.at(-1));
+  const right = width - (isLastShown ? NAME_WIDTH : MARGIN.right);
   const bottom = HEIGHT - MARGIN.bottom;
   const x = (n) => MARGIN.left + ((right - MARGIN.left) * (ns.indexOf(n) + 0.5)) / ns.length;
   const y = (value) => bottom - ((bottom - MARGIN.top) * (value - ticks[0])) / (ticks.at(-1) - ticks[0]);
@@ -77,7 +79,6 @@ function marker(style, x, y) {
 /** Names at the last points, pushed apart where they would overlap. */
 function endLabels(series, x, y) {
   const labels = series
-    .filter(({ points }) => points.length)
     .map(({ name, style, points }) => ({ name, style, x: x(points.at(-1).x) + 10, y: y(points.at(-1).y) + 4 }))
     .sort((a, b) => a.y - b.y);
   labels.forEach((label, index) => {

@@ -4,9 +4,10 @@ import { settled } from "./candidates.js";
 import { completionBody } from "./completion.js";
 import { byId, element, replace } from "./dom.js";
 import { counted, percent, reward } from "./format.js";
+import { chosenModel } from "./models.js";
 import { drawPair, opinion } from "./pair.js";
 import { showError } from "./problem.js";
-import { callJson } from "./server.js";
+import { call, callJson } from "./server.js";
 import { wilson } from "./statistics.js";
 
 const SAMPLES = 4;
@@ -59,8 +60,9 @@ export class CompareView {
     const sampling = (this._sampling = new AbortController());
     this._clear(`Sampling …`);
     try {
-      const { body, answer } = await this._request(sampling.signal);
-      this._offer(body, drawPair(settled(answer.rerank)), answer.id);
+      const { body, response } = await this._request(sampling.signal);
+      const { rerank } = await response.json();
+      this._offer(body, drawPair(settled(rerank)), response.headers.get("x-request-id"));
     } catch (error) {
       if (this._sampling !== sampling) return; // another request has taken its place
       this._say(sampling.signal.aborted ? "Stopped." : "No answers.");
@@ -72,8 +74,8 @@ export class CompareView {
     const { seed: _, ...sampling } = this._ask.sampling; // the same seed would bring the same pair each time
     const bestOf = Math.min(SAMPLES, (await this._catalogue).maxBestOf);
     const question = byId("compare-question").value.trim();
-    const body = completionBody({ question, model: byId("model").value, bestOf, ...sampling });
-    return { body, answer: await callJson("v1/chat/completions", { body, signal }) };
+    const body = completionBody({ question, model: chosenModel(), bestOf, ...sampling });
+    return { body, response: await call("v1/chat/completions", { body, signal }) };
   }
 
   _offer(body, pair, requestId) {

@@ -15,7 +15,7 @@ export const counted = (value, noun) => `${whole.format(value)} ${noun}${value =
 export const reward = (value) => (value === null ? "–" : withMinus(two.format(value)));
 export const dollars = (value) => `$${three.format(value)}`;
 export const milliseconds = (value) => `${value < 10 ? three.format(value) : whole.format(value)} ms`;
-export const seconds = (value) => (value < 1 ? `${three.format(value * 1000)} ms` : `${three.format(value)} s`);
+export const seconds = (value) => (value > 0 && value < 1 ? milliseconds(value * 1000) : `${three.format(value)} s`);
 export const times = (value) => `${three.format(value)}×`;
 export const percent = (value) => `${whole.format(value * 100)} %`;
 export const plain = (value) => withMinus(three.format(value));

@@ -14,7 +14,7 @@ const ask = new AskView(catalogue);
 const views = { ask, costs: new CostsView(catalogue), compare: new CompareView(catalogue, ask) };
 startTabs(byId("ask").parentElement, views);
 
-/** The models of the server, once they are known; the page goes on without them and says why. */
+/** The models of the server; where it does not tell, it decides by itself, and refuses an N above its limit. */
 async function loadCatalogue() {
   try {
     const known = readCatalogue(await callJson("v1/models"));
@@ -22,6 +22,6 @@ async function loadCatalogue() {
     return known;
   } catch (error) {
     showError(byId("ask-error"), error);
-    return { models: [], maxBestOf: 1 };
+    return { models: [], maxBestOf: 64 };
   }
 }

@@ -104,6 +104,39 @@ async def test_ticks_are_few_and_reach_around_all_values(page: Page, values: lis
     assert 2 <= len(ticks) <= 7
 
 
+async def test_dollars_are_shown_where_there_are_prices(page: Page) -> None:
+    registry = CollectorRegistry()
+    for name, value in (("request_duration_seconds", 0.3), ("cost_per_request_dollars", 2e-5)):
+        Histogram(f"bestofn_{name}", "h", ["best_of"], registry=registry).labels("4").observe(value)
+    script = "(text) => Promise.all(['metrics', 'by_n'].map((name) => import(`./page/${name}.js`)))"
+    script += ".then(([{ parseMetrics }, { byN }]) => byN(parseMetrics(text)))"
+    (row,) = await page.evaluate(script, generate_latest(registry).decode())
+    assert (row["n"], row["requests"], row["dollars"], row["gain"]) == (4, 1, pytest.approx(2e-5), None)
+
+
+RERANK = {
+    "selected": [1],
+    "tokens": {"prompt": 20, "generated": 100, "returned": 60, "scored": 140, "scored_cached": 20},
+    "timing": {"queue_ms": 1, "generate_ms": 90.2, "score_ms": 12, "select_ms": 0.1, "total_ms": 103.3},
+    "cost": {"prompt": 0.001, "generate": 0.01, "score": 0.004, "total": 0.015},
+}
+
+
+@pytest.mark.parametrize(("seeded", "whose"), [(True, "the request's own seed"), (False, "the first sample")])
+async def test_the_bill_tells_what_n_1_would_have_said_and_cost(page: Page, seeded: bool, whose: str) -> None:
+    candidates = [
+        {"index": index, "reward": reward, "tokens": tokens, "text": text, "state": "finished"}
+        for index, (reward, tokens, text) in enumerate([(-1.0, 40, "first"), (0.5, 60, "second")])
+    ]
+    script = "(args) => import('./page/bill.js').then(({ verdict }) => verdict(...args).textContent)"
+    text = await page.evaluate(script, [RERANK, candidates, seeded])
+    assert f"N = 1 would have saidfirstCandidate #0, {whose}" in text.replace("which has ", "")
+    assert "reward −1.00: best of N gained 1.50" in text
+    assert "40 tokens instead of 100 (2.5× as many), about $0.005 instead of $0.015" in text
+    assert "queue 1 ms" in text
+    assert "score $0.004" in text
+
+
 async def test_aliases_tell_the_largest_n_and_are_no_models(page: Page) -> None:
     listed = ["m", "m:best-of-1", "m:best-of-2", "m:best-of-16", "other:best-of-3"]
     found = await called(page, "models.js", "readCatalogue", {"data": [{"id": name} for name in listed]})
