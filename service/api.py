@@ -42,6 +42,10 @@ class RerankOptions(BaseModel):
         description="Answer with the best candidate so far after this many milliseconds.",
     )
     return_candidates: bool = Field(default=False, description="Put the text of every candidate into the response.")
+    progress: bool = Field(
+        default=False,
+        description="In a stream: tell what became of each candidate while they grow, in comments that clients ignore.",
+    )
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         raise InvalidRequest("messages must hold at least one message", param="messages")
     rerank_given = request.get("rerank") is not None
     options = _options(request.get("rerank"))
+    if options.progress and not request.get("stream"):
+        raise InvalidRequest("rerank.progress needs a stream: set stream to true", param="rerank.progress")
     asked = _asked_best_of(request, header)
     if rerank_given or asked is not None:
         _refuse_what_cannot_be_reranked(request, asked)

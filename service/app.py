@@ -22,7 +22,9 @@ from service.candidate_log import CandidateLog
 from service.errors import EngineDown, InvalidRequest, ServiceError, error_body
 from service.gateway import Gateway
 from service.metrics import Metrics
+from service.preferences import preference_routes
 from service.prices import Prices
+from service.web import page_routes
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -53,7 +55,13 @@ def create_app(
         return JSONResponse({"version": engine_version, "bestofn": version("bestofn")})
 
     return Starlette(
-        routes=[Route("/ready", ready), Route("/version", versions), Mount("/", inner)],
+        routes=[
+            Route("/ready", ready),
+            Route("/version", versions),
+            *preference_routes(candidate_log),
+            *page_routes(),
+            Mount("/", inner),
+        ],
         middleware=[
             Middleware(RootPath, root_path=root_path),
             Middleware(RequestId),

@@ -20,9 +20,11 @@ from service.context import RequestContext, current_request
 from service.errors import ServiceError, error_body
 from service.metrics import Metrics
 from service.prices import Prices
+from service.progress import Progress
 from service.wire import StreamPatcher, patch_answer
 
 _KEEP_ALIVE_S = 1.0
+_PROGRESS_S = 0.1
 
 
 class Gateway:
@@ -111,7 +113,7 @@ class _Reply:
         self._start: Message | None = None
         self._body = bytearray()
         self._stream: StreamPatcher | None = None
-        self._keep_alive: asyncio.Task[None] | None = None
+        self._comments: list[asyncio.Task[None]] = []
         self._sent_s = 0.0
         self._handle: Callable[[Message], Awaitable[None]] = self._pass_on
 
@@ -155,7 +157,9 @@ class _Reply:
             if not self._reports():
                 return self._pass_on
             self._stream = StreamPatcher(self._context)
-            self._keep_alive = asyncio.create_task(self._comment())
+            self._comments.append(asyncio.create_task(self._keep_alive()))
+            if self._context.ask.options.progress:
+                self._comments.append(asyncio.create_task(self._tell_progress()))
             return self._patch_stream
         if self.status < 400 and self._reports():
             return self._collect
@@ -188,7 +192,7 @@ class _Reply:
             self._sent_s = time.monotonic()
             await self._send({"type": "http.response.body", "body": body, "more_body": not last})
 
-    async def _comment(self) -> None:
+    async def _keep_alive(self) -> None:
         """While there is nothing to send, tell proxies and people that work goes on (an SSE comment)."""
         while True:
             await asyncio.sleep(_KEEP_ALIVE_S)
@@ -196,14 +200,28 @@ class _Reply:
                 continue
             views = [view for ledger in self._context.ledgers for view in ledger.candidates]
             finished = sum(view.state == "finished" for view in views)
-            note = f": {finished} of {len(views)} candidates finished\n\n".encode()
-            await self._send({"type": "http.response.body", "body": note, "more_body": True})
+            await self._comment(f"{finished} of {len(views)} candidates finished")
+
+    async def _tell_progress(self) -> None:
+        """What the candidates have become, as often as they change."""
+        progress = Progress(self._context)
+        while True:
+            await asyncio.sleep(_PROGRESS_S)
+            if changes := progress.changes():
+                self._sent_s = time.monotonic()
+                await self._comment(json.dumps({"candidates": changes}, separators=(",", ":")))
+
+    async def _comment(self, text: str) -> None:
+        """text: one line in ASCII, since clients disagree on which other characters end a line."""
+        note = f": {text}\n\n".encode("ascii")
+        await self._send({"type": "http.response.body", "body": note, "more_body": True})
 
     async def close(self) -> None:
         """End the comments."""
-        if self._keep_alive is not None:
-            self._keep_alive.cancel()
-            await asyncio.wait([self._keep_alive])
+        for task in self._comments:
+            task.cancel()
+        if self._comments:
+            await asyncio.wait(self._comments)
 
 
 async def send_error(send: Send, error: ServiceError) -> None:

@@ -586,3 +586,23 @@ def test_every_record_is_written_dropped_or_failed(steps: Sequence[Step], max_by
                         opened.wait_settled(put)
         assert sum(opened.counts.values()) == put
         assert len(set(numbers(Path(name)))) == len(numbers(Path(name))) == opened.counts["written"]
+
+
+async def test_a_record_is_on_the_disk_when_its_future_is_done(tmp_path: Path) -> None:
+    with kept(tmp_path) as opened:
+        await asyncio.wrap_future(opened.log.put(row(1)))
+        assert numbers(tmp_path) == [1]
+
+
+async def test_the_future_of_a_lost_record_tells_why(tmp_path: Path) -> None:
+    with kept(tmp_path, queue_characters=10) as opened, pytest.raises(BufferError, match="the queue is full"):
+        await asyncio.wrap_future(opened.log.put(row(1)))
+    with pytest.raises(BufferError, match="it is closed"):
+        await asyncio.wrap_future(opened.log.put(row(2)))
+
+
+async def test_whoever_stops_waiting_for_a_record_does_not_stop_it(tmp_path: Path) -> None:
+    with kept(tmp_path, commit_interval_s=0.01) as opened:
+        asyncio.wrap_future(opened.log.put(row(1))).cancel()
+        await asyncio.wrap_future(opened.log.put(row(2)))
+    assert numbers(tmp_path) == [1, 2]

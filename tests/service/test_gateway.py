@@ -1,6 +1,7 @@
 """The way of a request through HTTP, over a fake of vLLM's application."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -320,6 +321,65 @@ async def test_comments_tell_that_work_goes_on(monkeypatch: pytest.MonkeyPatch) 
     reply = await task
     assert reply.chunks[0] == b": 1 of 2 candidates finished\n\n"
     assert reply.events[-1] == "[DONE]"
+
+
+def told(messages: list[Message]) -> list[Any]:
+    """The candidates of every comment of progress, and nothing of other comments."""
+    bodies = [message.get("body", b"") for message in messages]
+    return [json.loads(body[2:].decode("ascii"))["candidates"] for body in bodies if body.startswith(b": {")]
+
+
+async def test_progress_tells_what_changed_since_it_was_last_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.gateway, "_PROGRESS_S", 0.002)
+    sampler = FakeSampler(says("a"), Script(pieces=("b", "b\u2028\ndata: x"), held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    body = {"best_of": 2, "stream": True, "rerank": {"progress": True, "return_candidates": True}}
+    task = asyncio.create_task(gateway.call(body, messages=messages))
+    await until(lambda: len(told(messages)) == 1)
+    await asyncio.sleep(0.02)
+    assert told(messages) == [
+        [
+            {"index": 0, "state": "finished", "tokens": 1, "reward": 1.0, "delta": "a"},
+            {"index": 1, "state": "running", "tokens": 1, "reward": None, "delta": "b"},
+        ]
+    ]
+    sampler.release(1)
+    reply = await task
+    assert all(change["index"] == 1 for changes in told(messages)[1:] for change in changes)
+    assert all(chunk.count(b"\n") == 2 for chunk in reply.chunks if chunk.startswith(b": "))
+    assert reply.events[-2]["rerank"]["finished"] == 2
+
+
+async def test_progress_is_silent_about_texts_that_nobody_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.gateway, "_PROGRESS_S", 0.002)
+    sampler = FakeSampler(says("a"), says("bb", held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    body = {"best_of": 2, "stream": True, "rerank": {"progress": True}}
+    task = asyncio.create_task(gateway.call(body, messages=messages))
+    await until(lambda: bool(told(messages)))
+    await cancelled(task)
+    assert told(messages)[0][0] == {"index": 0, "state": "finished", "tokens": 1, "reward": 1.0}
+
+
+async def test_without_the_option_there_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.gateway, "_PROGRESS_S", 0.0)
+    monkeypatch.setattr(service.gateway, "_KEEP_ALIVE_S", 0.005)
+    sampler = FakeSampler(says("a", held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    body = {"best_of": 1, "stream": True, "rerank": {"return_candidates": True}}
+    task = asyncio.create_task(gateway.call(body, messages=messages))
+    await until(lambda: len(messages) > 3)
+    await cancelled(task)
+    assert told(messages) == []
+
+
+async def test_progress_without_a_stream_is_an_error_that_names_it() -> None:
+    gateway, _ = served()
+    reply = await gateway.call({"best_of": 2, "rerank": {"progress": True}})
+    assert (reply.status, reply.json["error"]["param"]) == (400, "rerank.progress")
 
 
 async def test_an_error_in_a_stream_has_openais_shape() -> None:
