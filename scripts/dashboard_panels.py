@@ -82,6 +82,11 @@ def _rate_by(label: str, counter: str) -> Query:
     return Query(f"sum by ({label}) (rate(bestofn_{counter}_total{{{_S}}}[$__rate_interval]))", f"{{{{{label}}}}}")
 
 
+def _alert_at(threshold: str) -> Query:
+    """The bound of an alert, where alerts.yml has it."""
+    return Query(f'max(bestofn:threshold{{name="{threshold}"}})', "alert", dashed=True)
+
+
 _NOW = [
     _stat(
         "Requests",
@@ -101,15 +106,15 @@ _NOW = [
         "Over all N together. The objective of recording.yml is 95 of 100 requests within 10 s.",
         "s",
         f"histogram_quantile(0.95, sum by (le) (rate(bestofn_request_duration_seconds_bucket{{{_S}}}[$window])))",
-        [(5, "yellow"), (10, "red")],
     ),
     _stat(
-        "Bad requests",
-        "Share that ended with the server's fault in the past hour: 5xx and 429. 1 % is the whole budget; at 14.4 % a "
-        "page goes out.",
-        "percentunit",
-        'max(job_slo:bestofn_bad_requests:ratio_rate1h{job=~"$job", slo="errors"})',
-        [(0.01, "yellow"), (0.144, "red")],
+        "Error budget burn",
+        "How many times faster than allowed requests ended with the server's fault (5xx and 429) in the past hour. "
+        "At 1 a month's budget lasts a month; at 14.4 a page goes out.",
+        "none",
+        'max(job_slo:bestofn_bad_requests:ratio_rate1h{job=~"$job", slo="errors"}'
+        " / on (slo) group_left () bestofn:error_budget)",
+        [(1, "yellow"), (14.4, "red")],
     ),
     _stat(
         "Dollars per hour",
@@ -242,13 +247,12 @@ _TIME = [
     ),
     Panel(
         "Straggler share",
-        "That wait, as a share of the time of requests for several candidates, over the past hour. Above the line an "
-        "alert asks for a look at the long candidates.",
+        "That wait, as a share of the time of requests for several candidates, over the past hour. Above the dashed "
+        "line an alert asks for a look at the long candidates.",
         "percentunit",
-        [Query('job:bestofn_straggler_time:ratio_rate1h{job=~"$job"}', "{{job}}")],
+        [Query('job:bestofn_straggler_time:ratio_rate1h{job=~"$job"}', "{{job}}"), _alert_at("straggler_time")],
         width=6,
         maximum=1,
-        thresholds=[(0.33, "red")],
     ),
 ]
 
@@ -270,12 +274,11 @@ _CANDIDATES = [
     ),
     Panel(
         "Share of tokens not returned",
-        "(N - 1) / N where nothing is stopped early, over the past hour. The line is N = 10: above it, check that the "
-        "last doubling is worth its price.",
+        "(N - 1) / N where nothing is stopped early, over the past hour. The dashed line is N = 10: above it, check "
+        "that the last doubling is worth its price.",
         "percentunit",
-        [Query('job:bestofn_rejected_tokens:ratio_rate1h{job=~"$job"}', "{{job}}")],
+        [Query('job:bestofn_rejected_tokens:ratio_rate1h{job=~"$job"}', "{{job}}"), _alert_at("rejected_tokens")],
         maximum=1,
-        thresholds=[(0.9, "red")],
     ),
     Panel(
         "Scored tokens",

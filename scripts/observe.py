@@ -132,7 +132,7 @@ def _banner(server: str, port: int, data: Path) -> str:
 
 
 def _graph(expression: str) -> dict[str, str]:
-    return {"expr": expression, "tab": "0", "range_input": "1h"}
+    return {"expr": expression, "tab": "0", "range_input": "15m"}
 
 
 if __name__ == "__main__":

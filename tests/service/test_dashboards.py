@@ -11,7 +11,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ import yaml
 from openai import OpenAI
 
 from scripts import dashboard
-from scripts.observe import DASHBOARDS, start, wait_ready, write_configuration
+from scripts.observe import DASHBOARDS, check_server, start, wait_ready, write_configuration
 from scripts.tools import Prometheus, find_prometheus
 from tests.server import API_KEY, Server, free_port
 
@@ -158,6 +160,13 @@ def test_observe_says_that_no_server_answers() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "no server answers at http://127.0.0.1" in done.stderr
+
+
+def test_observe_says_that_another_program_answers() -> None:
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    Thread(target=server.handle_request).start()
+    with server, pytest.raises(ValueError, match=r"/metrics answers 501: is this a bestofn server\?"):
+        check_server(f"http://127.0.0.1:{server.server_port}")
 
 
 def test_configuration_and_rules_are_prometheus_own(prometheus: Prometheus) -> None:
