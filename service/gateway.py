@@ -17,7 +17,7 @@ from service.admission import Admission
 from service.api import BEST_OF_HEADER, ENDPOINTS, Ask, Limits, read_ask
 from service.candidate_log import CandidateLog
 from service.context import RequestContext, current_request
-from service.errors import ServiceError, error_body
+from service.errors import Overloaded, ServiceError, error_body
 from service.metrics import Metrics
 from service.prices import Prices
 from service.progress import Progress
@@ -124,9 +124,9 @@ class _Reply:
             return "cancelled"
         if self._context.error is not None:
             return self._context.error.code
-        if self.raised or (self.status >= 400 and self._complete):
+        if self.raised:
             return "error"
-        return "ok" if self._complete else "cancelled"
+        return _blame(self.status) if self._complete else "cancelled"
 
     def left(self) -> None:
         """The client has gone; it did not wait for its answer, unless the answer was complete."""
@@ -222,6 +222,13 @@ class _Reply:
             task.cancel()
         if self._comments:
             await asyncio.wait(self._comments)
+
+
+def _blame(status: int) -> str:
+    """The outcome that an answer of vLLM's counts as: its own refusals are no fault of the server."""
+    if status == Overloaded.status:
+        return Overloaded.code
+    return "ok" if status < 400 else "client_error" if status < 500 else "error"
 
 
 async def send_error(send: Send, error: ServiceError) -> None:

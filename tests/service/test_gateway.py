@@ -242,11 +242,19 @@ async def test_an_error_that_is_not_ours_stays_vllms() -> None:
     assert gateway.counted("error") == 1
 
 
-async def test_vllms_own_400_is_passed_on_and_counted() -> None:
+async def test_vllms_own_400_is_passed_on() -> None:
     gateway = Served(answers(400, {"error": {"message": "too long"}}))
     reply = await gateway.call({"best_of": 2})
     assert (reply.status, reply.json) == (400, {"error": {"message": "too long"}})
-    assert gateway.counted("error") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(200, "ok"), (404, "client_error"), (429, "overloaded"), (500, "error")]
+)
+async def test_an_answer_of_vllms_counts_by_whose_fault_it_is(status: int, outcome: str) -> None:
+    gateway = Served(answers(status, {}))
+    assert (await gateway.call({"messages": [{}]})).status == status
+    assert gateway.counted(outcome) == gateway.requests == 1
 
 
 async def test_unranked_is_a_200_that_says_so() -> None:
