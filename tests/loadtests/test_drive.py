@@ -1,0 +1,63 @@
+import pytest
+
+from loadtests.drive import CHAT, Answer, connect, drive, send
+from tests.server import API_KEY, Server
+
+QUESTION = {"messages": [{"role": "user", "content": "What is 35+21+81?"}], "max_tokens": 64}
+
+
+async def test_a_server_that_does_not_answer_is_an_error_of_each_request() -> None:
+    async with connect("http://127.0.0.1:1", clients=2) as client:
+        load = await drive(client, [QUESTION] * 3, 2)
+    assert [answer.index for answer in load.answers] == [0, 1, 2]
+    assert all(answer.status == 0 and "ConnectError" in answer.error for answer in load.failed)
+    assert len(load.failed) == 3
+    assert load.requests_per_second == 0
+
+
+@pytest.mark.engine
+async def test_answers_carry_what_they_cost(server: Server) -> None:
+    bodies = [QUESTION | {"best_of": best_of, "seed": best_of} for best_of in (1, 2, 4)]
+    heard: list[Answer] = []
+    async with connect(server.url + "/v1/", api_key=API_KEY, clients=2) as client:
+        load = await drive(client, bodies, 2, answered=heard.append)
+    assert sorted(answer.index for answer in heard) == [0, 1, 2]
+    assert load.succeeded == load.answers
+    for answer, best_of in zip(load.answers, (1, 2, 4), strict=True):
+        assert answer.rerank["best_of"] == best_of
+        assert answer.generated_tokens == sum(c["completion_tokens"] for c in answer.rerank["candidates"])
+        assert 0 < answer.returned_tokens <= answer.generated_tokens
+        assert 0 < (answer.first_byte_s or 0) <= answer.latency_s <= load.wall_s
+    assert load.tokens_per_second == pytest.approx(sum(a.generated_tokens for a in load.answers) / load.wall_s)
+
+
+@pytest.mark.engine
+async def test_a_stream_has_its_first_event_before_its_end(server: Server) -> None:
+    body = QUESTION | {"best_of": 2, "stream": True, "stream_options": {"include_usage": True}}
+    async with connect(server.url, api_key=API_KEY, clients=1) as client:
+        answer = await send(client, body)
+    assert answer.ok, answer.error
+    assert 0 < (answer.first_byte_s or 0) < answer.latency_s
+    assert answer.generated_tokens == answer.rerank["tokens"]["generated"] > 0
+
+
+@pytest.mark.engine
+async def test_what_the_server_refuses_is_told_apart(server: Server) -> None:
+    full = QUESTION | {"best_of": 64, "ignore_eos": True}
+    async with connect(server.url, api_key=API_KEY, clients=6) as client:
+        load = await drive(client, [full] * 6, 6)
+        wrong = await send(client, QUESTION | {"best_of": 0})
+    assert len(load.succeeded) + len(load.refused) == 6
+    assert load.refused, "six times 64 candidates do not fit into 256"
+    assert all(1 <= (answer.retry_after_s or 0) <= 60 for answer in load.refused)
+    assert wrong.status == 400
+    assert "best_of" in wrong.error
+    server.wait_idle()
+
+
+@pytest.mark.engine
+async def test_a_wrong_key_is_an_error_that_says_so(server: Server) -> None:
+    async with connect(server.url, api_key="wrong", clients=1) as client:
+        answer = await send(client, QUESTION, path=CHAT)
+    assert answer.status == 401
+    assert answer.error.startswith("HTTP 401: ")
