@@ -7,7 +7,7 @@ names it. Drawing from it is pure: the same generator gives the same requests.
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
@@ -117,7 +117,7 @@ class Workload:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    best_of: Annotated[Mapping[Positive, Weight], Field(min_length=1)]
+    best_of: Annotated[Mapping[Positive, Weight], Field(min_length=1)] = field(default_factory=lambda: {1: 1.0})
     stream: Annotated[float, Field(ge=0, le=1)] = 0.0
     prompts: str = "arithmetic"
     max_tokens: Any = 64  # what it may hold is said and checked by `_lengths`
@@ -201,7 +201,7 @@ def _checked(path: Path, place: str, kind: type[Kind], values: Any) -> Kind:
         problem = error.errors()[0]
         parts = [place, *(str(part) for part in problem["loc"] if part != "[key]")]
         key = ".".join(part for part in parts if part) or "workload"
-        known = ", ".join(field.name for field in fields(kind))  # type: ignore[arg-type]  # a dataclass
+        known = ", ".join(item.name for item in fields(kind))  # type: ignore[arg-type]  # a dataclass
         said = f"unknown key; there are: {known}" if problem["type"] == _UNKNOWN_KEY else problem["msg"]
         raise WorkloadError(f"{path}: {key}: {said}") from None
 

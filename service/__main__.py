@@ -1,10 +1,11 @@
-"""The command line: bestofn serve | train | evaluate | collect | label | study.
+"""The command line: bestofn serve | train | evaluate | collect | label | sweep | study.
 
 Each command imports what it needs when it is run.
 """
 
 import typer
 
+from loadtests.commands import sweep
 from training.commands import study, train
 from training.commands.collect import collect
 from training.commands.evaluate import evaluate
@@ -36,6 +37,7 @@ app.add_typer(train.app, name="train")
 app.command()(evaluate)
 app.command()(collect)
 app.command()(label)
+app.command()(sweep)
 app.add_typer(study.app, name="study")
 
 

