@@ -1,7 +1,7 @@
 """Pictures of a sweep: what N costs in time, how much the server does, and where its tokens go."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -13,6 +13,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from loadtests.sweep_summary import Row
 from training.evaluation.estimators import Interval
 from training.evaluation.plots import GREY, PROXY, finish, intervals
+
+_LINE_HEIGHT = 0.05  # of a name, as a share of the axes
 
 Value = Callable[[Row], Interval]
 
@@ -40,6 +42,8 @@ def latency(rows: Sequence[Row]) -> Figure:
         axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.3g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())
         axis.yaxis.set_major_locator(LogLocator(base=2, numticks=12))
+    for axis, (_, value) in zip(axes, values, strict=True):
+        _name_lines(axis, rows, "clients", "best_of", value)
     axes[0].set_ylabel("seconds from sending to the last byte", fontsize=13)
     finish(*axes)
     return figure
@@ -55,9 +59,11 @@ def throughput(rows: Sequence[Row]) -> Figure:
     ]
     for axis, (name, value) in zip(axes, shown, strict=True):
         _lines(axis, rows, "best_of", "clients", value)
-        axis.set_ylim(bottom=0)
+        highest = max(value(row).value for row in rows)
+        axis.set_ylim(0, 1.3 * highest)  # with few repeats an interval can be far wider than what it is about
         axis.set_ylabel(name, fontsize=13)
         axis.set_xlabel("clients", fontsize=13)
+        _name_lines(axis, rows, "best_of", "clients", value)
     finish(*axes)
     return figure
 
@@ -89,18 +95,31 @@ def cost(rows: Sequence[Row]) -> Figure:
 
 
 def _lines(axis: Axes, rows: Sequence[Row], by: str, along: str, value: Value) -> None:
-    """A line for each value of the field `by`, over the field `along`, named at its end."""
-    groups = sorted({getattr(row, by) for row in rows})
-    ends = []
-    for group, colour in zip(groups, _colours(len(groups)), strict=True):
-        line = [row for row in rows if getattr(row, by) == group]
+    """A line for each value of the field `by`, over the field `along`."""
+    for line, colour in _groups(rows, by):
         values = [_finite(value(row)) for row in line]
-        places = [getattr(row, along) for row in line]
-        intervals(axis, places, values, colour, "", "o-")
-        ends.append((places[-1], values[-1].value, _name(by, group), colour))
-    for place, height, name, colour in ends:
-        _label(axis, place, height, name, colour)
+        intervals(axis, [getattr(row, along) for row in line], values, colour, "", "o-")
     _powers_of_two(axis, sorted({getattr(row, along) for row in rows}))
+
+
+def _name_lines(axis: Axes, rows: Sequence[Row], by: str, along: str, value: Value) -> None:
+    """Each line's name beside its end, moved up where it would lie on another one. The limits must be final."""
+    lowest = 0.0
+    groups = sorted(_groups(rows, by), key=lambda group: value(group[0][-1]).value)
+    for line, colour in groups:
+        place, height = getattr(line[-1], along), value(line[-1]).value
+        at = (axis.transScale + axis.transLimits).transform((place, height))  # shares of the axes
+        lowest = max(lowest + _LINE_HEIGHT, float(at[1]))
+        name = f"N = {line[0].best_of}" if by == "best_of" else _count(line[0].clients)
+        axis.text(float(at[0]) + 0.02, lowest, name, color=colour, va="center", size=13, transform=axis.transAxes)
+
+
+def _groups(rows: Sequence[Row], by: str) -> list[tuple[list[Row], str]]:
+    """The rows of each value of the field `by`, and its colour: from dark to light as the number grows."""
+    groups = sorted({getattr(row, by) for row in rows})
+    shades = np.linspace(0.0, 0.75, len(groups))  # nothing so light that it fades on white
+    colours = [to_hex(colormaps["viridis"](shade)) for shade in shades]
+    return [([row for row in rows if getattr(row, by) == g], c) for g, c in zip(groups, colours, strict=True)]
 
 
 def _powers_of_two(axis: Axes, places: Sequence[int]) -> None:
@@ -115,15 +134,8 @@ def _label(axis: Axes, place: float, height: float, name: str, colour: str) -> N
     axis.annotate(name, (place, height), xytext=(9, 0), textcoords="offset points", color=colour, va="center", size=13)
 
 
-def _name(by: str, group: int) -> str:
-    if by == "best_of":
-        return f"N = {group}"
-    return f"{group} client" + "s" * (group > 1)
-
-
-def _colours(count: int) -> Iterable[str]:
-    """From dark to light as the number grows; nothing so light that it fades on white."""
-    return [to_hex(colormaps["viridis"](share)) for share in np.linspace(0.0, 0.75, count)]
+def _count(clients: int) -> str:
+    return f"{clients} client" + "s" * (clients > 1)
 
 
 def _finite(interval: Interval) -> Interval:

@@ -21,6 +21,7 @@ from training.whole_file import write_whole
 _TEMPLATES = Path(__file__).parent / "templates"
 _INTERVALS = ("p50_s", "p95_s", "p99_s", "first_byte_p50_s", "requests_per_second", "generated_per_second", "reward")
 _COUNTS = ("best_of", "clients", "repeats", "requests", "succeeded", "refused", "failed")
+_FOR_THE_PAGE = {"p99 s", "returned", "reward"}
 _MEANS = ("generated", "returned", "dollars")
 
 
@@ -62,13 +63,14 @@ def to_html(record: Record) -> str:
 
 
 def table(record: Record) -> Table:
-    """As in the page, for the terminal."""
-    heads, *lines = _lines(summarise(record))
+    """For the terminal: as in the page, without intervals and what is read at leisure."""
+    heads, *lines = [[value.partition(" [")[0] for value in line] for line in _lines(summarise(record))]
+    kept = [index for index, head in enumerate(heads) if head not in _FOR_THE_PAGE]
     shown = Table(title=f"{record.url}, {record.settings.repeats} repeats of {record.settings.requests} requests")
-    for head in heads:
-        shown.add_column(head, justify="right")
+    for index in kept:
+        shown.add_column(heads[index], justify="right", no_wrap=True)
     for line in lines:
-        shown.add_row(*line)
+        shown.add_row(*(line[index] for index in kept))
     return shown
 
 
@@ -82,7 +84,7 @@ def _lines(rows: Sequence[Row]) -> list[list[str]]:
         ("p99 s", [_interval(row.p99_s, 3) for row in rows]),
         ("requests/s", [_interval(row.requests_per_second, 2) for row in rows]),
         ("tokens/s", [_interval(row.generated_per_second, 0) for row in rows]),
-        ("tokens generated", [_number(row.generated, 1) for row in rows]),
+        ("tokens", [_number(row.generated, 1) for row in rows]),
         ("returned", [_number(row.returned, 1) for row in rows]),
     ]
     if any(row.reward for row in rows):
@@ -90,7 +92,7 @@ def _lines(rows: Sequence[Row]) -> list[list[str]]:
     if any(row.dollars is not None for row in rows):
         columns.append(("dollars per 1000", [_number((row.dollars or math.nan) * 1000, 4) for row in rows]))
     columns += [
-        (name, [f"{getattr(row, name)} of {row.requests}" for row in rows])
+        (name, [f"{getattr(row, name)}/{row.requests}" for row in rows])
         for name in ("refused", "failed")
         if any(getattr(row, name) for row in rows)
     ]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -96,7 +96,9 @@ def _quantiles(seconds: Sequence[float], which: Sequence[float]) -> list[Interva
 
 
 def _rate(cells: Sequence[Cell], count: Callable[[Sequence[Request]], float]) -> Interval:
-    return mean_interval([count(cell.succeeded) / cell.wall_s if cell.wall_s else 0.0 for cell in cells])
+    """The mean over repeats; a rate is not negative, however wide its interval."""
+    mean = mean_interval([count(cell.succeeded) / cell.wall_s if cell.wall_s else 0.0 for cell in cells])
+    return replace(mean, low=max(mean.low, 0.0))
 
 
 def _mean(values: Sequence[float]) -> float:
