@@ -67,7 +67,7 @@ class Gateway:
 
     async def _answer(self, ask: Ask, places: ExitStack, scope: Scope, receive: Receive, send: Send) -> None:
         context = RequestContext(ask, Headers(scope=scope).get("x-request-id", ""))
-        reply = _Reply(context, send)
+        reply = _Reply(context, places, send)
         token = current_request.set(context)
         try:
             await self._app(_with_length(scope, ask.body), _replay(ask.body, receive, reply), reply.send)
@@ -94,12 +94,13 @@ class Gateway:
 class _Reply:
     """The `send` of one request: passes on, patches or replaces what vLLM's application answers."""
 
-    def __init__(self, context: RequestContext, send: Send) -> None:
+    def __init__(self, context: RequestContext, places: ExitStack, send: Send) -> None:
         self.status = 500
         self.raised = False
         self._complete = False
         self._left = False
         self._context = context
+        self._places = places
         self._send = send
         self._start: Message | None = None
         self._body = bytearray()
@@ -129,9 +130,17 @@ class _Reply:
             self.status = message["status"]
             self._handle = await self._start_answer()
             return
+        last = not message.get("more_body", False)
+        if last:
+            await self._free_places()
         await self._handle(message)
-        if not message.get("more_body", False):
+        if last:
             self._complete = True
+
+    async def _free_places(self) -> None:
+        """Before the last byte: a client that asks again as soon as it has its answer must not meet its own shadow."""
+        await self._context.close()
+        self._places.close()
 
     async def _pass_on(self, message: Message) -> None:
         await self._send(message)

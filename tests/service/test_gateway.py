@@ -179,6 +179,25 @@ async def test_too_much_in_flight_is_a_429_that_says_when_to_come_back() -> None
     assert gateway.counted("overloaded", strategy="none") == 1
 
 
+async def test_a_client_that_asks_again_at_once_does_not_meet_its_own_last_request() -> None:
+    gateway, _ = served()
+    at_the_end: list[int] = []
+
+    async def ask(body: dict[str, Any]) -> None:
+        messages: list[Message] = []
+
+        async def send(message: Message) -> None:
+            messages.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                at_the_end.append(gateway.admission.in_flight)
+
+        await gateway.call(body, send=send, messages=messages)
+
+    await ask({"best_of": 2})
+    await ask({"best_of": 2, "stream": True})
+    assert at_the_end == [0, 0]
+
+
 async def test_a_client_that_leaves_before_its_body_is_whole_is_forgotten() -> None:
     gateway, inner = served()
     messages: list[Message] = [
