@@ -198,7 +198,7 @@ def _checked(path: Path, place: str, kind: type[Kind], values: Any) -> Kind:
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        problem = error.errors()[0]
+        problem = min(error.errors(), key=lambda one: one["type"] != _UNKNOWN_KEY)  # else the key it was meant for
         parts = [place, *(str(part) for part in problem["loc"] if part != "[key]")]
         key = ".".join(part for part in parts if part) or "workload"
         known = ", ".join(item.name for item in fields(kind))  # type: ignore[arg-type]  # a dataclass

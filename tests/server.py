@@ -84,7 +84,7 @@ class Server:
 @contextmanager
 def running(log: Path, options: Sequence[str] = (), environment: dict[str, str] | None = None) -> Iterator[Server]:
     """Start `bestofn serve`, wait until it is ready, and stop it at the end."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--api-key", API_KEY, *options]
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -124,7 +124,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         child.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
