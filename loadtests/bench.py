@@ -8,29 +8,21 @@ measured in this process, the vLLM scorer against padded batches of plain transf
 import asyncio
 import itertools
 import os
-import socket
 import statistics
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 from rich.console import Console
 from rich.table import Table
 
+from loadtests import servers
+from loadtests.servers import QUIET, Command, serving
 from training.labs import checkpoint
 
-_ENVIRONMENT = {
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_NO_USAGE_STATS": "1",
-    "HF_HUB_OFFLINE": "1",
-    "TORCHDYNAMO_DISABLE": "1",
-}
-_BUNDLED = "--dtype float32 --enforce-eager --block-size 32 --enable-auto-tool-choice --tool-call-parser hermes"
-_ENGINE = [*_BUNDLED.split(), "--kv-cache-memory-bytes", str(256 * 2**20), "--disable-uvicorn-access-log"]
 _ROUNDS = 7
 _TOKENS = 64
 _CLIENTS, _EACH = 16, 2
@@ -55,7 +47,7 @@ class Ratio:
 
 async def main() -> None:
     """Measure everything and print one table."""
-    async with _server(_plain_command) as plain, _server(_our_command) as ours:
+    async with asking(servers.plain) as plain, asking(servers.ours) as ours:
         ratios = [
             Ratio("N = 1: latency over plain vLLM", await _latency(ours, plain, {}, {}), 1.03, at_most=True),
             Ratio(
@@ -92,7 +84,7 @@ async def _latency(ours: Ask, plain: Ask, our_body: dict[str, Any], plain_body: 
     """Ratios of the median time of one request at a time."""
 
     async def median_s(ask: Ask, body: dict[str, Any]) -> float:
-        return statistics.median([await _timed(ask(body)) for _ in range(12)])
+        return statistics.median([await timed(ask(body)) for _ in range(12)])
 
     return await _rounds(lambda: median_s(ours, our_body), lambda: median_s(plain, plain_body))
 
@@ -106,7 +98,7 @@ async def _throughput(ours: Ask, plain: Ask, our_body: dict[str, Any], plain_bod
                 await ask(body)
 
         clients = asyncio.gather(*(client() for _ in range(_CLIENTS)))
-        return _EACH * _CLIENTS / await _timed(clients)
+        return _EACH * _CLIENTS / await timed(clients)
 
     return await _rounds(lambda: rate(ours, our_body), lambda: rate(plain, plain_body))
 
@@ -126,7 +118,7 @@ async def _rounds(ours: Measure, other: Measure) -> list[float]:
     return ratios[1:]
 
 
-async def _timed(work: Awaitable[Any]) -> float:
+async def timed(work: Awaitable[Any]) -> float:
     started_s = time.perf_counter()
     await work
     return time.perf_counter() - started_s
@@ -135,25 +127,11 @@ async def _timed(work: Awaitable[Any]) -> float:
 # -- servers
 
 
-def _plain_command(port: int) -> list[str]:
-    entry = "vllm.entrypoints.launchers.api_server.entry"
-    return [sys.executable, "-m", entry, "--model", str(checkpoint("arithmetic-sft")), "--port", str(port), *_ENGINE]
-
-
-def _our_command(port: int) -> list[str]:
-    return [sys.executable, "-m", "service", "serve", "--port", str(port), "--disable-uvicorn-access-log"]
-
-
 @asynccontextmanager
-async def _server(command: Callable[[int], list[str]]) -> AsyncIterator[Ask]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    quiet = asyncio.subprocess.DEVNULL
-    environment = os.environ | _ENVIRONMENT
-    process = await asyncio.create_subprocess_exec(*command(port), env=environment, stdout=quiet, stderr=quiet)
+async def asking(command: Command) -> AsyncIterator[Ask]:
+    """A server, as a function that asks it one question."""
     numbers = itertools.count()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+    async with serving(command) as server, httpx2.AsyncClient(base_url=server.url, timeout=120) as client:
 
         async def ask(body: dict[str, Any]) -> None:
             question = f"What is {next(numbers) % 90 + 10}+21+81?"
@@ -162,23 +140,7 @@ async def _server(command: Callable[[int], list[str]]) -> AsyncIterator[Ask]:
             answer = await client.post("/v1/chat/completions", json=fixed | body)
             answer.raise_for_status()
 
-        try:
-            await _until_healthy(client, process)
-            yield ask
-        finally:
-            process.terminate()
-            await process.wait()
-
-
-async def _until_healthy(client: httpx.AsyncClient, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(180):
-        while process.returncode is None:
-            try:
-                if (await client.get("/health")).status_code == 200:
-                    return
-            except httpx.TransportError:
-                await asyncio.sleep(0.5)
-    raise RuntimeError("a server ended before it was ready")
+        yield ask
 
 
 # -- scoring
@@ -186,7 +148,7 @@ async def _until_healthy(client: httpx.AsyncClient, process: asyncio.subprocess.
 
 async def _scoring() -> list[float]:
     """Speed of the vLLM scorer over padded batches of transformers: 64 answers of 64 tokens, a prompt of 700."""
-    os.environ.update(_ENVIRONMENT)
+    os.environ.update(QUIET)
     from vllm.v1.engine.async_llm import AsyncLLM
 
     from reward.model import load
@@ -206,11 +168,11 @@ async def _scoring() -> list[float]:
 
     async def shared() -> float:
         prompt, answers = work()
-        return 64 / await _timed(asyncio.gather(*(scorer.score(prompt, answer) for answer in answers)))
+        return 64 / await timed(asyncio.gather(*(scorer.score(prompt, answer) for answer in answers)))
 
     async def padded() -> float:
         prompt, answers = work()
-        return 64 / await _timed(asyncio.to_thread(_score_padded, model, [template.tokens(prompt, a) for a in answers]))
+        return 64 / await timed(asyncio.to_thread(_score_padded, model, [template.tokens(prompt, a) for a in answers]))
 
     try:
         return await _rounds(shared, padded)

@@ -1,10 +1,11 @@
-"""The command line: bestofn serve | train | evaluate | collect | label | study | compare.
+"""The command line: bestofn serve | train | evaluate | collect | label | study | sweep | compare.
 
 Each command imports what it needs when it is run.
 """
 
 import typer
 
+from loadtests.commands import sweep
 from training.commands import study, train
 from training.commands.collect import collect
 from training.commands.compare import compare
@@ -38,6 +39,7 @@ app.command()(evaluate)
 app.command()(collect)
 app.command()(label)
 app.command()(compare)
+app.command()(sweep)
 app.add_typer(study.app, name="study")
 
 

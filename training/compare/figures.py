@@ -12,11 +12,12 @@ from training.compare.break_even import BreakEven
 from training.compare.load import Cell
 from training.compare.quality import Row
 from training.evaluation.estimators import Floats, Interval
+from training.evaluation.plots import finish
 
 _COLOURS = ("#b8860b", "#1f77b4", "#c0392b", "#2e8b57", "#7d3c98", "#444444")
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 _GREY = "#808080"
-_LABEL, _TICK, _TITLE, _NOTE = 14, 13, 16, 12
+_LABEL, _TITLE, _NOTE = 14, 16, 12
 
 
 class Palette:
@@ -73,7 +74,7 @@ def reward_against_kl(rows: Sequence[Row], palette: Palette) -> Figure:
     below.set_ylabel("reward model's reward", fontsize=_LABEL)
     below.set_xlabel("KL to the first policy, nats (of N: its upper bound)", fontsize=_LABEL)
     _legend(above, "numbers: N")
-    _finish(above, below)
+    finish(above, below)
     return figure
 
 
@@ -116,7 +117,7 @@ def latencies(cells: Sequence[Cell], title: str) -> Figure:
     handles, labels = above.get_legend_handles_labels()
     first = dict(zip(labels, handles, strict=True))
     above.legend(first.values(), first.keys(), fontsize=_NOTE, frameon=False)
-    _finish(above, below)
+    finish(above, below)
     return figure
 
 
@@ -147,7 +148,7 @@ def break_even(found: Sequence[BreakEven], palette: Palette, base: str, months: 
         axis.set_title(f"gold {one.gold.value:.3f}", fontsize=_LABEL)
         axis.legend(fontsize=_NOTE, frameon=False, loc="upper left")
     axes[0].set_ylabel("dollars a month", fontsize=_LABEL)
-    _finish(*axes)
+    finish(*axes)
     return figure
 
 
@@ -155,7 +156,7 @@ def _one(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(9, 6), layout="constrained")
     axis = figure.subplots()
     axis.set_title(title, fontsize=_TITLE)
-    _finish(axis)
+    finish(axis)
     return figure, axis
 
 
@@ -207,9 +208,3 @@ def _plain_log(axis: Axes, *, vertical: bool = False) -> None:
 
 def _legend(axis: Axes, title: str) -> None:
     axis.legend(fontsize=_NOTE, title=title, title_fontsize=_NOTE, loc="lower right", frameon=False)
-
-
-def _finish(*axes: Axes) -> None:
-    for axis in axes:
-        axis.tick_params(labelsize=_TICK)
-        axis.grid(alpha=0.3)

@@ -12,7 +12,8 @@ from training.compare import load, quality, report
 from training.compare.break_even import Bill, BreakEven, break_even
 from training.compare.config import CompareConfig, Policy
 from training.labs import model_path
-from training.run.cards import machine, training_minutes, versions
+from training.machine import versions
+from training.run.cards import PACKAGES, machine, training_minutes
 from training.stages import Stages
 
 _QUIET = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
@@ -107,7 +108,7 @@ def _made(config: CompareConfig) -> dict[str, str]:
     return {
         "Command": shlex.join(["bestofn", *sys.argv[1:]]),
         "Machine": f"{os.cpu_count()} cores; {machine()}",
-        "Versions": versions(),
+        "Versions": versions(PACKAGES),
         "Seeds": f"prompt i is asked with seed {config.seed} + 1000 i, and its candidate k with k more",
         "Made on": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }

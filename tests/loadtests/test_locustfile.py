@@ -1,0 +1,144 @@
+"""Real locust in processes of its own, against a real server."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from loadtests.overload import LOCUSTFILE, counters, differences, read_run
+from tests.server import API_KEY, Server, free_port
+
+pytestmark = pytest.mark.engine
+_PATIENCE_S = 60
+
+
+@contextmanager
+def locust(server: Server, *options: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--host", server.url, "--api-key", API_KEY]
+    with subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Status and output."""
+    output, _ = process.communicate(timeout=_PATIENCE_S)
+    return process.returncode, output
+
+
+def headless(users: int, seconds: int, *options: str) -> Sequence[str]:
+    return [*f"--headless -u {users} -r {users} -t {seconds} --stop-timeout 60 --only-summary".split(), *options]
+
+
+async def test_locust_counts_what_the_server_counts_and_keeps_it_in_files(server: Server, tmp_path: Path) -> None:
+    server.wait_idle()
+    before = await counters(server.url, server.headers)
+    files = [
+        "--csv",
+        str(tmp_path / "load"),
+        "--html",
+        str(tmp_path / "load.html"),
+        "--json-file",
+        str(tmp_path / "load"),
+    ]
+    kept = ["--slo-p95-ms", "60000", "--slo-p95-ms", "1:60000", "--slo-error-rate", "0", "--slo-refusal-rate", "0"]
+    with locust(server, *headless(4, 4, *files, *kept)) as process:
+        status, output = ended(process)
+    assert status == 0, output
+    run = read_run(status, json.loads((tmp_path / "load.json").read_text()))
+    assert run.post.requests > 0
+    assert differences(before, await counters(server.url, server.headers), run) == []
+    with (tmp_path / "load_stats.csv").open() as lines:
+        rows = {(row["Type"], row["Name"]): row for row in csv.DictReader(lines)}
+    tokens = rows["tokens", "chat best_of=1 generated"]
+    assert float(tokens["Average Response Time"]) > 1
+    assert ("ms", "chat best_of=1 stream first byte") in rows
+    posts = sum(int(row["Request Count"]) for (kind, _), row in rows.items() if kind == "POST")
+    assert posts == int(rows["", "Aggregated"]["Request Count"]) == run.post.requests
+    assert "chat best_of=1 stream first byte" in (tmp_path / "load.html").read_text()
+
+
+def test_a_missed_objective_is_the_exit_status_and_one_line(server: Server) -> None:
+    with locust(server, *headless(2, 2, "--slo-p95-ms", "1", "--shape", "step")) as process:
+        status, output = ended(process)
+    assert status == 1
+    (line,) = [line for line in output.splitlines() if "SLO missed" in line]
+    assert "p95 of all requests: " in line
+    assert "the limit is 1 ms" in line
+
+
+def test_a_master_judges_what_its_worker_saw(server: Server) -> None:
+    port = str(free_port())
+    limits = ["--slo-p95-ms", "1"]
+    with (
+        locust(
+            server, "--master", "--master-bind-port", port, "--expect-workers", "1", *headless(2, 2, *limits)
+        ) as master,
+        locust(server, "--worker", "--master-port", port, *limits) as worker,
+    ):
+        status, output = ended(master)
+        worker_status, worker_output = ended(worker)
+    assert status == 1, output
+    assert "tokens   chat best_of=" in output
+    assert output.count("SLO missed") == 1
+    assert worker_status == 0, worker_output
+    assert "SLO missed" not in worker_output
+
+
+def test_the_web_page_starts_users(server: Server) -> None:
+    port = free_port()
+    page = f"http://127.0.0.1:{port}"
+    with locust(server, "--web-port", str(port), "--web-host", "127.0.0.1"):
+        assert "Locust" in wait_for(page)
+        form = urllib.parse.urlencode({"user_count": 2, "spawn_rate": 2, "host": server.url}).encode()
+        with urllib.request.urlopen(f"{page}/swarm", form, timeout=_PATIENCE_S) as answer:
+            assert json.load(answer)["success"]
+        ends_s = time.monotonic() + _PATIENCE_S
+        while not (counted := json.loads(wait_for(f"{page}/stats/requests"))["stats"])[-1]["num_requests"]:
+            assert time.monotonic() < ends_s, counted
+            time.sleep(0.2)
+        assert counted[-1]["num_failures"] == 0
+    server.wait_idle()
+
+
+def wait_for(url: str) -> str:
+    """A page, as soon as there is one."""
+    ends_s = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=_PATIENCE_S) as answer:
+                text: str = answer.read().decode()
+                return text
+        except OSError:
+            assert time.monotonic() < ends_s, f"nothing at {url}"
+            time.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--workload", "nothing.yaml"], "--workload: nothing.yaml: No such file"),
+        (["--slo-p95-ms", "fast"], "--slo-p95-ms: expected milliseconds"),
+        (["--slo-error-rate", "3"], "--slo-error-rate: expected a share from 0 to 1"),
+        (["--shape", "square"], "--shape: invalid choice"),
+    ],
+)
+def test_an_option_that_is_wrong_is_named(options: list[str], said: str) -> None:
+    nobody = Server("http://127.0.0.1:1", subprocess.Popen(["true"]), Path())  # never asked
+    with locust(nobody, *headless(1, 1, *options)) as process:
+        status, output = ended(process)
+    nobody.process.wait()
+    assert status not in (0, None)
+    assert said in output
