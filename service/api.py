@@ -22,6 +22,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
     "/v1/responses": "responses",
     "/v1/messages": "messages",
 }
+BATCH_PATH = "/v1/chat/completions/batch"
 BEST_OF_HEADER = "x-best-of"
 _HUGE = 10**18
 _SHOWN_CHARACTERS = 60
@@ -121,6 +122,17 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
             param="prompt" if ask.prompts > 1 else "n",
         )
     return ask
+
+
+def refuse_reranking(body: bytes, header: str | None) -> None:
+    """For an endpoint that is passed through. Raises InvalidRequest, naming the field, where a client asks for more."""
+    request = _object(body)
+    asked = _asked_best_of(request, header)
+    param = asked[1] if asked else "rerank" if request.get("rerank") is not None else None
+    if param is not None:
+        raise InvalidRequest(
+            f"{param}: this endpoint is not reranked; send each conversation to /v1/chat/completions", param=param
+        )
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -37,13 +37,16 @@ def create_app(
     metrics: Metrics,
     prices: Prices | None = None,
     candidate_log: CandidateLog | None = None,
-    authentication: list[Middleware],
+    guards: list[Middleware],
     check_ready: Callable[[], Awaitable[str | None]],
     engine_version: str,
     root_path: str = "",
     lifespan: Lifespan | None = None,
 ) -> Starlette:
-    """inner: vLLM's application. check_ready: why the server cannot answer now, or None when it can."""
+    """inner: vLLM's application. guards: what a request passes before anything is done for it, outermost first.
+
+    check_ready: why the server cannot answer now, or None when it can.
+    """
 
     async def ready(_: Request) -> Response:
         problem = await check_ready()
@@ -66,7 +69,7 @@ def create_app(
             Middleware(RootPath, root_path=root_path),
             Middleware(RequestId),
             Middleware(OpenAIErrors),
-            *authentication,
+            *guards,
             Middleware(
                 Gateway,
                 limits=limits,

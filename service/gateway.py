@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.admission import Admission
-from service.api import BEST_OF_HEADER, ENDPOINTS, Ask, Limits, read_ask
+from service.api import BATCH_PATH, BEST_OF_HEADER, ENDPOINTS, Ask, Limits, read_ask, refuse_reranking
 from service.candidate_log import CandidateLog
 from service.context import RequestContext, current_request
 from service.errors import Overloaded, ServiceError, error_body
@@ -53,8 +53,12 @@ class Gateway:
         self._ending: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = ENDPOINTS.get(_path(scope)) if scope["type"] == "http" else None
-        if endpoint is None or scope["method"] != "POST":
+        path = _path(scope) if scope["type"] == "http" and scope["method"] == "POST" else ""
+        endpoint = ENDPOINTS.get(path)
+        if path == BATCH_PATH:
+            await self._pass_batch(scope, receive, send)
+            return
+        if endpoint is None:
             await self._app(scope, receive, send)
             return
         body = await _read_body(receive)
@@ -70,12 +74,24 @@ class Gateway:
             return
         await self._answer(ask, places, scope, receive, send)
 
+    async def _pass_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Several conversations in one request are vLLM's alone; who asks to have them ranked is told so."""
+        body = await _read_body(receive)
+        if body is None:
+            return
+        try:
+            refuse_reranking(body, Headers(scope=scope).get(BEST_OF_HEADER))
+        except ServiceError as error:
+            await send_error(send, error)
+            return
+        await self._app(scope, _replay(body, receive, lambda: None), send)
+
     async def _answer(self, ask: Ask, places: ExitStack, scope: Scope, receive: Receive, send: Send) -> None:
         context = RequestContext(ask, Headers(scope=scope).get("x-request-id", ""), self._prices)
         reply = _Reply(context, places, send)
         token = current_request.set(context)
         try:
-            await self._app(_with_length(scope, ask.body), _replay(ask.body, receive, reply), reply.send)
+            await self._app(_with_length(scope, ask.body), _replay(ask.body, receive, reply.left), reply.send)
         except Exception:
             reply.raised = True
             raise
@@ -257,8 +273,8 @@ async def _read_body(receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-def _replay(body: bytes, receive: Receive, reply: _Reply) -> Receive:
-    """The body that was read already, then whatever comes; a client that leaves is noted."""
+def _replay(body: bytes, receive: Receive, left: Callable[[], None]) -> Receive:
+    """The body that was read already, then whatever comes; `left` is called when the client leaves."""
     sent = False
 
     async def replayed() -> Message:
@@ -268,7 +284,7 @@ def _replay(body: bytes, receive: Receive, reply: _Reply) -> Receive:
             return {"type": "http.request", "body": body, "more_body": False}
         message = await receive()
         if message["type"] == "http.disconnect":
-            reply.left()
+            left()
         return message
 
     return replayed

@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 from vllm import envs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
@@ -176,7 +177,7 @@ async def build(
         metrics=metrics,
         prices=settings.prices,
         candidate_log=candidate_log,
-        authentication=_authentication(args),
+        guards=[_cross_origin(args), *_authentication(args)],
         check_ready=lambda: _problem(engine, reward),
         engine_version=vllm.__version__,
         root_path=args.root_path or "",
@@ -224,6 +225,17 @@ async def _run(app: Starlette, sock: Any, args: Namespace) -> Any:
         h11_max_incomplete_event_size=args.h11_max_incomplete_event_size,
         h11_max_header_count=args.h11_max_header_count,
         **log,
+    )
+
+
+def _cross_origin(args: Namespace) -> Middleware:
+    """vLLM's own rules, in front of ours: a web page of another origin may read our refusals too."""
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=args.allowed_origins,
+        allow_credentials=args.allow_credentials,
+        allow_methods=args.allowed_methods,
+        allow_headers=args.allowed_headers,
     )
 
 

@@ -110,7 +110,7 @@ def page_over(
 
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope["root_path"])
-        plain = {
+        plain: dict[str, ASGIApp] = {
             "/v1/models": answers(200, {"data": [{"id": name} for name in _MODELS]}),
             "/metrics": answers(200, generate_latest(registry), "text/plain"),
             "/v1/chat/completions": vllm,
@@ -126,7 +126,7 @@ def page_over(
         admission=Admission(max_candidates),
         metrics=Metrics(registry, "0"),
         candidate_log=candidate_log,
-        authentication=[],
+        guards=[],
         check_ready=ready,
         engine_version="0",
         root_path=root_path,

@@ -162,6 +162,29 @@ async def test_bad_input_is_a_400_that_names_the_field_and_the_server_goes_on(bo
     assert (await gateway.call({"best_of": 2})).status == 200
 
 
+@pytest.mark.parametrize(
+    ("body", "headers", "param"),
+    [
+        ({"best_of": 2}, {}, "best_of"),
+        ({"rerank": {}}, {}, "rerank"),
+        ({"model": "m:best-of-4"}, {}, "model"),
+        ({}, {"x-best-of": "4"}, "x-best-of"),
+    ],
+)
+async def test_a_batch_of_conversations_is_not_reranked_and_says_so(
+    body: Any, headers: dict[str, str], param: str
+) -> None:
+    gateway, inner = served()
+    reply = await call(gateway.app, body, path=f"{CHAT}/batch", headers=headers)
+    assert (reply.status, reply.json["error"]["param"], inner.requests) == (400, param, [])
+
+
+async def test_a_batch_that_asks_for_nothing_is_passed_through() -> None:
+    passed = answers(200, {"choices": []})
+    reply = await call(Served(passed).app, {"model": "m"}, path=f"{CHAT}/batch")
+    assert (reply.status, reply.json) == (200, {"choices": []})
+
+
 async def test_too_much_in_flight_is_a_429_that_says_when_to_come_back() -> None:
     held = FakeSampler(says("a", held=True), says("bb", held=True))
     inner = FakeVllm(lambda: held)
