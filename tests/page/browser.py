@@ -110,7 +110,7 @@ def page_over(
 
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope["root_path"])
-        plain = {
+        plain: dict[str, ASGIApp] = {
             "/v1/models": answers(200, {"data": [{"id": name} for name in _MODELS]}),
             "/metrics": answers(200, generate_latest(registry), "text/plain"),
             "/v1/chat/completions": vllm,
@@ -139,7 +139,7 @@ def page_over(
 def _serving(app: Any) -> Iterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
         thread.start()
