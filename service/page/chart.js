@@ -20,8 +20,8 @@ const LABEL_GAP = 15;
 export function lineChart({ title, ns, counts, series, format, fromZero, width }) {
   const values = series.flatMap(({ points }) => points.map(({ y }) => y));
   const ticks = niceTicks(fromZero ? [0, ...values] : values);
-  const isLastShown = series.some(({ points }) => points.at(-1).x === ns.at(-1));
-  const right = width - (isLastShown ? NAME_WIDTH : MARGIN.right);
+  const isNearEnd = series.some(({ points }) => ns.indexOf(points.at(-1).x) > ns.length - 3);
+  const right = width - (isNearEnd ? NAME_WIDTH : MARGIN.right);
   const bottom = HEIGHT - MARGIN.bottom;
   const x = (n) => MARGIN.left + ((right - MARGIN.left) * (ns.indexOf(n) + 0.5)) / ns.length;
   const y = (value) => bottom - ((bottom - MARGIN.top) * (value - ticks[0])) / (ticks.at(-1) - ticks[0]);

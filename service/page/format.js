@@ -17,5 +17,5 @@ export const dollars = (value) => `$${three.format(value)}`;
 export const milliseconds = (value) => `${value < 10 ? three.format(value) : whole.format(value)} ms`;
 export const seconds = (value) => (value > 0 && value < 1 ? milliseconds(value * 1000) : `${three.format(value)} s`);
 export const times = (value) => `${three.format(value)}×`;
-export const percent = (value) => `${whole.format(value * 100)} %`;
+export const percent = (value) => `${whole.format(value * 100)}\u00a0%`;
 export const plain = (value) => withMinus(three.format(value));

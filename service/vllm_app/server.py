@@ -295,7 +295,7 @@ def _banner(address: str, args: Namespace) -> str:
     key = ' -H "Authorization: Bearer $API_KEY"' if _authentication(args) else ""
     question = '{"role": "user", "content": "What is 35+21+81?"}'
     return (
-        f"\nbestofn serves {name} at {url}  (metrics: {url}/metrics)\nTry:\n"
+        f"\nbestofn serves {name} at {url}  (page: {url}/, metrics: {url}/metrics)\nTry:\n"
         f"curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n"
         f'  -d \'{{"model": "{name}", "messages": [{question}], "best_of": 8}}\'\n'
     )
