@@ -121,6 +121,14 @@ def count(environment: Environment, query: Query, outcome: Outcome, **_: Any) ->
 
 
 @events.quitting.add_listener
+def finish_csv(environment: Environment, **_: Any) -> None:
+    """Locust writes its CSV every second, but not at its end: what came after the last time would be missing."""
+    options: Any = environment.parsed_options
+    if options.csv_prefix:
+        time.sleep(1.5 * stats.CSV_STATS_INTERVAL_SEC)
+
+
+@events.quitting.add_listener
 def judge(environment: Environment, **_: Any) -> None:
     """Exit status 1 and one line for each objective that was missed; workers leave that to their master."""
     options: Any = environment.parsed_options

@@ -8,9 +8,10 @@ its engines.
 
 import asyncio
 import json
+import math
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ _WORKLOAD = WORKLOADS / "best_of_8.yaml"
 _BEST_OF = 8
 _MAX_CANDIDATES = 64
 _TIMES = 4
-_SECONDS = 45
+_SECONDS = 60
 _COUNTERS = {
     "answered": ("bestofn_requests_total", {"outcome": "ok"}),
     "refused": ("bestofn_requests_total", {"outcome": "overloaded"}),
@@ -56,7 +57,7 @@ class Row:
             passed += self.values[value]
             if passed >= share * self.requests:
                 return value
-        return float("nan")
+        return math.nan
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,9 @@ async def main() -> int:
     options = ["--max-candidates", str(_MAX_CANDIDATES)]
     runs: dict[int, Run] = {}
     wrong: list[str] = []
-    memory: list[int] = []
+    memory: list[dict[str, float]] = []
     async with servers.serving(lambda port: servers.ours(port, options)) as server:
-        await run_locust(server.url, places, 5)  # warms up
+        await run_locust(server.url, places, 10)  # warms up
         before = await counters(server.url)
         watching = asyncio.create_task(_watch(server.pid, memory))
         for users in (places, _TIMES * places):
@@ -167,37 +168,40 @@ async def main() -> int:
     return 1 if wrong else 0
 
 
-async def _watch(pid: int, memory: list[int]) -> None:
-    """Note the bytes of a process and its children, each second."""
+async def _watch(pid: int, memory: list[dict[str, float]]) -> None:
+    """Note each second the MiB of the server's process and of its engines', which start in this order."""
     while True:
-        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
         with suppress(psutil.NoSuchProcess):
-            memory.append(sum(process.memory_info().rss for process in processes))
+            children = [child for child in psutil.Process(pid).children() if child.name() == "VLLM::EngineCore"]
+            engines = sorted(children, key=lambda child: child.create_time())
+            processes = zip(("server", "generator", "reward model"), [psutil.Process(pid), *engines], strict=False)
+            memory.append({name: process.memory_info().rss / 2**20 for name, process in processes})
         await asyncio.sleep(1)
 
 
-def _show(runs: Mapping[int, Run], memory: Sequence[int]) -> None:
+def _show(runs: Mapping[int, Run], memory: Sequence[Mapping[str, float]]) -> None:
     table = Table(title=f"best_of = {_BEST_OF}, --max-candidates {_MAX_CANDIDATES}, {_SECONDS} s each")
     table.add_column("")
     for users in runs:
         table.add_column(f"{users} users", justify="right")
-    rows: dict[str, list[str]] = {
-        "answered, requests/s": [f"{run.counted['answered'] / _SECONDS:.2f}" for run in runs.values()],
-        "offered, requests/s": [f"{run.counted['requests'] / _SECONDS:.2f}" for run in runs.values()],
-        "latency of accepted, p50 s": [f"{run.post.quantile(0.5) / 1000:.2f}" for run in runs.values()],
-        "latency of accepted, p95 s": [f"{run.post.quantile(0.95) / 1000:.2f}" for run in runs.values()],
-        "refused with 429": [f"{run.refused.requests / run.counted['requests']:.1%}" for run in runs.values()],
-        "time to a refusal, p95 ms": [f"{run.refused.quantile(0.95):.0f}" for run in runs.values()],
-        "retry-after, p50 / p95 / most s": [
-            " / ".join(f"{run.retry_after.quantile(q) / 1000:.0f}" for q in (0.5, 0.95, 1.0)) for run in runs.values()
-        ],
+    rows: Mapping[str, Callable[[Run], str]] = {
+        "answered, requests/s": lambda run: f"{run.counted['answered'] / _SECONDS:.2f}",
+        "offered, requests/s": lambda run: f"{run.counted['requests'] / _SECONDS:.2f}",
+        "latency of accepted, p50 s": lambda run: f"{run.post.quantile(0.5) / 1000:.2f}",
+        "latency of accepted, p95 s": lambda run: f"{run.post.quantile(0.95) / 1000:.2f}",
+        "refused with 429": lambda run: f"{run.refused.requests / run.counted['requests']:.1%}",
+        "time to a refusal, p95 ms": lambda run: f"{run.refused.quantile(0.95):.0f}",
+        "retry-after, p50 / p95 / most s": lambda run: " / ".join(
+            f"{run.retry_after.quantile(share) / 1000:.0f}" for share in (0.5, 0.95, 1.0)
+        ),
     }
-    for name, values in rows.items():
-        table.add_row(name, *values)
+    for name, value in rows.items():
+        table.add_row(name, *(value(run).replace("nan", "–") for run in runs.values()))
     console = Console(width=110)
     console.print(table)
-    tenths = [memory[len(memory) * part // 10] / 2**20 for part in range(10)]
-    console.print("memory of server and engines over time, MiB: " + ", ".join(f"{value:.0f}" for value in tenths))
+    for name in memory[-1]:
+        tenths = [memory[(len(memory) - 1) * part // 10].get(name, math.nan) for part in range(11)]
+        console.print(f"memory of the {name} over both runs, MiB: " + " ".join(f"{value:.0f}" for value in tenths))
 
 
 if __name__ == "__main__":

@@ -33,3 +33,9 @@ def test_shapes_are_what_they_are_called(users: dict[str, list[int | None]]) -> 
     assert users["step"] == [4, 4, 8, 8, 12, 12, 12, 16, 20, None]
     assert users["spike"] == [4, 4, 4, 4, 20, 20, 20, 4, 4, None]
     assert users["diurnal"] == [4, 5, 12, 18, 19, 20, 19, 18, 4, None]
+
+
+def test_locust_which_patches_the_standard_library_stays_out_of_everything_else() -> None:
+    program = "import sys, service.app, service.__main__, loadtests.sweep, loadtests.overload; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"gevent", "locust"} & set(done.stdout.split())

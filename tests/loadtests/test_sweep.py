@@ -122,6 +122,7 @@ def test_the_page_needs_nothing_beside_itself_and_holds_the_table_and_pictures()
     assert "dollars per 1000" in page
     assert not re.search(r"(src|href)=['\"](?!#)|url\((?!#)|@import", page)
     assert "<script" not in page
+    assert page == to_html(record(dollars=0.25))
     for picture in page.split("<svg")[1:]:
         ElementTree.fromstring("<svg" + picture.partition("</svg>")[0] + "</svg>")
 
