@@ -16,7 +16,11 @@ from service.context import RequestContext
 from service.errors import ServiceError
 from service.prices import Prices
 
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120, 300)
+# Close enough for a quantile: no bound is much more than half as much again as the one before.
+_SECONDS = (
+    *(0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75),
+    *(1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300),
+)
 _TOKENS = tuple(2.0**power for power in range(3, 21))
 _DOLLARS = tuple(10.0**power * step for power in range(-8, 0) for step in (1, 2.5, 5))
 _REWARDS = (-10, -5, -3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 5, 10)
