@@ -57,6 +57,14 @@ class Watched:
             with error:
                 raise AssertionError(f"{path} {parameters}: {error.read().decode()}") from None
 
+    def scraped_url(self) -> str:
+        """Of its only target, which it finds a few seconds after its start."""
+        ends_s = time.monotonic() + WITHIN_S
+        while not (targets := self.get("targets")["activeTargets"]):
+            assert time.monotonic() < ends_s
+            time.sleep(0.2)
+        return str(targets[0]["scrapeUrl"])
+
     def has_a_number(self, expression: str) -> bool:
         data = self.get("query", query=expression)
         values = [data["result"]] if data["resultType"] == "scalar" else [series["value"] for series in data["result"]]
@@ -139,17 +147,16 @@ def test_observe_says_where_its_page_is(server: Server, prometheus: Prometheus, 
     port = free_port()
     command = [sys.executable, "-m", "scripts.observe", server.url, "--port", str(port), "--data", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        banner = [process.stdout.readline() for _ in range(5)]
-        urls = re.findall(r"http://\S+", "".join(banner))
-        assert len(urls) == 3
-        assert urls[0].startswith(server.url)
-        for url in urls[1:]:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                assert b"Prometheus" in answer.read()
-        (target,) = Watched(port).get("targets")["activeTargets"]
-        assert target["scrapeUrl"] == f"{server.url}/metrics"
-        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.stdout is not None
+            urls = re.findall(r"http://\S+", "".join(process.stdout.readline() for _ in range(5)))
+            assert len(urls) == 3
+            for url in urls[1:]:
+                with urllib.request.urlopen(url, timeout=10) as answer:
+                    assert b"Prometheus" in answer.read()
+            assert Watched(port).scraped_url() == f"{server.url}/metrics"
+        finally:
+            process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
