@@ -11,7 +11,7 @@ LOCK := requirements/$(VARIANT).lock
 STAMP := .venv/installed-$(VARIANT)-$(shell cat $(LOCK) pyproject.toml | sha256sum | cut -c1-16)
 TYPED := service reward training loadtests tests scripts
 
-.PHONY: help install serve test check format bench bench-training lock clean
+.PHONY: help install serve test check format bench bench-peers bench-training lock clean
 
 help: ## List these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ format: $(STAMP) ## Rewrite the code in the house format, with the safe fixes of
 
 bench: $(STAMP) ## Measure what best-of-N costs over plain vLLM on this machine
 	@.venv/bin/python -m loadtests.bench $(ARGS)
+
+bench-peers: $(STAMP) ## Compare with its_hub and optillm (ARGS="--its-hub PYTHON --optillm PYTHON", see the module)
+	@.venv/bin/python -m loadtests.bench_peers $(ARGS)
 
 bench-training: $(STAMP) ## Measure the trainers' tokens a second beside TRL's (ARGS="sft", reward, dpo or sharing for one)
 	@.venv/bin/python -m loadtests.bench_training $(ARGS)
