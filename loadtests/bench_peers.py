@@ -14,7 +14,8 @@ servers get the same questions, sampling settings (from vLLM's command line, sin
 - bestofn: best_of in the request, the bundled reward model. Measured at both ends of each round.
 - its_hub: its own server and its own best-of-n, which its server cannot be configured for (see
   `peers/its_hub_server.py`). The same reward model over HTTP, one call with all distinct answers to a question, without
-  its limit of 32 calls at a time (`--its-hub-calls`), under uvloop; and with a scorer that costs nothing and picks the first answer.
+  its limit of 32 calls at a time (`--its-hub-calls`), under uvloop; and with a scorer that costs nothing, and so picks
+  the first answer.
 - optillm: approach `bon`. It asks for all N answers in one call and then the model itself to rate them one after
   another; it takes no other scorer. vLLM gives it a chat template that leaves out what it adds to a question and makes
   a rating one token long (`peers/optillm_chat_template.jinja`). Without TLS verification, which here only
