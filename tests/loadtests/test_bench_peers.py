@@ -43,7 +43,9 @@ def test_a_load_is_measured_against_its_own_prompts() -> None:
     prompts = [user("What is 10+10+10?"), user("What is 20+20+20?"), user("What is 30+30+30?")]
     answers = (_answer(0, 1.0, "Answer: 30"), _answer(1, 3.0, "Answer: 61"), _answer(2, 9.0, "", status=500))
     measured = Measured.of(Load(2, answers, wall_s=4.0), prompts, ARITHMETIC)
-    assert measured == Measured(3, 1, right=1, tokens=20, requests_per_second=0.5, p50_s=2.0, p95_s=pytest.approx(2.9))
+    assert (measured.requests, measured.failed, measured.right, measured.tokens) == (3, 1, 1, 20)
+    assert (measured.requests_per_second, measured.p50_s) == (0.5, 2.0)
+    assert measured.p95_s == pytest.approx(2.9)
 
 
 def test_a_load_without_answers_has_no_latency() -> None:
