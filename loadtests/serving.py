@@ -1,4 +1,4 @@
-"""A `bestofn serve` of one's own, for as long as something is measured."""
+"""Servers of one's own, for as long as something is measured: `bestofn serve`, and those that it is compared with."""
 
 import os
 import socket
@@ -27,25 +27,35 @@ def serving(
 
     Raises ServerFailed with the end of that where the server ends or is not ready after `start_s` seconds.
     """
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "service", "serve", *arguments, "--port", str(port)]
+    with running(command, log, environment=environment) as process:
+        url = f"http://127.0.0.1:{port}"
+        until_ready(f"{url}/ready", process, log, start_s)
+        yield url
+
+
+@contextmanager
+def running(
+    command: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a command, its output going into `log`, and end it at the end. `environment` is added to this process's."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
         )
         try:
-            url = f"http://127.0.0.1:{port}"
-            _until_ready(url, process, log, start_s)
-            yield url
+            yield process
         finally:
             _stop(process)
 
 
-def _until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path, start_s: float) -> None:
+def until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path, start_s: float = 600) -> None:
+    """Until `url` answers. Raises ServerFailed with the end of the log where the process ends or takes longer."""
     give_up_s = time.monotonic() + start_s
     while process.poll() is None and time.monotonic() < give_up_s:
         try:
-            with urllib.request.urlopen(f"{url}/ready", timeout=5):
+            with urllib.request.urlopen(url, timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(_POLL_S)
@@ -63,7 +73,8 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A local port that nothing listened on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
