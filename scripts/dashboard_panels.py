@@ -187,14 +187,15 @@ _GAIN = [
         minimum=None,
     ),
     Panel(
-        "Reward bought by the next doubling of N",
-        "Selected reward at 2N minus selected reward at N, over the past hour. Take the largest N whose doubling still "
-        "buys something you would pay twice for; near zero, halve N. Both N need traffic of the same kind.",
+        "Reward bought by the last doubling of N",
+        "Selected reward minus what the best of half as many of the same candidates would have got, over the past "
+        "hour. Take the largest N whose last doubling still buys something you would pay twice for; near zero, halve "
+        "N.",
         "none",
         [
             Query(
-                'avg by (before, best_of) (job_best_of:bestofn_reward_of_last_doubling:mean1h{job=~"$job"})',
-                "{{before}} to {{best_of}}",
+                'avg by (best_of) (job_best_of:bestofn_reward_of_last_doubling:mean1h{job=~"$job"})',
+                "N = {{best_of}}",
             )
         ],
         minimum=None,

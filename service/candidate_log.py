@@ -262,9 +262,9 @@ def _characters(row: Row) -> int:
 
 
 def _line(row: Row) -> bytes:
-    """One line of JSON in UTF-8. Half a surrogate pair, which UTF-8 does not know, becomes JSON's own escape."""
+    """One line of JSON in UTF-8. Half a surrogate pair, which many readers refuse, becomes a question mark."""
     text = json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode("utf-8", "backslashreplace") + b"\n"
+    return text.encode("utf-8", "replace") + b"\n"
 
 
 def _groups(lines: Sequence[tuple[_Entry, bytes]], max_bytes: int) -> Iterator[list[tuple[_Entry, bytes]]]:

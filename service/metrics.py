@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from reward.bounds import expected_best
 from service.accounting import Ledger, count_tokens
 from service.api import Endpoint
 from service.context import RequestContext
@@ -104,7 +105,7 @@ class Metrics:
         self._tokens = histogram("tokens_per_request", "Tokens generated for one request.", _TOKENS, "best_of")
         self._reward = SignedHistogram(
             "bestofn_reward",
-            "Reward of the selected candidate, and mean.",
+            "Reward of the selected candidate, the mean, and the best that half as many would have had, expected.",
             ("which", "best_of"),
             buckets=_REWARDS,
             registry=registry,
@@ -195,4 +196,6 @@ class Metrics:
         mean = sum(ledger.rewards) / len(ledger.rewards)
         self._reward.labels("selected", label).observe(selected)
         self._reward.labels("mean", label).observe(mean)
+        if len(ledger.rewards) > 1:
+            self._reward.labels("half", label).observe(expected_best(ledger.rewards, len(ledger.rewards) // 2))
         self._gain.labels(label).observe(selected - mean)

@@ -98,6 +98,7 @@ def test_rewards_and_their_gain_are_observed(counted: Counted) -> None:
     assert (below(counted, "selected", "2.0"), below(counted, "selected", "3.0")) == (0, 1)
     assert (below(counted, "mean", "1.0"), below(counted, "mean", "2.0")) == (0, 1)
     assert counted("reward_gain_sum", best_of="8") == 1.0
+    assert counted("reward_sum", which="half", best_of="8") == 2.0
 
 
 def test_stages_and_stragglers_are_in_seconds(counted: Counted) -> None:
