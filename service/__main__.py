@@ -11,6 +11,8 @@ from training.commands.collect import collect
 from training.commands.compare import compare
 from training.commands.evaluate import evaluate
 from training.commands.label import label
+from training.compare.config import CompareConfig
+from training.config import describe
 
 app = typer.Typer(name="bestofn", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 _FORWARD = {
@@ -38,7 +40,7 @@ app.add_typer(train.app, name="train")
 app.command()(evaluate)
 app.command()(collect)
 app.command()(label)
-app.command()(compare)
+app.command(epilog=describe(CompareConfig))(compare)
 app.command()(sweep)
 app.add_typer(study.app, name="study")
 

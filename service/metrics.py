@@ -15,7 +15,6 @@ from service.accounting import Ledger, count_tokens
 from service.api import Endpoint
 from service.context import RequestContext
 from service.errors import ServiceError
-from service.prices import Prices
 
 # Close enough for a quantile: no bound is much more than half as much again as the one before.
 _SECONDS = (
@@ -41,16 +40,19 @@ class SignedHistogram(Histogram):
 
 
 class CostCounter(Collector):
-    """Dollars by part. What idle time costs is read when it is asked for: no request is there to count it."""
+    """Dollars by part. What idle time costs is read when it is asked for: no request is there to count it.
 
-    def __init__(self, idle_dollars: Callable[[], float]) -> None:
+    dollars: where each part begins. idle_dollars: what time has cost in which nothing was at work.
+    """
+
+    def __init__(self, dollars: Mapping[str, float], idle_dollars: Callable[[], float]) -> None:
+        self._dollars = dict(dollars)
         self._idle_dollars = idle_dollars
-        self._dollars: dict[str, float] = {}
 
     def add(self, cost: Mapping[str, float]) -> None:
         """Dollars of one request, by part."""
         for part, dollars in cost.items():
-            self._dollars[part] = self._dollars.get(part, 0.0) + dollars
+            self._dollars[part] += dollars
 
     def collect(self) -> Iterator[Metric]:
         text = "What the server costs: for requests that have been answered, and while nothing was at work."
@@ -60,7 +62,7 @@ class CostCounter(Collector):
         yield family
 
 
-class EngineLoad(Protocol):
+class Load(Protocol):
     """How busy an engine is now."""
 
     @property
@@ -75,15 +77,14 @@ class EngineLoad(Protocol):
 class Metrics:
     """Instruments with the prefix `bestofn_`, in base units (seconds, tokens, dollars).
 
-    prices: None leaves out the metrics of cost. idle_s: seconds since the start in which nothing was at work.
+    costs: counts what requests cost; None where no prices are known.
     """
 
     def __init__(
         self,
         registry: CollectorRegistry,
         engine_version: str,
-        prices: Prices | None = None,
-        idle_s: Callable[[], float] = lambda: 0.0,
+        costs: CostCounter | None = None,
     ) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"bestofn_{name}", text, labels, registry=registry)
@@ -122,10 +123,10 @@ class Metrics:
         self._reward_up = gauge("reward_model_up", "1 while the reward model answers.")
         self._logged = counter("candidate_log_records_total", "Records for --candidate-log by outcome.", "outcome")
         self._candidate_log_up = gauge("candidate_log_up", "1 unless records for --candidate-log are being lost.")
-        if prices is not None:
+        self._costs = costs
+        if costs is not None:
             self._cost_per_request = histogram("cost_per_request_dollars", "Cost of one request.", _DOLLARS, "best_of")
-            self._costs = CostCounter(lambda: prices.idle(idle_s()))
-            registry.register(self._costs)
+            registry.register(costs)
         build = gauge("build_info", "Versions.", "version", "vllm")
         build.labels(version("bestofn"), engine_version).set(1)
 
@@ -145,7 +146,7 @@ class Metrics:
         self._reward_up.set_function(reward_model_up)
         self._candidate_log_up.set_function(candidate_log_up)
 
-    def observe_engine(self, name: str, load: EngineLoad) -> None:
+    def observe_engine(self, name: str, load: Load) -> None:
         """Let the gauges of an engine ("generator" or "reward") read its state."""
         self._waiting.labels(name).set_function(lambda: load.waiting)
         self._kv_cache.labels(name).set_function(lambda: load.kv_cache_usage)
@@ -165,7 +166,7 @@ class Metrics:
         self._duration.labels(label).observe(time.monotonic() - context.started_s)
         self._tokens.labels(label).observe(count_tokens(context.ledgers).generated)
         cost = context.cost(context.ledgers)
-        if cost is not None:
+        if cost is not None and self._costs is not None:
             self._costs.add(cost)
             self._cost_per_request.labels(label).observe(sum(cost.values()))
         for ledger in context.ledgers:
@@ -187,7 +188,7 @@ class Metrics:
         self._record_rewards(ledger, label)
         finishes = sorted(record.finished_s for record in ledger.records if record.finished_s is not None)
         if len(finishes) > 1:
-            self._straggler.observe(finishes[-1] - finishes[len(finishes) // 2])
+            self._straggler.observe(finishes[-1] - finishes[(len(finishes) - 1) // 2])
 
     def _record_rewards(self, ledger: Ledger, label: str) -> None:
         selected = ledger.reward
@@ -198,4 +199,4 @@ class Metrics:
         self._reward.labels("mean", label).observe(mean)
         if len(ledger.rewards) > 1:
             self._reward.labels("half", label).observe(expected_best(ledger.rewards, len(ledger.rewards) // 2))
-        self._gain.labels(label).observe(selected - mean)
+        self._gain.labels(label).observe(max(selected - mean, 0.0))

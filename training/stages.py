@@ -44,6 +44,10 @@ class Stages:
             path = self._result_path(name)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, compute())
+        return self.read(name)
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A result that has been computed."""
         values: dict[str, Any] = json.loads(self._result_path(name).read_text(encoding="utf-8"))
         return values
 

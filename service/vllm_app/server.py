@@ -1,4 +1,4 @@
-"""`bestofn serve`: vLLM's command line and OpenAI application, over the reranking engine."""
+"""`bestofn serve`: vLLM's OpenAI application, over the reranking engine."""
 
 import asyncio
 import os
@@ -13,7 +13,6 @@ import vllm
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import REGISTRY
-from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -21,100 +20,29 @@ from starlette.responses import JSONResponse
 from vllm import envs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
-from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.entrypoints.launchers.launcher import serve_http, setup_server, terminate_if_errored
 from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
 from vllm.logger import configure_logging_from_args
-from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from reward.scorer import RewardUnavailable
 from service.admission import Admission
 from service.api import Limits
 from service.app import create_app, field_error
-from service.bundled import use_bundled_policy, with_bundled_reward
 from service.busy_time import BusyMeter
 from service.candidate_log import CandidateLog
-from service.durable_file import prepare
 from service.errors import EngineDown, ServiceError, error_body
-from service.metrics import Metrics
+from service.metrics import CostCounter, Metrics
 from service.reward_model import RewardModel
-from service.settings import Settings, add_arguments
+from service.settings import Settings
 from service.vllm_app.client import RerankingEngine
+from service.vllm_app.command_line import parse
 from service.vllm_app.engine_load import EngineLoad
 from service.vllm_app.engines import start_engines
 
 _ENGINE_DIED = 1
-
-
-def parse(argv: Sequence[str]) -> tuple[Namespace, Settings]:
-    """vLLM's arguments and our settings, from one command line (and `--config` file).
-
-    Exits with a message, as argparse does, for what cannot be meant.
-    """
-    parser = _serve_parser()
-    args = parser.parse_args(["serve", *argv])
-    ours = FlexibleArgumentParser(add_help=False, allow_abbrev=False)
-    add_arguments(ours)
-    command_line = vars(ours.parse_known_args(list(argv))[0])
-    merged = {name: getattr(args, name) for name in Settings.model_fields if hasattr(args, name)}
-    try:
-        settings = Settings.resolve(command_line, file=merged)
-    except ValueError as error:
-        parser.error(_one_line(error))
-    defaults = vars(parser.parse_args(["serve"]))
-    if args.model_tag is not None:
-        args.model = args.model_tag
-    else:
-        use_bundled_policy(args, defaults)
-        settings = settings if settings.reward_model else with_bundled_reward(settings)
-    shared_device = settings.reward_backend == "vllm" or settings.reward_device != "cpu"
-    if shared_device and args.gpu_memory_utilization == defaults["gpu_memory_utilization"]:
-        args.gpu_memory_utilization -= settings.reward_gpu_memory_utilization
-    _refuse_unsupported(parser, args, settings)
-    validate_parsed_serve_args(args)
-    return args, settings
-
-
-def _serve_parser() -> FlexibleArgumentParser:
-    """vLLM's parser finds the model and `--config` only behind a sub-command, so there is one."""
-    parser = FlexibleArgumentParser(prog="bestofn")
-    commands = parser.add_subparsers(dest="subparser")
-    serve_parser = commands.add_parser(
-        "serve",
-        usage="bestofn serve [MODEL] [--reward-model MODEL] [--best-of N] [options of `vllm serve`]",
-        description="Serve a model with best-of-N reranking. Without MODEL: the bundled lab models.",
-        epilog="Our own options: bestofn serve --help=bestofn. All options: bestofn serve --help=all.",
-    )
-    add_arguments(make_arg_parser(serve_parser))
-    return parser
-
-
-def _one_line(error: ValueError) -> str:
-    """The first thing that is wrong, with the option it is about."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors()[0]
-    option = "".join(f"--{str(part).replace('_', '-')}: " for part in first["loc"][:1])
-    given = f", not {first['input']!r}" if first["loc"] else ""
-    return f"{option}{first['msg'].removeprefix('Value error, ')}{given}"
-
-
-def _refuse_unsupported(parser: FlexibleArgumentParser, args: Namespace, settings: Settings) -> None:
-    if settings.reward_model is None:
-        parser.error("--reward-model is needed: a path or Hugging Face name of a sequence classification model")
-    if args.headless or args.grpc or (args.api_server_count or 1) != 1:
-        parser.error(
-            "--headless, --grpc and more than one --api-server-count are vllm serve's; "
-            "run several bestofn servers behind a load balancer instead"
-        )
-    if settings.candidate_log is not None:
-        try:
-            prepare(Path(settings.candidate_log))
-        except OSError as error:
-            parser.error(f"--candidate-log: {error}")
 
 
 async def serve(args: Namespace, settings: Settings) -> int:
@@ -159,7 +87,9 @@ async def build(
     _handle_errors(inner)
     _list_aliases(inner, settings.max_best_of)
     admission = Admission(settings.max_candidates)
-    metrics = Metrics(REGISTRY, vllm.__version__, settings.prices, idle_s=lambda: meter.idle_s)
+    prices = settings.prices
+    costs = None if prices is None else CostCounter(prices.cost([]), lambda: prices.idle(meter.idle_s))
+    metrics = Metrics(REGISTRY, vllm.__version__, costs)
     candidate_log = _candidate_log(settings, metrics)
     metrics.observe(
         candidates_in_flight=lambda: admission.in_flight,
@@ -175,7 +105,7 @@ async def build(
         limits=Limits(settings.best_of, settings.max_best_of, settings.max_candidates),
         admission=admission,
         metrics=metrics,
-        prices=settings.prices,
+        prices=prices,
         candidate_log=candidate_log,
         guards=[_cross_origin(args), *_authentication(args)],
         check_ready=lambda: _problem(engine, reward),

@@ -1,6 +1,5 @@
 """What is counted of a request."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import get_args
 
@@ -13,8 +12,8 @@ from service.accounting import Ledger, Record
 from service.api import Endpoint
 from service.context import RequestContext
 from service.errors import Overloaded
-from service.metrics import Metrics, best_of_label
-from service.prices import HourlyPrice, Prices
+from service.metrics import CostCounter, Metrics, best_of_label
+from service.prices import HourlyPrice
 from service.strategies import Candidate, State
 from tests.service.fakes import make_ask, make_context, plan_for
 
@@ -22,12 +21,16 @@ from tests.service.fakes import make_ask, make_context, plan_for
 class Counted:
     """Metrics in a registry of their own."""
 
-    def __init__(self, prices: Prices | None = None, idle_s: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(self, costs: CostCounter | None = None) -> None:
         self.registry = CollectorRegistry()
-        self.metrics = Metrics(self.registry, "0", prices, idle_s)
+        self.metrics = Metrics(self.registry, "0", costs)
 
     def __call__(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"bestofn_{name}", labels)
+
+
+def cost_counter(idle_dollars: float) -> CostCounter:
+    return CostCounter(HourlyPrice(1.0).cost([]), lambda: idle_dollars)
 
 
 @pytest.fixture
@@ -165,7 +168,7 @@ def test_the_load_of_each_engine_is_read_live(counted: Counted) -> None:
 
 
 def test_dollars_are_counted_by_part_and_idle_time_costs_too() -> None:
-    counted = Counted(HourlyPrice(3600), idle_s=lambda: 20.0)
+    counted = Counted(cost_counter(20.0))
     context = make_context(ledger(), ledger(), ask=make_ask({"best_of": 5}), prices=HourlyPrice(3600))
     counted.metrics.record(context, "ok")
     counted.metrics.record(context, "ok")
@@ -175,6 +178,17 @@ def test_dollars_are_counted_by_part_and_idle_time_costs_too() -> None:
         16.0,
         2,
     )
+
+
+def test_every_part_begins_at_nothing_so_that_its_rate_misses_none() -> None:
+    counted = Counted(cost_counter(0.0))
+    assert [counted("cost_dollars_total", part=part) for part in ("generate", "score", "idle")] == [0, 0, 0]
+
+
+def test_half_of_two_candidates_is_the_first_of_them(counted: Counted) -> None:
+    records = [Record(Candidate(index, "finished"), finished_s=1.0 + 8 * index) for index in range(2)]
+    counted.metrics.record(make_context(Ledger(plan_for(2), records=records, started_s=0.0, ended_s=10.0)), "ok")
+    assert counted("straggler_seconds_sum") == 8.0
 
 
 def test_without_prices_there_is_no_cost(counted: Counted) -> None:
@@ -246,7 +260,7 @@ def total(registry: CollectorRegistry, name: str) -> float:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(requests(), max_size=8))
 def test_every_counter_reconciles_with_what_was_done(answered: list[tuple[RequestContext, str]]) -> None:
-    counted = Counted(HourlyPrice(1.0))
+    counted = Counted(cost_counter(0.0))
     for context, outcome in answered:
         counted.metrics.record(context, outcome)
     registry = counted.registry
@@ -270,7 +284,7 @@ def test_every_counter_reconciles_with_what_was_done(answered: list[tuple[Reques
 @settings(max_examples=20, deadline=None)
 @given(st.lists(requests(), max_size=8))
 def test_labels_are_bounded(answered: list[tuple[RequestContext, str]]) -> None:
-    counted = Counted(HourlyPrice(1.0))
+    counted = Counted(cost_counter(0.0))
     for context, outcome in answered:
         counted.metrics.record(context, outcome)
     labels = [sample.labels for metric in counted.registry.collect() for sample in metric.samples]

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from service.__main__ import app
 from training.compare import figures
-from training.compare.break_even import Bill, break_even, equal_n, even_requests, price_at, sentence
+from training.compare.break_even import Bill, break_even, compare, equal_n, price_at, sentence
 from training.compare.config import CompareConfig
 from training.compare.load import cells
 from training.compare.quality import Pool
@@ -43,23 +43,45 @@ def test_the_price_of_a_fraction_of_a_candidate_lies_between() -> None:
     assert [price_at(n, SIZES, PRICES) for n in (1.0, 3.0, 6.0)] == [1.0, 2.5, 4.0]
 
 
-@given(st.floats(0, 1e4), st.floats(0, 1e4), st.floats(1e-3, 10), st.floats(1e-3, 10), st.floats(0.1, 36))
-def test_at_break_even_both_cost_the_same(
-    trained: float, needed: float, ours: float, theirs: float, months: float
+DOLLARS = st.floats(0, 1e4)
+
+
+@given(DOLLARS, DOLLARS, st.floats(1e-3, 10), st.floats(1e-3, 10), st.floats(0.1, 36))
+def test_the_verdict_says_who_is_cheaper_on_either_side(
+    ours: float, theirs: float, our_request: float, their_request: float, months: float
 ) -> None:
-    policy, best_of_n = Bill(trained + needed, ours), Bill(needed, ours + theirs)
-    requests = even_requests(policy, best_of_n, months)
-    both = [bill.monthly(np.array([requests]), months)[0] for bill in (policy, best_of_n)]
-    assert both[0] == pytest.approx(both[1], rel=1e-6, abs=1e-6)
+    policy, best_of_n = Bill(ours, our_request), Bill(theirs, their_request)
+    verdict, even = compare(policy, best_of_n, months)
+    few, many = (even / 2, 2 * even) if verdict in ("from", "up_to") else (1.0, 1e6)
+    lead = [
+        float(best_of_n.monthly(np.array([n]), months)[0] - policy.monthly(np.array([n]), months)[0])
+        for n in (few, many)
+    ]
+    scale = 1e-9 * (ours + theirs + 1e7)
+    assert {
+        "from": lead[0] <= scale and lead[1] >= -scale,
+        "up_to": lead[0] >= -scale and lead[1] <= scale,
+        "always": min(lead) >= -scale,
+        "never": max(lead) <= scale,
+    }[verdict]
 
 
-def test_who_pays_less_in_every_way_is_cheaper_from_the_start_and_who_pays_more_never_is() -> None:
-    assert even_requests(Bill(1, 1), Bill(2, 2), 1) == 0
-    assert even_requests(Bill(3, 2), Bill(2, 2), 1) == math.inf
-    assert even_requests(Bill(3, 2), Bill(2, math.inf), 1) == 0
+@pytest.mark.parametrize(
+    ("policy", "best_of_n", "expected"),
+    [
+        (Bill(3, 1), Bill(1, 2), ("from", 2.0)),
+        (Bill(1, 2), Bill(3, 1), ("up_to", 2.0)),
+        (Bill(1, 1), Bill(2, 2), ("always", 0.0)),
+        (Bill(3, 2), Bill(2, 2), ("never", math.inf)),
+        (Bill(2, 2), Bill(2, 2), ("never", math.inf)),
+        (Bill(3, 2), Bill(2, math.inf), ("always", 0.0)),
+    ],
+)
+def test_verdicts(policy: Bill, best_of_n: Bill, expected: Any) -> None:
+    assert compare(policy, best_of_n, 1.0) == expected
 
 
-def found(gold: float, training: float = 30.0) -> Any:
+def found(gold: float, training: float = 30.0, request: float = 1.0) -> Any:
     prompts = np.random.default_rng(0)
     spread = prompts.normal(0, 0.01, (200, 1))
     return break_even(
@@ -67,7 +89,7 @@ def found(gold: float, training: float = 30.0) -> Any:
         gold=gold + spread[:, 0],
         curve=RISING + spread,
         sizes=SIZES,
-        policy_bill=Bill(training, 1.0),
+        policy_bill=Bill(training, request),
         training=10.0,
         requests=PRICES,
         months=2.0,
@@ -85,10 +107,12 @@ def test_break_even_over_prompts_has_an_interval_around_it() -> None:
 @pytest.mark.parametrize(
     ("one", "words"),
     [
-        (found(0.8), "From 5 requests a month [5, 5] on, DPO is cheaper than best-of-4.0 [4, 4] of SFT"),
+        (found(0.8), "From 5 [5, 5] requests a month on, DPO is cheaper than best-of-4.0 [4, 4] of SFT"),
         (found(0.99), "which best-of-N of SFT does not reach up to N = 8"),
-        (found(0.8, training=5.0), "is cheaper from the first request"),
-        (found(0.4), "never becomes cheaper"),
+        (found(0.8, training=5.0), "from the first request on"),
+        (found(0.8, request=9.0), "DPO is never cheaper"),
+        (found(0.8, training=5.0, request=4.0), "Up to 2.5 [2.5, 2.5] requests a month, DPO is cheaper"),
+        (found(0.4), "its training has bought nothing"),
     ],
 )
 def test_the_sentence_says_what_was_found(one: Any, words: str) -> None:
@@ -111,6 +135,7 @@ GIVEN: dict[str, Any] = {"lab": "arithmetic", "reward_model": "r", "policies": {
         ({"best_of": "2,4"}, "best_of: must hold 1"),
         ({"best_of": "1,two"}, "best_of: expected positive numbers"),
         ({"clients": "0"}, "clients: expected positive numbers"),
+        ({"requests": 20}, "requests: must be a multiple of the most clients, 8"),
         ({"lab": ""}, "lab: required"),
         ({"n": 3}, "unknown setting 'n'"),
     ],

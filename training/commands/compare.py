@@ -1,5 +1,7 @@
 """`bestofn compare`: best-of-N beside trained policies, measured on a real server, as a report."""
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +23,7 @@ def compare(
     from training.compare.config import CompareConfig
     from training.compare.run import run
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the server that it started ends too
     with stopping():
         page = run(load("compare", CompareConfig, recipe, overrides), output or default_output(recipe))
     typer.echo(f"wrote {page}")

@@ -8,6 +8,7 @@ month.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -27,17 +28,23 @@ class Bill:
         return dollars
 
 
+Verdict = Literal["from", "up_to", "always", "never", "out_of_reach", "no_better"]
+
+
 @dataclass(frozen=True)
 class BreakEven:
     """A policy at N = 1 against best-of-N of the first policy at the same gold.
 
     n: the N that equals it, between the measured ones where it must be; infinite where none up to the largest does.
-    requests: a month, from which on the policy is cheaper; infinite where it never is, 0 where it always is.
+    verdict: the policy is cheaper from (or up to) so many requests a month, always or never; or best-of-N is out of
+    reach, or the policy no better than one answer of the first. requests: a month, at which both cost the same; its
+    interval counts "always" as 0 and "never" as infinite.
     """
 
     policy: str
     gold: Interval
     n: Interval
+    verdict: Verdict
     requests: Interval
     policy_bill: Bill
     best_of_n_bill: Bill
@@ -55,27 +62,35 @@ def break_even(
     requests: Sequence[float],
     months: float,
 ) -> BreakEven:
-    """gold: of the policy, [prompts]. curve: of best-of-n of the first policy, [prompts, sizes]. training: what
-    best-of-n takes of it, dollars. requests: dollars of one with each n. Intervals are over prompts, the same for both.
-    """
-    values = np.column_stack([gold, curve])
+    """Find the best-of-n that equals a policy, and the number of requests at which both cost the same.
 
-    def both(rows: Floats) -> Floats:
+    gold: of the policy, [prompts]. curve: of best-of-n of the first policy, [prompts, sizes]. training: dollars that
+    best-of-n takes, for its reward model. requests: dollars of one request with each n. Intervals are over prompts, the
+    same ones for both; that prices are measured too is not in them.
+    """
+
+    def both(rows: Floats) -> tuple[float, Bill]:
         means = rows.mean(axis=0)
         n = equal_n(float(means[0]), means[1:], sizes)
-        bill = Bill(training, price_at(n, sizes, requests))
-        return np.array([n, even_requests(policy_bill, bill, months)])
+        return n, Bill(training if n > 1 else 0.0, price_at(n, sizes, requests))
 
-    n, at = both(values)
-    draws = bootstrap_draws(values, both)
-    means = bootstrap_draws(values[:, :1], lambda rows: rows.mean(axis=0))
+    def numbers(rows: Floats) -> Floats:
+        n, bill = both(rows)
+        verdict, at = compare(policy_bill, bill, months)
+        return np.array([n, {"always": 0.0, "never": math.inf}.get(verdict, at), rows[:, 0].mean()])
+
+    values = np.column_stack([gold, curve])
+    n, bill = both(values)
+    verdict, at = compare(policy_bill, bill, months)
+    draws = bootstrap_draws(values, numbers)
     return BreakEven(
         policy=policy,
-        gold=Interval(float(gold.mean()), *percentiles(means[:, 0])),
-        n=Interval(float(n), *_ends(draws[:, 0])),
-        requests=Interval(float(at), *_ends(draws[:, 1])),
+        gold=Interval(float(gold.mean()), *percentiles(draws[:, 2])),
+        n=Interval(n, *_ends(draws[:, 0])),
+        verdict="no_better" if n <= 1 else "out_of_reach" if math.isinf(n) else verdict,
+        requests=Interval(at, *_ends(draws[:, 1])),
         policy_bill=policy_bill,
-        best_of_n_bill=Bill(training, price_at(float(n), sizes, requests)),
+        best_of_n_bill=bill,
         largest=sizes[-1],
     )
 
@@ -97,36 +112,38 @@ def price_at(n: float, sizes: Sequence[int], requests: Sequence[float]) -> float
     return math.inf if math.isinf(n) else float(np.interp(n, sizes, requests))
 
 
-def even_requests(policy: Bill, best_of_n: Bill, months: float) -> float:
-    """Requests a month at which both cost the same; see the module's first lines."""
+def compare(policy: Bill, best_of_n: Bill, months: float) -> tuple[Verdict, float]:
+    """When the policy is cheaper, and the requests a month at which both cost the same; see the module's first lines.
+
+    These are 0 where it always is, infinite where it never is.
+    """
     if math.isinf(best_of_n.request):
-        return 0.0
+        return "always", 0.0
     more_training = (policy.training - best_of_n.training) / months
-    if more_training <= 0 and policy.request <= best_of_n.request:
-        return 0.0
-    if policy.request >= best_of_n.request:
-        return math.inf
-    return max(more_training, 0.0) / (best_of_n.request - policy.request)
+    saved = best_of_n.request - policy.request
+    if more_training >= 0 and saved <= 0:
+        return "never", math.inf
+    if more_training <= 0 and saved >= 0:
+        return "always", 0.0
+    return "from" if saved > 0 else "up_to", more_training / saved
 
 
 def sentence(found: BreakEven, base: str) -> str:
     """For people. base: the name of the policy that best-of-N samples."""
-    quality = f"{found.policy} at N = 1 has gold {found.gold}"
-    if math.isinf(found.n.value):
-        return (
-            f"{quality}, which best-of-N of {base} does not reach up to N = {found.largest}: at that quality there is "
-            f"nothing to choose."
-        )
+    name, gold = found.policy, f"gold {found.gold}"
     same = f"best-of-{found.n.value:.1f} [{_number(found.n.low)}, {_number(found.n.high)}] of {base}"
-    if math.isinf(found.requests.value):
-        return f"{quality}, as {same} has, and never becomes cheaper: its requests cost no less."
-    if found.requests.value == 0:
-        return f"{quality}, as {same} has, and is cheaper from the first request: it takes no more training."
-    return (
-        f"From {_number(found.requests.value)} requests a month "
-        f"[{_number(found.requests.low)}, {_number(found.requests.high)}] on, {found.policy} is cheaper than {same} "
-        f"at the same gold, {found.gold}."
-    )
+    match found.verdict:
+        case "no_better":
+            return f"{name} at N = 1 has {gold}, no more than one answer of {base}: its training has bought nothing."
+        case "out_of_reach":
+            return f"{name} at N = 1 has {gold}, which best-of-N of {base} does not reach up to N = {found.largest}."
+        case "always":
+            return f"{name} is cheaper than {same} from the first request on, at the same {gold}."
+        case "never":
+            return f"{name} is never cheaper than {same}, at the same {gold}."
+    requests = f"{_number(found.requests.value)} [{_number(found.requests.low)}, {_number(found.requests.high)}]"
+    bound = f"From {requests} requests a month on" if found.verdict == "from" else f"Up to {requests} requests a month"
+    return f"{bound}, {name} is cheaper than {same}, at the same {gold}."
 
 
 def _number(value: float) -> str:

@@ -28,9 +28,9 @@ class CompareConfig(Config):
     policies: Mapping[str, Any] = setting(dict, "name: {model: CHECKPOINT, trained: [CHECKPOINT, ...]}")
     reward_model: str = setting("", "the reward model that ranks candidates")
     best_of: tuple[str, ...] = setting(("1", "2", "4", "8", "16", "32", "64"), "values of N for each policy")
-    prompts: int = setting(300, "held-out prompts for quality", minimum=2)
+    prompts: int = setting(250, "held-out prompts for quality", minimum=2)
     clients: tuple[str, ...] = setting(("1", "8"), "loads: how many clients ask at once")
-    requests: int = setting(30, "requests of each policy, N and load in one repeat", minimum=2)
+    requests: int = setting(24, "requests of each policy, N and load in one repeat", minimum=2)
     repeats: int = setting(3, "how often every policy, N and load is measured", minimum=1)
     hour_dollars: float = setting(1.0, "price of an hour of the machine, for serving and for training", minimum=1e-9)
     months: float = setting(1.0, "months over which training is paid off", minimum=0.01)
@@ -44,9 +44,13 @@ class CompareConfig(Config):
                 raise ConfigError(f"{name}: required")
         for name in ("best_of", "clients"):
             _numbers(name, getattr(self, name))
+        if self.requests % self.loads[-1]:
+            raise ConfigError(
+                f"requests: must be a multiple of the most clients, {self.loads[-1]}, so that all stay busy"
+            )
         if self.sizes[0] != 1:
             raise ConfigError("best_of: must hold 1, which everything is compared with")
-        self.of_each  # noqa: B018  policies that cannot be meant are refused now
+        _policies(self.policies)
 
     @property
     def sizes(self) -> list[int]:
@@ -59,9 +63,9 @@ class CompareConfig(Config):
         return _numbers("clients", self.clients)
 
     @property
-    def of_each(self) -> list[Policy]:
+    def served(self) -> list[Policy]:
         """The policies, in their order."""
-        return [_policy(str(name), given) for name, given in self.policies.items()]
+        return _policies(self.policies)
 
 
 def _numbers(name: str, texts: Sequence[str]) -> list[int]:
@@ -72,6 +76,10 @@ def _numbers(name: str, texts: Sequence[str]) -> list[int]:
     if not numbers or numbers[0] < 1:
         raise ConfigError(f"{name}: expected positive numbers, got {', '.join(texts) or 'none'}")
     return numbers
+
+
+def _policies(given: Mapping[str, Any]) -> list[Policy]:
+    return [_policy(str(name), one) for name, one in given.items()]
 
 
 def _policy(name: str, given: Any) -> Policy:

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from loadtests.drive import Load, connect, drive
 from loadtests.serving import ServerFailed
 from training.compare.config import CompareConfig
-from training.evaluation.estimators import Floats, Interval, bootstrap
+from training.evaluation.estimators import Floats, Interval, bootstrap, mean_interval
 from training.labs import lab
 
 _WARM_UP = 2
@@ -66,12 +66,15 @@ async def _visits(config: CompareConfig, policy: str, url: str) -> list[dict[str
 
 
 def _bodies(config: CompareConfig) -> Iterator[dict[str, Any]]:
-    """Held-out questions one after the other, without end; none has a seed, so that no two answers are alike."""
+    """Held-out questions one after the other, without end; none has a seed, so that no two answers are alike.
+
+    Nothing asks for a reward: at N = 1 no reward model is needed, and none is paid for.
+    """
     world = lab(config.lab, config.lab_options)
     prompts = world.prompts(config.prompts, "held_out", seed=config.seed)
     while True:
         for prompt in prompts:
-            yield {"messages": prompt, "temperature": 1.0, "max_tokens": world.answer_tokens, "rerank": {}}
+            yield {"messages": prompt, "temperature": 1.0, "max_tokens": world.answer_tokens}
 
 
 async def _visit(
@@ -104,8 +107,9 @@ async def _seconds(client: httpx2.AsyncClient) -> tuple[float, float]:
     """The server's own sums: what stragglers took, and all generation."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    text = (await client.get("/metrics")).text
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    answer = await client.get("/metrics")
+    answer.raise_for_status()
+    samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
     straggled = sum(s.value for s in samples if s.name == "bestofn_straggler_seconds_sum")
     stages = [s for s in samples if s.name == "bestofn_stage_duration_seconds_sum"]
     return straggled, sum(s.value for s in stages if s.labels["stage"] == "generate")
@@ -125,7 +129,7 @@ def _together(policy: str, visits: Sequence[Mapping[str, Any]]) -> Cell:
         best_of=visits[0]["best_of"],
         clients=visits[0]["clients"],
         latencies_s=every["latencies_s"],
-        per_second=_mean(np.array([visit["per_second"] for visit in visits])),
+        per_second=mean_interval([visit["per_second"] for visit in visits]),
         tokens=float(every["tokens"].mean()),
         dollars=_mean(every["dollars"]),
         straggler_share=float(np.mean([visit["straggler_share"] for visit in visits])),

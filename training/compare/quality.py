@@ -123,7 +123,7 @@ def log_ratio(config: CompareConfig, model: str, sampled: Mapping[str, Any]) -> 
     """log policy/reference of every candidate, by plain transformers, [prompts, N]."""
     world = lab(config.lab, config.lab_options)
     samples = _samples(world.prompts(config.prompts, "held_out", seed=config.seed), sampled["texts"])
-    reference = config.of_each[0].model
+    reference = config.served[0].model
     if model == reference:
         return {"log_ratio": np.zeros_like(sampled["proxy"]).tolist()}
     ours, theirs = (_logprobs(name, samples, world.answer_tokens) for name in (model, reference))

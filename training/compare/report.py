@@ -1,7 +1,6 @@
 """A comparison as one HTML page that needs no network, with the same figures as PNG and all numbers as JSON."""
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +18,11 @@ from training.compare.quality import Row
 from training.evaluation.estimators import Interval
 from training.evaluation.plots import save
 from training.evaluation.report import strict
+from training.whole_file import write_json
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Measurements:
     """Everything that was measured. training: minutes of each checkpoint's training. made: how, on what, by which
     versions, in words.
     """
@@ -37,7 +37,7 @@ class Comparison:
     @property
     def base(self) -> str:
         """The policy that best-of-N starts from."""
-        return self.config.of_each[0].name
+        return self.config.served[0].name
 
     @property
     def sentences(self) -> list[str]:
@@ -49,57 +49,57 @@ class Comparison:
         return next(c for c in self.cells if (c.policy, c.best_of, c.clients) == (policy, best_of, clients))
 
 
-def write(comparison: Comparison, folder: Path) -> Path:
-    """comparison.json, a PNG for each figure and index.html in `folder`; gives the page."""
-    drawn = draw(comparison)
+def write(measured: Measurements, folder: Path) -> Path:
+    """measured.json, a PNG for each figure and index.html in `folder`; gives the page."""
+    drawn = draw(measured)
     for name, figure in drawn.items():
         save(figure, folder / f"{name}.png")
     numbers = {
-        "made": comparison.made,
-        "settings": comparison.config.as_dict(),
-        "quality": [asdict(row) for row in comparison.rows],
-        "cost": [_cost(cell) for cell in comparison.cells],
-        "training_minutes": comparison.training,
-        "break_even": [asdict(one) for one in comparison.break_even],
-        "sentences": comparison.sentences,
+        "made": measured.made,
+        "settings": measured.config.as_dict(),
+        "quality": [asdict(row) for row in measured.rows],
+        "cost": [_cost(cell) for cell in measured.cells],
+        "training_minutes": measured.training,
+        "break_even": [asdict(one) for one in measured.break_even],
+        "sentences": measured.sentences,
     }
-    (folder / "comparison.json").write_text(json.dumps(strict(numbers), indent=2, allow_nan=False) + "\n", "utf-8")
+    write_json(folder / "comparison.json", strict(numbers))
     page = folder / "index.html"
-    page.write_text(_page(comparison, drawn), encoding="utf-8")
+    page.write_text(_page(measured, drawn), encoding="utf-8")
     return page
 
 
-def draw(comparison: Comparison) -> dict[str, Figure]:
+def draw(measured: Measurements) -> dict[str, Figure]:
     """The figures by the names of their files."""
-    config = comparison.config
-    palette = figures.Palette([policy.name for policy in config.of_each])
+    config = measured.config
+    palette = figures.Palette([policy.name for policy in config.served])
     alone, busy = config.loads[0], config.loads[-1]
-    places = {(row.policy, row.best_of) for row in comparison.rows}
-    waited = {place: comparison.cell(*place, alone).latency_s(0.5) for place in places}
-    paid = {place: _thousand(comparison.cell(*place, busy).dollars) for place in places}
-    of_base = [cell for cell in comparison.cells if cell.policy == comparison.base]
+    places = {(row.policy, row.best_of) for row in measured.rows}
+    waited = {place: measured.cell(*place, alone).latency_s(0.5) for place in places}
+    paid = {place: _thousand(measured.cell(*place, busy).dollars) for place in places}
+    of_base = [cell for cell in measured.cells if cell.policy == measured.base]
     return {
         "quality_latency": figures.quality_against(
-            comparison.rows,
+            measured.rows,
             waited,
             palette,
             axis_label=f"median latency with {_clients(alone)}, s",
             title="What waiting buys",
         ),
         "quality_dollars": figures.quality_against(
-            comparison.rows,
+            measured.rows,
             paid,
             palette,
             axis_label=f"dollars for 1,000 requests with {_clients(busy)}",
             title="What money buys",
         ),
-        "reward_kl": figures.reward_against_kl(comparison.rows, palette),
-        "latency": figures.latencies(of_base, f"Latency of {comparison.base} by N"),
-        "break_even": figures.break_even(comparison.break_even, palette, comparison.base, config.months),
+        "reward_kl": figures.reward_against_kl(measured.rows, palette),
+        "latency": figures.latencies(of_base, f"Latency of {measured.base} by N"),
+        "break_even": figures.break_even(measured.break_even, palette, measured.base, config.months),
     }
 
 
-def _page(comparison: Comparison, drawn: Mapping[str, Figure]) -> str:
+def _page(measured: Measurements, drawn: Mapping[str, Figure]) -> str:
     environment = Environment(
         loader=PackageLoader("training.compare", "."),
         autoescape=True,
@@ -108,8 +108,8 @@ def _page(comparison: Comparison, drawn: Mapping[str, Figure]) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("report.html.jinja").render(
-        comparison=comparison,
-        config=comparison.config,
+        comparison=measured,
+        config=measured.config,
         figures={name: Markup(_svg(figure)) for name, figure in drawn.items()},
         quantiles=(0.5, 0.95, 0.99),
         clients=_clients,

@@ -27,11 +27,11 @@ def run(config: CompareConfig, output: Path) -> Path:
     """
     minutes = {name: training_minutes(name) for name in _trained(config)}
     stages = Stages(config, output)
-    measured = {policy.name: _measured(config, stages, policy) for policy in config.of_each}
+    measured = {policy.name: _measured(config, stages, policy) for policy in config.served}
     pools = {name: pool for name, (pool, _) in measured.items()}
     cells = [cell for _, of_policy in measured.values() for cell in of_policy]
     return report.write(
-        report.Comparison(
+        report.Measurements(
             config=config,
             rows=[row for pool in pools.values() for row in pool.rows(config.sizes)],
             cells=cells,
@@ -45,7 +45,7 @@ def run(config: CompareConfig, output: Path) -> Path:
 
 def _trained(config: CompareConfig) -> list[str]:
     """Every checkpoint whose training is on somebody's bill."""
-    trained = (name for policy in config.of_each for name in policy.trained)
+    trained = (name for policy in config.served for name in policy.trained)
     return list(dict.fromkeys([config.reward_model, *trained]))
 
 
@@ -59,7 +59,7 @@ def _measured(config: CompareConfig, stages: Stages, policy: Policy) -> tuple[qu
         with serving(_arguments(config, policy), log, environment=_QUIET) as url:
             stages.result(samples, lambda: quality.sample(config, policy.name, url))
             stages.result(costs, lambda: load.measure(config, policy.name, url))
-    sampled, cost = (stages.result(name, dict) for name in (samples, costs))
+    sampled, cost = stages.read(samples), stages.read(costs)
     ratios = stages.result(f"{policy.name}/log_ratio", lambda: quality.log_ratio(config, policy.model, sampled))
     return quality.Pool.of(policy.name, {**sampled, **ratios}), load.cells(policy.name, cost)
 
@@ -82,7 +82,7 @@ def _break_even(
     minutes: Mapping[str, float],
 ) -> list[BreakEven]:
     """Every other policy at N = 1 against best-of-N of the first, at the highest load."""
-    base, *others = config.of_each
+    base, *others = config.served
     dollars = {(c.policy, c.best_of): c.dollars.value for c in cells if c.clients == config.loads[-1]}
 
     def training(names: Iterable[str]) -> float:
