@@ -90,6 +90,7 @@ class Run:
         self._happenings: asyncio.Queue[Event | Exception] = asyncio.Queue()
         self._sampling: set[asyncio.Task[None]] = set()
         self._scoring: set[asyncio.Task[None]] = set()
+        self._scored: dict[str, tuple[Record, asyncio.Future[RewardScore | None]]] = {}
         self._closing: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -213,16 +214,35 @@ class Run:
     async def _score(self, record: Record) -> None:
         finished = record.view.state == "finished"
         tokens = record.view.tokens
-        assert self._prompt is not None
         try:
-            text = self._conversation.answer_start + record.text
-            score = await _score_or_none(self._reward, self._prompt, text, record, finished=finished)
+            score = await (self._score_once(record) if finished else self._score_text(record, finished=False))
         except RewardUnavailable as error:
             self._happenings.put_nowait(error)
             return
         record.view = replace(record.view, scores_pending=record.view.scores_pending - 1)
         self.ledger.note_score(record, score, finished=finished, tokens=tokens)
         self._happenings.put_nowait(Scored(record.view.index))
+
+    async def _score_once(self, record: Record) -> RewardScore | None:
+        """Equal answers are scored once: the first of them asks, the others wait for what it is told, and cost nothing.
+
+        Where the first is told nothing, since the reward model has gone, they wait until the run is closed.
+        """
+        if record.text in self._scored:
+            first, told = self._scored[record.text]
+            score = await told
+            record.error = first.error
+            return None if score is None else replace(score, tokens=0, cached_tokens=0)
+        told = asyncio.get_running_loop().create_future()
+        self._scored[record.text] = record, told
+        score = await self._score_text(record, finished=True)
+        told.set_result(score)
+        return score
+
+    async def _score_text(self, record: Record, *, finished: bool) -> RewardScore | None:
+        assert self._prompt is not None
+        text = self._conversation.answer_start + record.text
+        return await _score_or_none(self._reward, self._prompt, text, record, finished=finished)
 
     def _select(self) -> tuple[int, ...]:
         self.ledger.selected = select(self.ledger.candidates, self.ledger.plan.n)

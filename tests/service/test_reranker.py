@@ -213,6 +213,33 @@ async def test_generating_and_scoring_are_charged_even_when_the_client_leaves() 
     assert min(run.ledger.busy_s.values()) > 0
 
 
+# -- equal answers
+
+
+async def test_equal_answers_are_scored_once_and_cost_once() -> None:
+    scorer = FakeScorer({"a": 1.0, "b": 2.0})
+    run = make_run(FakeSampler(says("a"), says("a", turns=3), says("b"), says("a", turns=9)), scorer)
+    assert await best(run) == (2,)
+    assert sorted(text for text, _ in scorer.asked) == ["a", "b"]
+    assert run.ledger.rewards == [1.0, 1.0, 2.0, 1.0]
+    assert run.ledger.scored_tokens == 22
+
+
+@pytest.mark.parametrize("trouble", [math.nan, ValueError("too long")])
+async def test_what_one_of_equal_answers_is_told_all_are_told(trouble: float | Exception) -> None:
+    run = make_run(FakeSampler(says("a"), says("a", turns=3), says("b")), FakeScorer({"a": trouble, "b": 0.0}))
+    assert await best(run) == (2,)
+    assert [candidate.unscored for candidate in run.ledger.candidates] == [True, True, False]
+    assert run.ledger.records[0].error is run.ledger.records[1].error
+
+
+async def test_equal_answers_do_not_wait_for_a_reward_model_that_has_gone() -> None:
+    scorer = FakeScorer({"a": RewardUnavailable("gone")})
+    run = make_run(FakeSampler(says("a"), says("a"), says("a")), scorer, on_reward_failure="unranked")
+    assert len(await best(run)) == 1
+    assert run.ledger.stop_reason == "reward_unavailable"
+
+
 # -- a reward is no number
 
 
