@@ -11,7 +11,7 @@ LOCK := requirements/$(VARIANT).lock
 STAMP := .venv/installed-$(VARIANT)-$(shell cat $(LOCK) pyproject.toml | sha256sum | cut -c1-16)
 TYPED := service reward training loadtests tests scripts
 
-.PHONY: help install serve test check format bench bench-n bench-training overload lock clean
+.PHONY: help install serve observe test check format bench bench-n bench-peers bench-training overload compare dashboard tools lock clean
 
 help: ## List these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ $(STAMP):
 
 serve: $(STAMP) ## Start the server with the bundled checkpoints
 	@.venv/bin/bestofn serve $(ARGS)
+
+observe: ## Run Prometheus beside a running server (ARGS="host:port", default 127.0.0.1:8000) and say where its page is
+	@$(PYTHON) -m scripts.observe $(ARGS)
 
 test: $(STAMP) ## Run every test, real engines included
 	@.venv/bin/python -m pytest $(ARGS)
@@ -50,8 +53,20 @@ bench-n: $(STAMP) ## Measure how latency grows with N beside plain vLLM's own n
 overload: $(STAMP) ## Drive a server to four times its capacity with locust, and hold its counters against locust's
 	@.venv/bin/python -m loadtests.overload
 
+bench-peers: $(STAMP) ## Compare with its_hub and optillm (ARGS="--its-hub PYTHON --optillm PYTHON", see the module)
+	@.venv/bin/python -m loadtests.bench_peers $(ARGS)
+
 bench-training: $(STAMP) ## Measure the trainers' tokens a second beside TRL's (ARGS="sft", reward, dpo or sharing for one)
 	@.venv/bin/python -m loadtests.bench_training $(ARGS)
+
+compare: $(STAMP) ## Best-of-N against trained policies: quality, latency, dollars and break-even as one page (25 minutes)
+	@.venv/bin/bestofn compare $(ARGS)
+
+dashboard: ## Write Grafana's dashboard and docs/dashboard.md from scripts/dashboard_panels.py
+	@$(PYTHON) -m scripts.dashboard
+
+tools: ## Bring Prometheus into .tools and install Chromium, where they are not on the PATH: the tests use them
+	@$(PYTHON) scripts/tools.py
 
 lock: $(STAMP) ## Resolve pyproject.toml into requirements/*.lock (ARGS=--upgrade for newer versions)
 	.venv/bin/python scripts/lock.py $(ARGS)

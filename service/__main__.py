@@ -1,4 +1,4 @@
-"""The command line: bestofn serve | train | evaluate | collect | label | sweep | study.
+"""The command line: bestofn serve | train | evaluate | collect | label | study | sweep | compare.
 
 Each command imports what it needs when it is run.
 """
@@ -8,6 +8,7 @@ import typer
 from loadtests.commands import sweep
 from training.commands import study, train
 from training.commands.collect import collect
+from training.commands.compare import compare
 from training.commands.evaluate import evaluate
 from training.commands.label import label
 
@@ -37,6 +38,7 @@ app.add_typer(train.app, name="train")
 app.command()(evaluate)
 app.command()(collect)
 app.command()(label)
+app.command()(compare)
 app.command()(sweep)
 app.add_typer(study.app, name="study")
 

@@ -1,4 +1,4 @@
-"""Who generated how many tokens and what became of them. The bill, the metrics and the response all read a `Ledger`."""
+"""Who generated how many tokens, for how long, and what became of them: what bill, metrics and response all read."""
 
 import math
 import time
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reward.scorer import Score
+from service.busy_time import WORK, Work
 from service.conversation import Conversation
 from service.plan import Plan
 from service.strategies import Candidate, State
@@ -34,7 +35,8 @@ class Ledger:
 
     scored_tokens: length of every sequence given to the reward model; scored_cached_tokens: of those, the ones its
     prefix cache already held. stop_reason: why generation ended; None until it has. conversation: as the reward model
-    reads it; None where it is not asked.
+    reads it; None where it is not asked. busy_s: what its sequences were charged of the machine's time, see
+    `BusyMeter`. select_s: what choosing among the candidates took.
     """
 
     plan: Plan
@@ -48,6 +50,8 @@ class Ledger:
     scored_cached_tokens: int = 0
     started_s: float = field(default_factory=time.monotonic)
     ended_s: float | None = None
+    select_s: float = 0.0
+    busy_s: dict[Work, float] = field(default_factory=lambda: dict.fromkeys(WORK, 0.0))
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -130,3 +134,8 @@ def count_tokens(ledgers: Sequence[Ledger]) -> Tokens:
         scored=sum(ledger.scored_tokens for ledger in ledgers),
         scored_cached=sum(ledger.scored_cached_tokens for ledger in ledgers),
     )
+
+
+def count_busy_s(ledgers: Sequence[Ledger]) -> dict[Work, float]:
+    """Sum of what was charged of the machine's time, in seconds."""
+    return {work: sum(ledger.busy_s[work] for ledger in ledgers) for work in WORK}

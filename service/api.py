@@ -22,6 +22,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
     "/v1/responses": "responses",
     "/v1/messages": "messages",
 }
+BATCH_PATH = "/v1/chat/completions/batch"
 BEST_OF_HEADER = "x-best-of"
 _HUGE = 10**18
 _SHOWN_CHARACTERS = 60
@@ -42,6 +43,10 @@ class RerankOptions(BaseModel):
         description="Answer with the best candidate so far after this many milliseconds.",
     )
     return_candidates: bool = Field(default=False, description="Put the text of every candidate into the response.")
+    progress: bool = Field(
+        default=False,
+        description="In a stream: tell what became of each candidate while they grow, in comments that clients ignore.",
+    )
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         raise InvalidRequest("messages must hold at least one message", param="messages")
     rerank_given = request.get("rerank") is not None
     options = _options(request.get("rerank"))
+    if options.progress and not request.get("stream"):
+        raise InvalidRequest("rerank.progress needs a stream: set stream to true", param="rerank.progress")
     asked = _asked_best_of(request, header)
     if rerank_given or asked is not None:
         _refuse_what_cannot_be_reranked(request, asked)
@@ -115,6 +122,17 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
             param="prompt" if ask.prompts > 1 else "n",
         )
     return ask
+
+
+def refuse_reranking(body: bytes, header: str | None) -> None:
+    """For an endpoint that is passed through. Raises InvalidRequest, naming the field, where a client asks for more."""
+    request = _object(body)
+    asked = _asked_best_of(request, header)
+    param = asked[1] if asked else "rerank" if request.get("rerank") is not None else None
+    if param is not None:
+        raise InvalidRequest(
+            f"{param}: this endpoint is not reranked; send each conversation to /v1/chat/completions", param=param
+        )
 
 
 def _object(body: bytes) -> dict[str, Any]:

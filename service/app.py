@@ -22,6 +22,9 @@ from service.candidate_log import CandidateLog
 from service.errors import EngineDown, InvalidRequest, ServiceError, error_body
 from service.gateway import Gateway
 from service.metrics import Metrics
+from service.preferences import preference_routes
+from service.prices import Prices
+from service.web import page_routes
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -32,14 +35,18 @@ def create_app(
     limits: Limits,
     admission: Admission,
     metrics: Metrics,
+    prices: Prices | None = None,
     candidate_log: CandidateLog | None = None,
-    authentication: list[Middleware],
+    guards: list[Middleware],
     check_ready: Callable[[], Awaitable[str | None]],
     engine_version: str,
     root_path: str = "",
     lifespan: Lifespan | None = None,
 ) -> Starlette:
-    """inner: vLLM's application. check_ready: why the server cannot answer now, or None when it can."""
+    """inner: vLLM's application. guards: what a request passes before anything is done for it, outermost first.
+
+    check_ready: why the server cannot answer now, or None when it can.
+    """
 
     async def ready(_: Request) -> Response:
         problem = await check_ready()
@@ -51,13 +58,26 @@ def create_app(
         return JSONResponse({"version": engine_version, "bestofn": version("bestofn")})
 
     return Starlette(
-        routes=[Route("/ready", ready), Route("/version", versions), Mount("/", inner)],
+        routes=[
+            Route("/ready", ready),
+            Route("/version", versions),
+            *preference_routes(candidate_log),
+            *page_routes(),
+            Mount("/", inner),
+        ],
         middleware=[
             Middleware(RootPath, root_path=root_path),
             Middleware(RequestId),
             Middleware(OpenAIErrors),
-            *authentication,
-            Middleware(Gateway, limits=limits, admission=admission, metrics=metrics, candidate_log=candidate_log),
+            *guards,
+            Middleware(
+                Gateway,
+                limits=limits,
+                admission=admission,
+                metrics=metrics,
+                prices=prices,
+                candidate_log=candidate_log,
+            ),
         ],
         exception_handlers={Exception: _unexpected},
         lifespan=lifespan,

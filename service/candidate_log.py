@@ -1,5 +1,8 @@
 """Every prompt, candidate and score on disk, as records to learn from: `bestofn serve --candidate-log DIR`.
 
+What people prefer (`service.preferences`) goes into the same files: a record with `ranks` is a person's word, one with
+`scores` the reward model's, and `training.data` reads each as what it is.
+
 The event loop only appends to a bounded queue. One thread writes whole lines in batches, each batch made durable
 before it is counted as written: what is counted survives `kill -9`. Whatever goes wrong, answers go on; what was not
 kept is counted. A file that a write has failed on is never written to again, so only the last line of a file can be
@@ -11,6 +14,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -72,6 +77,19 @@ def _row(ledger: Ledger, *, bare: bool) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A record on its way. characters: about how much text it holds. kept: see `CandidateLog.put`."""
+
+    row: Row
+    characters: int
+    kept: Future[None] = field(default_factory=Future)
+
+    def settle(self, error: Exception | None) -> None:
+        if self.kept.set_running_or_notify_cancel():
+            self.kept.set_exception(error) if error else self.kept.set_result(None)
+
+
 class CandidateLog:
     """A context manager around the thread that writes; `close` waits for what is queued, at most 10 s.
 
@@ -91,18 +109,18 @@ class CandidateLog:
         commit_interval_s: float = _COMMIT_INTERVAL_S,
         retry_s: float = _RETRY_S,
     ) -> None:
+        self.reward_model = reward_model
         self._failure: Exception | None = None
         self._directory = directory
         self._max_bytes = max_bytes
         self._count = count
-        self._reward_model = reward_model
         self._queue_characters = queue_characters
         self._commit_interval_s = commit_interval_s
         self._retry_s = retry_s
         self._pause_s = commit_interval_s
         self._reported_s: float | None = None
         self._lock = threading.Lock()  # held for a few instructions only, by the event loop as well
-        self._queue: list[tuple[Row, int]] = []
+        self._queue: list[_Entry] = []
         self._held_characters = 0  # queued, or taken and not yet settled
         self._filled = threading.Event()
         self._closing = threading.Event()
@@ -129,22 +147,26 @@ class CandidateLog:
 
     def record(self, context: RequestContext, outcome: str) -> None:
         """Keep the prompts and candidates of a request that is over. Never waits for the disk."""
-        for row in candidate_rows(context, outcome, datetime.now(UTC), self._reward_model):
+        for row in candidate_rows(context, outcome, datetime.now(UTC), self.reward_model):
             self.put(row)
 
-    def put(self, row: Row) -> None:
-        """Queue one record, or drop it where the queue is full or the log closed. A row must not change any more."""
-        characters = _characters(row)
+    def put(self, row: Row) -> Future[None]:
+        """Queue one record, or drop it where the queue is full or the log closed. A row must not change any more.
+
+        The future is done when the record is on the disk; it raises what kept the record from it.
+        """
+        entry = _Entry(row, _characters(row))
         with self._lock:
             closed = self._closing.is_set()
-            fits = not closed and self._held_characters + characters <= self._queue_characters
+            fits = not closed and self._held_characters + entry.characters <= self._queue_characters
             if fits:
-                self._queue.append((row, characters))
-                self._held_characters += characters
+                self._queue.append(entry)
+                self._held_characters += entry.characters
         if fits:
             self._filled.set()
         else:
-            self._lose("dropped", 1, BufferError("it is closed" if closed else "the queue is full"))
+            self._lose("dropped", [entry], BufferError("it is closed" if closed else "the queue is full"))
+        return entry.kept
 
     def close(self, within_s: float = _CLOSE_S) -> None:
         """Write what is queued, then end. What the disk does not take within `within_s` seconds is dropped."""
@@ -155,7 +177,7 @@ class CandidateLog:
         with self._lock:
             late, self._queue = self._queue, []
         if late:
-            self._lose("dropped", len(late), TimeoutError(f"not written within {within_s:g} s of closing"))
+            self._lose("dropped", late, TimeoutError(f"not written within {within_s:g} s of closing"))
 
     # -- the thread's side
 
@@ -165,11 +187,11 @@ class CandidateLog:
                 self._store(self._lines(batch))
             finally:
                 with self._lock:
-                    self._held_characters -= sum(characters for _, characters in batch)
+                    self._held_characters -= sum(entry.characters for entry in batch)
         if self._file is not None:
             self._file.close()
 
-    def _take(self) -> list[tuple[Row, int]] | None:
+    def _take(self) -> list[_Entry] | None:
         """All that is queued, once there is something; None when the log is closed and the queue empty."""
         self._filled.wait()
         self._closing.wait(self._pause_s)
@@ -181,27 +203,30 @@ class CandidateLog:
                 return None
         return batch
 
-    def _lines(self, batch: Sequence[tuple[Row, int]]) -> list[bytes]:
+    def _lines(self, batch: Sequence[_Entry]) -> list[tuple[_Entry, bytes]]:
         lines = []
-        for row, _ in batch:
+        for entry in batch:
             try:
-                lines.append(_line(row))
+                lines.append((entry, _line(entry.row)))
             except (TypeError, ValueError, RecursionError) as error:
-                self._lose("failed", 1, error)
+                self._lose("failed", [entry], error)
         return lines
 
-    def _store(self, lines: Sequence[bytes]) -> None:
+    def _store(self, lines: Sequence[tuple[_Entry, bytes]]) -> None:
         for group in _groups(lines, self._max_bytes):
+            entries = [entry for entry, _ in group]
             try:
-                self._append(b"".join(group))
+                self._append(b"".join(line for _, line in group))
             except Exception as error:  # whatever it was, the thread goes on, and what was lost is counted
                 self._discard_file()
                 self._pause_s = self._retry_s
-                self._lose("failed", len(group), error)
+                self._lose("failed", entries, error)
             else:
                 self._pause_s = self._commit_interval_s
                 self._failure = None
                 self._count("written", len(group))
+                for entry in entries:
+                    entry.settle(None)
 
     def _append(self, data: bytes) -> None:
         if self._file is not None and self._file.size + len(data) > self._max_bytes:
@@ -218,9 +243,11 @@ class CandidateLog:
 
     # -- either side
 
-    def _lose(self, outcome: Outcome, records: int, error: Exception) -> None:
+    def _lose(self, outcome: Outcome, entries: Sequence[_Entry], error: Exception) -> None:
         self._failure = error
-        self._count(outcome, records)
+        self._count(outcome, len(entries))
+        for entry in entries:
+            entry.settle(error)
         now_s = time.monotonic()
         if self._reported_s is None or now_s - self._reported_s >= _REPORT_INTERVAL_S:
             self._reported_s = now_s
@@ -240,15 +267,15 @@ def _line(row: Row) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _groups(lines: Sequence[bytes], max_bytes: int) -> Iterator[list[bytes]]:
+def _groups(lines: Sequence[tuple[_Entry, bytes]], max_bytes: int) -> Iterator[list[tuple[_Entry, bytes]]]:
     """Neighbours that fit into one file together; a line that is longer alone is a group of its own."""
-    group: list[bytes] = []
+    group: list[tuple[_Entry, bytes]] = []
     size = 0
-    for line in lines:
+    for entry, line in lines:
         if group and size + len(line) > max_bytes:
             yield group
             group, size = [], 0
-        group.append(line)
+        group.append((entry, line))
         size += len(line)
     if group:
         yield group

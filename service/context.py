@@ -11,6 +11,7 @@ from service.accounting import Ledger
 from service.api import Ask
 from service.conversation import Conversation
 from service.errors import ServiceError
+from service.prices import Prices
 
 
 class Generation(Protocol):
@@ -26,11 +27,13 @@ class Generation(Protocol):
 class RequestContext:
     """request_id: the header `x-request-id`. conversation: as vLLM rendered it last; None for a bare prompt.
 
+    prices: what its work is charged at; None where the server knows none.
     error: the first error of ours, so that the answer can carry it whatever vLLM makes of it. started_s: monotonic.
     """
 
     ask: Ask
     request_id: str = ""
+    prices: Prices | None = None
     conversation: Conversation | None = None
     generations: list[Generation] = field(default_factory=list)
     error: ServiceError | None = None
@@ -39,6 +42,10 @@ class RequestContext:
     @property
     def ledgers(self) -> Sequence[Ledger]:
         return [generation.ledger for generation in self.generations]
+
+    def cost(self, ledgers: Sequence[Ledger]) -> dict[str, float] | None:
+        """Dollars by part for some of its ledgers; None where the server knows no prices."""
+        return None if self.prices is None else self.prices.cost(ledgers)
 
     async def close(self) -> None:
         """End whatever the request left running, and wait until it is accounted for."""

@@ -2,11 +2,13 @@
 
 ServiceError
 ├── InvalidRequest       400  the request is at fault; names the field
+├── NoCandidateLog       409  the server keeps no candidate log, so nothing can be stored in it
 ├── Overloaded           429  too many candidates in flight; says when to come back
 ├── NothingGenerated     502  every candidate failed
 ├── RewardModelDown      503  the reward model cannot answer
 ├── EngineDown           503  the generation engine died
-└── DeadlineExceeded     504  time was up before any candidate finished
+├── DeadlineExceeded     504  time was up before any candidate finished
+└── NotKept              507  the candidate log could not store the record
 """
 
 from typing import Any
@@ -35,6 +37,14 @@ class InvalidRequest(ServiceError):
     status = 400
     type = "invalid_request_error"
     code = "invalid_value"
+
+
+class NoCandidateLog(ServiceError):
+    """The server was started without a candidate log."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "no_candidate_log"
 
 
 class Overloaded(ServiceError):
@@ -80,6 +90,13 @@ class DeadlineExceeded(ServiceError):
     status = 504
     type = "timeout_error"
     code = "deadline_exceeded"
+
+
+class NotKept(ServiceError):
+    """A record is not on the disk."""
+
+    status = 507
+    code = "not_kept"
 
 
 def error_body(error: ServiceError) -> dict[str, Any]:

@@ -14,14 +14,17 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.admission import Admission
-from service.api import BEST_OF_HEADER, ENDPOINTS, Ask, Limits, read_ask
+from service.api import BATCH_PATH, BEST_OF_HEADER, ENDPOINTS, Ask, Limits, read_ask, refuse_reranking
 from service.candidate_log import CandidateLog
 from service.context import RequestContext, current_request
-from service.errors import ServiceError, error_body
+from service.errors import Overloaded, ServiceError, error_body
 from service.metrics import Metrics
+from service.prices import Prices
+from service.progress import Progress
 from service.wire import StreamPatcher, patch_answer
 
 _KEEP_ALIVE_S = 1.0
+_PROGRESS_S = 0.1
 
 
 class Gateway:
@@ -38,18 +41,24 @@ class Gateway:
         limits: Limits,
         admission: Admission,
         metrics: Metrics,
+        prices: Prices | None = None,
         candidate_log: CandidateLog | None = None,
     ) -> None:
         self._app = app
         self._limits = limits
         self._admission = admission
         self._metrics = metrics
+        self._prices = prices
         self._candidate_log = candidate_log
         self._ending: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = ENDPOINTS.get(_path(scope)) if scope["type"] == "http" else None
-        if endpoint is None or scope["method"] != "POST":
+        path = _path(scope) if scope["type"] == "http" and scope["method"] == "POST" else ""
+        endpoint = ENDPOINTS.get(path)
+        if path == BATCH_PATH:
+            await self._pass_batch(scope, receive, send)
+            return
+        if endpoint is None:
             await self._app(scope, receive, send)
             return
         body = await _read_body(receive)
@@ -65,12 +74,24 @@ class Gateway:
             return
         await self._answer(ask, places, scope, receive, send)
 
+    async def _pass_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Several conversations in one request are vLLM's alone; who asks to have them ranked is told so."""
+        body = await _read_body(receive)
+        if body is None:
+            return
+        try:
+            refuse_reranking(body, Headers(scope=scope).get(BEST_OF_HEADER))
+        except ServiceError as error:
+            await send_error(send, error)
+            return
+        await self._app(scope, _replay(body, receive, lambda: None), send)
+
     async def _answer(self, ask: Ask, places: ExitStack, scope: Scope, receive: Receive, send: Send) -> None:
-        context = RequestContext(ask, Headers(scope=scope).get("x-request-id", ""))
+        context = RequestContext(ask, Headers(scope=scope).get("x-request-id", ""), self._prices)
         reply = _Reply(context, places, send)
         token = current_request.set(context)
         try:
-            await self._app(_with_length(scope, ask.body), _replay(ask.body, receive, reply), reply.send)
+            await self._app(_with_length(scope, ask.body), _replay(ask.body, receive, reply.left), reply.send)
         except Exception:
             reply.raised = True
             raise
@@ -92,7 +113,10 @@ class Gateway:
 
 
 class _Reply:
-    """The `send` of one request: passes on, patches or replaces what vLLM's application answers."""
+    """The `send` of one request: passes on, patches or replaces what vLLM's application answers.
+
+    places: given back before the last byte is sent, so that who asks again at once finds them free.
+    """
 
     def __init__(self, context: RequestContext, places: ExitStack, send: Send) -> None:
         self.status = 500
@@ -105,7 +129,7 @@ class _Reply:
         self._start: Message | None = None
         self._body = bytearray()
         self._stream: StreamPatcher | None = None
-        self._keep_alive: asyncio.Task[None] | None = None
+        self._comments: list[asyncio.Task[None]] = []
         self._sent_s = 0.0
         self._handle: Callable[[Message], Awaitable[None]] = self._pass_on
 
@@ -116,9 +140,9 @@ class _Reply:
             return "cancelled"
         if self._context.error is not None:
             return self._context.error.code
-        if self.raised or (self.status >= 400 and self._complete):
+        if self.raised:
             return "error"
-        return "ok" if self._complete else "cancelled"
+        return _blame(self.status) if self._complete else "cancelled"
 
     def left(self) -> None:
         """The client has gone; it did not wait for its answer, unless the answer was complete."""
@@ -132,15 +156,10 @@ class _Reply:
             return
         last = not message.get("more_body", False)
         if last:
-            await self._free_places()
+            await self._context.close()
+            self._places.close()
         await self._handle(message)
-        if last:
-            self._complete = True
-
-    async def _free_places(self) -> None:
-        """Before the last byte: a client that asks again as soon as it has its answer must not meet its own shadow."""
-        await self._context.close()
-        self._places.close()
+        self._complete = self._complete or last
 
     async def _pass_on(self, message: Message) -> None:
         await self._send(message)
@@ -154,7 +173,9 @@ class _Reply:
             if not self._reports():
                 return self._pass_on
             self._stream = StreamPatcher(self._context)
-            self._keep_alive = asyncio.create_task(self._comment())
+            self._comments.append(asyncio.create_task(self._keep_alive()))
+            if self._context.ask.options.progress:
+                self._comments.append(asyncio.create_task(self._tell_progress()))
             return self._patch_stream
         if self.status < 400 and self._reports():
             return self._collect
@@ -187,7 +208,7 @@ class _Reply:
             self._sent_s = time.monotonic()
             await self._send({"type": "http.response.body", "body": body, "more_body": not last})
 
-    async def _comment(self) -> None:
+    async def _keep_alive(self) -> None:
         """While there is nothing to send, tell proxies and people that work goes on (an SSE comment)."""
         while True:
             await asyncio.sleep(_KEEP_ALIVE_S)
@@ -195,14 +216,35 @@ class _Reply:
                 continue
             views = [view for ledger in self._context.ledgers for view in ledger.candidates]
             finished = sum(view.state == "finished" for view in views)
-            note = f": {finished} of {len(views)} candidates finished\n\n".encode()
-            await self._send({"type": "http.response.body", "body": note, "more_body": True})
+            await self._comment(f"{finished} of {len(views)} candidates finished")
+
+    async def _tell_progress(self) -> None:
+        """What the candidates have become, as often as they change."""
+        progress = Progress(self._context)
+        while True:
+            await asyncio.sleep(_PROGRESS_S)
+            if changes := progress.changes():
+                self._sent_s = time.monotonic()
+                await self._comment(json.dumps({"candidates": changes}, separators=(",", ":")))
+
+    async def _comment(self, text: str) -> None:
+        """text: one line in ASCII, since clients disagree on which other characters end a line."""
+        note = f": {text}\n\n".encode("ascii")
+        await self._send({"type": "http.response.body", "body": note, "more_body": True})
 
     async def close(self) -> None:
         """End the comments."""
-        if self._keep_alive is not None:
-            self._keep_alive.cancel()
-            await asyncio.wait([self._keep_alive])
+        for task in self._comments:
+            task.cancel()
+        if self._comments:
+            await asyncio.wait(self._comments)
+
+
+def _blame(status: int) -> str:
+    """The outcome that an answer of vLLM's counts as: its own refusals are no fault of the server."""
+    if status == Overloaded.status:
+        return Overloaded.code
+    return "ok" if status < 400 else "client_error" if status < 500 else "error"
 
 
 async def send_error(send: Send, error: ServiceError) -> None:
@@ -231,8 +273,8 @@ async def _read_body(receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-def _replay(body: bytes, receive: Receive, reply: _Reply) -> Receive:
-    """The body that was read already, then whatever comes; a client that leaves is noted."""
+def _replay(body: bytes, receive: Receive, left: Callable[[], None]) -> Receive:
+    """The body that was read already, then whatever comes; `left` is called when the client leaves."""
     sent = False
 
     async def replayed() -> Message:
@@ -242,7 +284,7 @@ def _replay(body: bytes, receive: Receive, reply: _Reply) -> Receive:
             return {"type": "http.request", "body": body, "more_body": False}
         message = await receive()
         if message["type"] == "http.disconnect":
-            reply.left()
+            left()
         return message
 
     return replayed

@@ -1,19 +1,28 @@
 """Prometheus instruments, and the one place that fills them: `Metrics.record`, once per request, from its ledgers."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from service.accounting import Ledger, count_tokens
 from service.api import Endpoint
 from service.context import RequestContext
 from service.errors import ServiceError
+from service.prices import Prices
 
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120, 300)
+# Close enough for a quantile: no bound is much more than half as much again as the one before.
+_SECONDS = (
+    *(0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75),
+    *(1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300),
+)
 _TOKENS = tuple(2.0**power for power in range(3, 21))
+_DOLLARS = tuple(10.0**power * step for power in range(-8, 0) for step in (1, 2.5, 5))
 _REWARDS = (-10, -5, -3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 5, 10)
 _GAINS = (0, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10)
 
@@ -30,10 +39,51 @@ class SignedHistogram(Histogram):
         return [*super()._child_samples(), Sample("_sum", {}, self._sum.get(), None, None)]
 
 
-class Metrics:
-    """Instruments with the prefix `bestofn_`, in base units (seconds, tokens)."""
+class CostCounter(Collector):
+    """Dollars by part. What idle time costs is read when it is asked for: no request is there to count it."""
 
-    def __init__(self, registry: CollectorRegistry, engine_version: str) -> None:
+    def __init__(self, idle_dollars: Callable[[], float]) -> None:
+        self._idle_dollars = idle_dollars
+        self._dollars: dict[str, float] = {}
+
+    def add(self, cost: Mapping[str, float]) -> None:
+        """Dollars of one request, by part."""
+        for part, dollars in cost.items():
+            self._dollars[part] = self._dollars.get(part, 0.0) + dollars
+
+    def collect(self) -> Iterator[Metric]:
+        text = "What the server costs: for requests that have been answered, and while nothing was at work."
+        family = CounterMetricFamily("bestofn_cost_dollars", text, labels=["part"])
+        for part, dollars in {**self._dollars, "idle": self._idle_dollars()}.items():
+            family.add_metric([part], dollars)
+        yield family
+
+
+class EngineLoad(Protocol):
+    """How busy an engine is now."""
+
+    @property
+    def waiting(self) -> int:
+        """Sequences that wait for a place in its batch."""
+
+    @property
+    def kv_cache_usage(self) -> float:
+        """Share of its KV cache in use, 0 to 1."""
+
+
+class Metrics:
+    """Instruments with the prefix `bestofn_`, in base units (seconds, tokens, dollars).
+
+    prices: None leaves out the metrics of cost. idle_s: seconds since the start in which nothing was at work.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        engine_version: str,
+        prices: Prices | None = None,
+        idle_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"bestofn_{name}", text, labels, registry=registry)
 
@@ -64,10 +114,17 @@ class Metrics:
             "straggler_seconds", "Last minus median finish of a request's candidates.", _SECONDS
         )
         self._in_flight = gauge("candidates_in_flight", "Candidates admitted and not yet answered.")
+        self._limit = gauge("candidates_limit", "Candidates in flight past which requests are refused.")
+        self._waiting = gauge("queue_depth", "Sequences that wait for a place in an engine's batch.", "engine")
+        self._kv_cache = gauge("kv_cache_usage_ratio", "Share of an engine's KV cache in use.", "engine")
         self._scores = gauge("scores_in_flight", "Sequences that the reward model is working on.")
         self._reward_up = gauge("reward_model_up", "1 while the reward model answers.")
         self._logged = counter("candidate_log_records_total", "Records for --candidate-log by outcome.", "outcome")
         self._candidate_log_up = gauge("candidate_log_up", "1 unless records for --candidate-log are being lost.")
+        if prices is not None:
+            self._cost_per_request = histogram("cost_per_request_dollars", "Cost of one request.", _DOLLARS, "best_of")
+            self._costs = CostCounter(lambda: prices.idle(idle_s()))
+            registry.register(self._costs)
         build = gauge("build_info", "Versions.", "version", "vllm")
         build.labels(version("bestofn"), engine_version).set(1)
 
@@ -75,15 +132,22 @@ class Metrics:
         self,
         *,
         candidates_in_flight: Callable[[], float],
+        candidates_limit: Callable[[], float],
         scores_in_flight: Callable[[], float],
         reward_model_up: Callable[[], float],
         candidate_log_up: Callable[[], float],
     ) -> None:
         """Let the gauges read the live state of the server."""
         self._in_flight.set_function(candidates_in_flight)
+        self._limit.set_function(candidates_limit)
         self._scores.set_function(scores_in_flight)
         self._reward_up.set_function(reward_model_up)
         self._candidate_log_up.set_function(candidate_log_up)
+
+    def observe_engine(self, name: str, load: EngineLoad) -> None:
+        """Let the gauges of an engine ("generator" or "reward") read its state."""
+        self._waiting.labels(name).set_function(lambda: load.waiting)
+        self._kv_cache.labels(name).set_function(lambda: load.kv_cache_usage)
 
     def logged(self, outcome: str, records: int) -> None:
         """Records of the candidate log: written (and safe), dropped or failed. From any thread."""
@@ -99,6 +163,10 @@ class Metrics:
         self._requests.labels(context.ask.endpoint, context.ask.options.strategy, outcome).inc()
         self._duration.labels(label).observe(time.monotonic() - context.started_s)
         self._tokens.labels(label).observe(count_tokens(context.ledgers).generated)
+        cost = context.cost(context.ledgers)
+        if cost is not None:
+            self._costs.add(cost)
+            self._cost_per_request.labels(label).observe(sum(cost.values()))
         for ledger in context.ledgers:
             self._record_ledger(ledger, label, context.started_s)
 
@@ -106,6 +174,7 @@ class Metrics:
         self._stages.labels("admit").observe(max(ledger.started_s - arrived_s, 0.0))
         self._stages.labels("generate").observe(ledger.last_finish_s - ledger.started_s)
         self._stages.labels("score").observe(max(ledger.end_s - ledger.last_finish_s, 0.0))
+        self._stages.labels("select").observe(ledger.select_s)
         for candidate in ledger.candidates:
             fate = ledger.fate(candidate)
             self._candidates.labels(fate).inc()

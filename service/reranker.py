@@ -7,14 +7,16 @@ every candidate are known.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from reward.scorer import RewardUnavailable
 from reward.scorer import Score as RewardScore
 from reward.template import Prompt
 from service.accounting import Ledger, Record
+from service.busy_time import BusyMeter, Work
 from service.conversation import Conversation
 from service.errors import (
     DeadlineExceeded,
@@ -68,7 +70,7 @@ _ENDED: Mapping[State, type[Finished | Aborted | Failed]] = {"finished": Finishe
 
 
 class Run:
-    """Best-of-N for one prompt. Times are monotonic seconds."""
+    """Best-of-N for one prompt. Times are monotonic seconds. meter: charges the ledger for what is at work."""
 
     def __init__(
         self,
@@ -76,8 +78,10 @@ class Run:
         conversation: Conversation,
         sampler: Sampler,
         reward: RewardModel,
+        meter: BusyMeter,
     ) -> None:
         self.ledger = Ledger(plan)
+        self._meter = meter
         self._strategy = plan.strategy
         self._conversation = conversation
         self._prompt: Prompt | None = None
@@ -108,7 +112,10 @@ class Run:
                     self._perform(self._strategy.decide(happening, self.ledger.candidates))
         finally:
             await asyncio.shield(self.close())
-        return self._select()
+        began_s = time.monotonic()
+        selected = self._select()
+        self.ledger.select_s = time.monotonic() - began_s
+        return selected
 
     def close(self) -> asyncio.Task[None]:
         """End everything that still runs, once; the task is done when it is all accounted for."""
@@ -122,7 +129,7 @@ class Run:
         self._prompt = self._reward.prompt(self._conversation.messages)
         self.ledger.conversation = replace(self._conversation, messages=self._prompt.messages)
         self._reward.subscribe(self._happenings.put_nowait)
-        self._start(self._scoring, self._prefill(self._prompt))
+        self._start(self._scoring, self._charged("score", partial(self._prefill, self._prompt)))
         if self._strategy.alarm_s is not None:
             loop = asyncio.get_running_loop()
             ring = Clock(self._strategy.alarm_s)
@@ -145,11 +152,15 @@ class Run:
     def _sample_one(self) -> None:
         record = Record(Candidate(len(self.ledger.records)))
         self.ledger.records.append(record)
-        self._start(self._sampling, self._sample(record))
+        self._start(self._sampling, self._charged("generate", partial(self._sample, record)))
 
     def _score_one(self, record: Record) -> None:
         record.view = replace(record.view, scores_pending=record.view.scores_pending + 1)
-        self._start(self._scoring, self._score(record))
+        self._start(self._scoring, self._charged("score", partial(self._score, record)))
+
+    async def _charged(self, work: Work, sequence: Callable[[], Awaitable[None]]) -> None:
+        with self._meter.working(work, self.ledger.busy_s):
+            await sequence()
 
     def _start(self, tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -247,7 +258,7 @@ class Run:
         self.ledger.ended_s = time.monotonic()
 
 
-async def score_finished(conversation: Conversation, reward: RewardModel, ledger: Ledger) -> None:
+async def score_finished(conversation: Conversation, reward: RewardModel, meter: BusyMeter, ledger: Ledger) -> None:
     """Score candidates that were passed on while they grew, where the request asked only to know their reward.
 
     Raises:
@@ -260,7 +271,8 @@ async def score_finished(conversation: Conversation, reward: RewardModel, ledger
             continue
         try:
             text = conversation.answer_start + record.text
-            score = await _score_or_none(reward, prompt, text, record, finished=True)
+            with meter.working("score", ledger.busy_s):
+                score = await _score_or_none(reward, prompt, text, record, finished=True)
         except RewardUnavailable as error:
             if reward.on_failure == "error":
                 raise RewardModelDown(f"the reward model is unavailable: {error}") from error

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.prices import HourlyPrice, Prices, TokenPrices
 from service.reward_model import OnRewardFailure
 
 # Kubernetes describes a Service called "bestofn" to every pod of its namespace in variables of these names.
@@ -76,6 +77,21 @@ class Settings(BaseSettings):
         ge=1,
         description="Also score growing candidates every so many tokens, which leaves only a tail to score at the end.",
     )
+    gpu_hour_dollars: float | None = Field(
+        default=None,
+        gt=0,
+        description="Price of an hour of all that this server runs on. Requests are charged by the share of the time "
+        "that their candidates and scores were at work, in `rerank.cost` and bestofn_cost_dollars_total.",
+    )
+    prompt_mtoken_dollars: float | None = Field(
+        default=None, ge=0, description="Instead: price of a million prompt tokens that no prefix cache held."
+    )
+    generated_mtoken_dollars: float | None = Field(
+        default=None, ge=0, description="Instead: price of a million generated tokens, of all candidates."
+    )
+    scored_mtoken_dollars: float | None = Field(
+        default=None, ge=0, description="Instead: price of a million tokens that the reward model computed."
+    )
     candidate_log: str | None = Field(
         default=None,
         min_length=1,
@@ -94,10 +110,29 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"--max-best-of {self.max_best_of} could never be admitted: --max-candidates is {self.max_candidates}"
             )
+        if self.gpu_hour_dollars is not None and self._mtoken_dollars:
+            raise ValueError(f"--gpu-hour-dollars and --{_option(next(iter(self._mtoken_dollars)))} exclude each other")
         for name, option in _OWN_OPTIONS.items():
             if name in self.reward_engine_args:
                 raise ValueError(f"--reward-engine-args may not hold {name}: use {option}")
         return self
+
+    @property
+    def _mtoken_dollars(self) -> dict[str, float]:
+        names = ("prompt_mtoken_dollars", "generated_mtoken_dollars", "scored_mtoken_dollars")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    @property
+    def prices(self) -> Prices | None:
+        """What work is charged at; None where no price was given."""
+        if self.gpu_hour_dollars is not None:
+            return HourlyPrice(self.gpu_hour_dollars)
+        given = self._mtoken_dollars
+        return (
+            TokenPrices(**{name.removesuffix("_mtoken_dollars"): value for name, value in given.items()})
+            if given
+            else None
+        )
 
     @classmethod
     def settings_customise_sources(
@@ -132,12 +167,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default = field.get_default(call_default_factory=True)
         text = (field.description or "").replace("%", "%%")
         group.add_argument(
-            f"--{name.replace('_', '-')}",
+            f"--{_option(name)}",
             dest=name,
             default=argparse.SUPPRESS,
             type=_json_object if name == "reward_engine_args" else str,
             help=f"{text} (default: {default})",
         )
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _json_object(text: str) -> dict[str, Any]:

@@ -206,7 +206,14 @@ def _totals(ledgers: Sequence[Ledger], context: RequestContext) -> Json:
             "scored_cached": tokens.scored_cached,
         },
         "timing": _timing(ledgers, context),
+        **_cost(ledgers, context),
     }
+
+
+def _cost(ledgers: Sequence[Ledger], context: RequestContext) -> Json:
+    """Dollars, where the server knows prices."""
+    cost = context.cost(ledgers)
+    return {} if cost is None else {"cost": cost | {"total": sum(cost.values())}}
 
 
 def _timing(ledgers: Sequence[Ledger], context: RequestContext) -> Json:

@@ -17,6 +17,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from reward.scorer import RewardUnavailable
 from reward.template import Message
+from service.busy_time import BusyMeter
 from service.context import RequestContext, current_request
 from service.conversation import Conversation
 from service.errors import EngineDown, InvalidRequest, ServiceError
@@ -28,16 +29,21 @@ from service.vllm_app.sampler import EngineRequest, VllmSampler
 
 
 class RerankingEngine:
-    """engine: generates. reward: scores, and says when it dies. checkpoint_tokens: see `BestOfN`."""
+    """engine: generates. reward: scores, and says when it dies. meter: charges requests for the machine's time.
+
+    checkpoint_tokens: see `BestOfN`.
+    """
 
     def __init__(
         self,
         engine: AsyncLLM,
         reward: RewardModel,
+        meter: BusyMeter,
         checkpoint_tokens: int | None,
     ) -> None:
         self._engine = engine
         self._reward = reward
+        self._meter = meter
         self._checkpoint_tokens = checkpoint_tokens
         self.renderer = _RememberingRenderer(engine.renderer)
 
@@ -70,7 +76,7 @@ class RerankingEngine:
         request: EngineRequest,
     ) -> AsyncIterator[RequestOutput]:
         sampler = VllmSampler(self._engine, request, plan.strategy.checkpoint_tokens)
-        run = Run(plan, self._conversation(context, request), sampler, self._reward)
+        run = Run(plan, self._conversation(context, request), sampler, self._reward, self._meter)
         context.generations.append(run)
         try:
             selected = await run.best()
@@ -89,11 +95,12 @@ class RerankingEngine:
         plan: Plan,
         request: EngineRequest,
     ) -> AsyncIterator[RequestOutput]:
-        score = partial(score_finished, self._conversation(context, request), self._reward) if plan.ranked else None
+        conversation = self._conversation(context, request) if plan.ranked else None
+        score = partial(score_finished, conversation, self._reward, self._meter) if conversation else None
         prompt = cast(EngineInput, request.prompt)
         outputs = self._engine.generate(prompt, request.params, request.engine_id, **request.options)
         abort = partial(self._engine.abort, request.engine_id)
-        relay = Relay(plan, outputs, abort, request.params.output_kind, score)
+        relay = Relay(plan, outputs, abort, request.params.output_kind, score, self._meter)
         context.generations.append(relay)
         try:
             async for output in relay.outputs():

@@ -4,6 +4,9 @@ import asyncio
 import multiprocessing
 import os
 from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
@@ -11,6 +14,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.metrics.loggers import StatLoggerFactory
 
 from reward.model import RewardConfig
 from reward.scorer import Scorer
@@ -18,12 +22,22 @@ from reward.template import ConversationTemplate
 from reward.torch_scorer import TorchScorer
 from reward.vllm_scorer import VllmScorer
 from service.settings import Settings
+from service.vllm_app.engine_load import EngineLoad, Unregistered
 
 _BIND = "VLLM_CPU_OMP_THREADS_BIND"
 _SPAWN_POLL_S, _SPAWN_POLLS = 0.05, 2400
 
 
-async def start_engines(args: Namespace, settings: Settings) -> tuple[AsyncLLM, Scorer]:
+@dataclass(frozen=True)
+class Engines:
+    """What has been started. loads: of those that are vLLM engines and keep statistics, by name."""
+
+    generator: AsyncLLM
+    scorer: Scorer
+    loads: Mapping[str, EngineLoad]
+
+
+async def start_engines(args: Namespace, settings: Settings) -> Engines:
     """The generator and the scorer.
 
     On a GPU one after the other, since vLLM measures the memory of the whole device while it starts. On a CPU at the
@@ -31,15 +45,18 @@ async def start_engines(args: Namespace, settings: Settings) -> tuple[AsyncLLM, 
     """
     assert settings.reward_model is not None
     generator_args = _generator_args(args)
+    loads = {} if generator_args.disable_log_stats else {"generator": EngineLoad()}
+    loggers: list[StatLoggerFactory] = [load.logger for load in loads.values()]
     if settings.reward_backend == "torch":
-        scorer: Scorer = TorchScorer(settings.reward_model, device=settings.reward_device, dtype=settings.reward_dtype)
-        return await asyncio.to_thread(_start, generator_args, UsageContext.OPENAI_API_SERVER), scorer
+        torch_scorer = TorchScorer(settings.reward_model, device=settings.reward_device, dtype=settings.reward_dtype)
+        return Engines(await _start_on(None, generator_args, loggers), torch_scorer, loads)
     halves = _core_halves()
-    generator = _start_on(halves[0], generator_args, UsageContext.OPENAI_API_SERVER)
+    generator = _start_on(halves[0], generator_args, loggers)
     await (_until_spawned(generator) if current_platform.is_cpu() else generator)
-    reward_model = _start_on(halves[1], reward_engine_args(settings), UsageContext.ENGINE_CONTEXT)
+    loads["reward"] = EngineLoad()
+    reward_model = _start_on(halves[1], reward_engine_args(settings), [Unregistered, loads["reward"].logger])
     engine, reward_engine = await asyncio.gather(generator, reward_model)
-    return engine, await scorer_of(reward_engine)
+    return Engines(engine, await scorer_of(reward_engine), loads)
 
 
 def _generator_args(args: Namespace) -> AsyncEngineArgs:
@@ -66,7 +83,7 @@ def reward_engine_args(settings: Settings) -> AsyncEngineArgs:
         "runner": "pooling",
         "dtype": _reward_dtype(settings),
         "gpu_memory_utilization": settings.reward_gpu_memory_utilization,
-        "disable_log_stats": True,  # a second engine that logs would unregister the generator's metrics
+        "disable_log_stats": True,  # into vLLM's own metrics; see `Unregistered`
         **settings.reward_engine_args,
     }
     return AsyncEngineArgs(**given)
@@ -78,15 +95,14 @@ def _reward_dtype(settings: Settings) -> str:
     return "float32" if on_cpu else settings.reward_dtype
 
 
-def _start_on(cores: str | None, engine_args: AsyncEngineArgs, usage: UsageContext) -> "asyncio.Task[AsyncLLM]":
+def _start_on(
+    cores: str | None, engine_args: AsyncEngineArgs, loggers: list[StatLoggerFactory]
+) -> "asyncio.Task[AsyncLLM]":
     """Start an engine in a thread. Its processes read the binding when they are spawned."""
     if cores is not None:
         os.environ[_BIND] = cores
-    return asyncio.create_task(asyncio.to_thread(_start, engine_args, usage))
-
-
-def _start(engine_args: AsyncEngineArgs, usage: UsageContext) -> AsyncLLM:
-    return AsyncLLM.from_engine_args(engine_args, usage_context=usage)
+    start = partial(AsyncLLM.from_engine_args, usage_context=UsageContext.OPENAI_API_SERVER, stat_loggers=loggers)
+    return asyncio.create_task(asyncio.to_thread(start, engine_args))
 
 
 async def _until_spawned(engine: "asyncio.Task[AsyncLLM]") -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from vllm.outputs import RequestOutput
@@ -11,6 +11,7 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from service.accounting import Ledger, Record
+from service.busy_time import BusyMeter
 from service.plan import Plan
 from service.strategies import Candidate
 
@@ -21,7 +22,7 @@ class Relay:
     """outputs: the engine's stream. abort: makes that stream end at once with its last tokens.
 
     kind: whether outputs hold deltas or everything so far. score: awaited with the ledger after the last output and
-    before the stream ends, where a reward was asked for.
+    before the stream ends, where a reward was asked for. meter: charges the ledger for what is at work.
     """
 
     def __init__(
@@ -31,12 +32,15 @@ class Relay:
         abort: Callable[[], Awaitable[None]],
         kind: RequestOutputKind,
         score: Callable[[Ledger], Awaitable[None]] | None,
+        meter: BusyMeter,
     ) -> None:
         self.ledger = Ledger(plan, records=[Record(Candidate(index)) for index in range(plan.n)])
         self._outputs = outputs
         self._abort = abort
         self._delta = kind == RequestOutputKind.DELTA
         self._score = score
+        self._meter = meter
+        self._at_work = [ExitStack() for _ in self.ledger.records]
         self._queue: asyncio.Queue[RequestOutput | Exception | None] = asyncio.Queue()
         self._pump: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -72,6 +76,8 @@ class Relay:
         self.ledger.ended_s = time.monotonic()
 
     async def _run(self) -> None:
+        for work in self._at_work:
+            work.enter_context(self._meter.working("generate", self.ledger.busy_s))
         try:
             async for output in self._outputs:
                 self._note(output)
@@ -79,6 +85,9 @@ class Relay:
             self._queue.put_nowait(None)
         except Exception as error:
             self._queue.put_nowait(error)
+        finally:
+            for work in self._at_work:
+                work.close()
 
     def _note(self, output: RequestOutput) -> None:
         if output.prompt_token_ids:
@@ -92,4 +101,5 @@ class Relay:
             earlier = record.view.tokens if self._delta else 0
             record.view = replace(record.view, tokens=earlier + len(completion.token_ids))
             if completion.finish_reason is not None:
+                self._at_work[completion.index].close()
                 self.ledger.note_end(record, completion.finish_reason)

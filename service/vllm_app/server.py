@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from argparse import Namespace
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 from vllm import envs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
@@ -34,6 +35,7 @@ from service.admission import Admission
 from service.api import Limits
 from service.app import create_app, field_error
 from service.bundled import use_bundled_policy, with_bundled_reward
+from service.busy_time import BusyMeter
 from service.candidate_log import CandidateLog
 from service.durable_file import prepare
 from service.errors import EngineDown, ServiceError, error_body
@@ -41,6 +43,7 @@ from service.metrics import Metrics
 from service.reward_model import RewardModel
 from service.settings import Settings, add_arguments
 from service.vllm_app.client import RerankingEngine
+from service.vllm_app.engine_load import EngineLoad
 from service.vllm_app.engines import start_engines
 
 _ENGINE_DIED = 1
@@ -119,28 +122,36 @@ async def serve(args: Namespace, settings: Settings) -> int:
     configure_logging_from_args(args)
     address, sock = setup_server(args, reuse_port=False)
     try:
-        generator, scorer = await start_engines(args, settings)
+        engines = await start_engines(args, settings)
     except BaseException:
         sock.close()
         raise
-    reward = RewardModel(scorer, settings.on_reward_failure, settings.reward_timeout_s)
-    engine = RerankingEngine(generator, reward, settings.prefix_score_tokens)
+    meter = BusyMeter()
+    reward = RewardModel(engines.scorer, settings.on_reward_failure, settings.reward_timeout_s)
+    engine = RerankingEngine(engines.generator, reward, meter, settings.prefix_score_tokens)
     watching = asyncio.create_task(reward.watch())
     try:
-        app = await build(args, settings, engine, reward)
+        app = await build(args, settings, engine, reward, meter, engines.loads)
         print(_banner(address, args), flush=True)
         shutdown = await _run(app, sock, args)
         died = engine.errored
     finally:
         watching.cancel()
-        generator.shutdown()
-        await scorer.close()
+        engines.generator.shutdown()
+        await engines.scorer.close()
     await shutdown
     sock.close()
     return _ENGINE_DIED if died else 0
 
 
-async def build(args: Namespace, settings: Settings, engine: RerankingEngine, reward: RewardModel) -> Starlette:
+async def build(
+    args: Namespace,
+    settings: Settings,
+    engine: RerankingEngine,
+    reward: RewardModel,
+    meter: BusyMeter,
+    loads: Mapping[str, EngineLoad],
+) -> Starlette:
     """vLLM's application over `engine`, behind our gateway."""
     tasks = await engine.get_supported_tasks()
     inner = build_app(args, tasks, engine.model_config)
@@ -148,21 +159,25 @@ async def build(args: Namespace, settings: Settings, engine: RerankingEngine, re
     _handle_errors(inner)
     _list_aliases(inner, settings.max_best_of)
     admission = Admission(settings.max_candidates)
-    metrics = Metrics(REGISTRY, vllm.__version__)
+    metrics = Metrics(REGISTRY, vllm.__version__, settings.prices, idle_s=lambda: meter.idle_s)
     candidate_log = _candidate_log(settings, metrics)
     metrics.observe(
         candidates_in_flight=lambda: admission.in_flight,
+        candidates_limit=lambda: admission.limit,
         scores_in_flight=lambda: reward.in_flight,
         reward_model_up=lambda: reward.failure is None,
         candidate_log_up=lambda: candidate_log is None or candidate_log.up,
     )
+    for name, load in loads.items():
+        metrics.observe_engine(name, load)
     app = create_app(
         inner,
         limits=Limits(settings.best_of, settings.max_best_of, settings.max_candidates),
         admission=admission,
         metrics=metrics,
+        prices=settings.prices,
         candidate_log=candidate_log,
-        authentication=_authentication(args),
+        guards=[_cross_origin(args), *_authentication(args)],
         check_ready=lambda: _problem(engine, reward),
         engine_version=vllm.__version__,
         root_path=args.root_path or "",
@@ -210,6 +225,17 @@ async def _run(app: Starlette, sock: Any, args: Namespace) -> Any:
         h11_max_incomplete_event_size=args.h11_max_incomplete_event_size,
         h11_max_header_count=args.h11_max_header_count,
         **log,
+    )
+
+
+def _cross_origin(args: Namespace) -> Middleware:
+    """vLLM's own rules, in front of ours: a web page of another origin may read our refusals too."""
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=args.allowed_origins,
+        allow_credentials=args.allow_credentials,
+        allow_methods=args.allowed_methods,
+        allow_headers=args.allowed_headers,
     )
 
 
@@ -269,7 +295,7 @@ def _banner(address: str, args: Namespace) -> str:
     key = ' -H "Authorization: Bearer $API_KEY"' if _authentication(args) else ""
     question = '{"role": "user", "content": "What is 35+21+81?"}'
     return (
-        f"\nbestofn serves {name} at {url}  (metrics: {url}/metrics)\nTry:\n"
+        f"\nbestofn serves {name} at {url}  (page: {url}/, metrics: {url}/metrics)\nTry:\n"
         f"curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n"
         f'  -d \'{{"model": "{name}", "messages": [{question}], "best_of": 8}}\'\n'
     )

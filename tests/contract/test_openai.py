@@ -1,6 +1,8 @@
 """What OpenAI's own client sees: every feature it asks of `vllm serve`, with and without reranking."""
 
 import json
+import urllib.error
+import urllib.request
 from typing import Any
 
 import openai
@@ -380,6 +382,15 @@ def test_request_ids_are_echoed_and_time_is_told(client: openai.OpenAI) -> None:
     )
     assert raw.headers["x-request-id"] == "mine"
     assert int(raw.headers["openai-processing-ms"]) >= 0
+
+
+def test_a_page_of_another_origin_may_read_a_refusal(server: Server) -> None:
+    request = urllib.request.Request(
+        f"{server.url}/v1/chat/completions", b'{"best_of": 0}', {**server.headers, "origin": "http://elsewhere.example"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    assert (refused.value.code, refused.value.headers.get_all("access-control-allow-origin")) == (400, ["*"])
 
 
 def test_operations_pages(server: Server) -> None:

@@ -17,10 +17,12 @@ from reward.template import ConversationTemplate, Prompt
 from reward.template import Message as ChatMessage
 from service.accounting import Ledger
 from service.api import Ask, Limits, read_ask
+from service.busy_time import BusyMeter
 from service.context import RequestContext, current_request
 from service.conversation import Conversation
 from service.errors import ServiceError, error_body
 from service.plan import Plan, make_plan
+from service.prices import Prices
 from service.reranker import Draft, Run
 from service.reward_model import OnRewardFailure, RewardModel
 from service.strategies import Strategy
@@ -30,6 +32,7 @@ QUESTION: tuple[ChatMessage, ...] = ({"role": "user", "content": "What is 1+1?"}
 CONVERSATION = Conversation(QUESTION)
 CHAT = "/v1/chat/completions"
 PATIENCE_S = 2.0
+METER = BusyMeter()
 
 
 @dataclass(frozen=True)
@@ -214,7 +217,7 @@ def make_run(
     on_reward_failure: OnRewardFailure = "error",
 ) -> Run:
     watch = scorer if isinstance(scorer, RewardModel) else RewardModel(scorer or FakeScorer(), on_reward_failure)
-    return Run(plan or plan_for(len(sampler.scripts)), CONVERSATION, sampler, watch)
+    return Run(plan or plan_for(len(sampler.scripts)), CONVERSATION, sampler, watch, METER)
 
 
 @dataclass
@@ -227,9 +230,9 @@ class FakeGeneration:
         return asyncio.create_task(asyncio.sleep(0))
 
 
-def make_context(*ledgers: Ledger, ask: Ask | None = None) -> RequestContext:
+def make_context(*ledgers: Ledger, ask: Ask | None = None, prices: Prices | None = None) -> RequestContext:
     generations = [FakeGeneration(ledger) for ledger in ledgers]
-    return RequestContext(ask or make_ask({"best_of": 2}), generations=list(generations))
+    return RequestContext(ask or make_ask({"best_of": 2}), prices=prices, generations=list(generations))
 
 
 @dataclass
@@ -267,7 +270,7 @@ class FakeVllm:
         assert context is not None
         plan = make_plan(context.ask, n=request.get("n", 1), temperature=1.0, checkpoint_tokens=None)
         sampler = self.sampler()
-        run = Run(plan, CONVERSATION, sampler, RewardModel(self.scorer, self.on_reward_failure))
+        run = Run(plan, CONVERSATION, sampler, RewardModel(self.scorer, self.on_reward_failure), METER)
         context.generations.append(run)
         self.runs.append(run)
         try:

@@ -49,7 +49,7 @@ def app_over(
         limits=LIMITS,
         admission=admission or Admission(512),
         metrics=Metrics(CollectorRegistry(), "0"),
-        authentication=options.pop("authentication", []),
+        guards=options.pop("guards", []),
         check_ready=check_ready,
         engine_version="0.0.test",
         **options,
@@ -159,7 +159,7 @@ async def test_a_refusal_for_load_keeps_its_headers() -> None:
 
 async def test_who_may_not_ask_takes_up_no_place_and_is_told_in_openais_shape() -> None:
     inner, admission = two(), Admission(2)
-    app = app_over(inner, admission=admission, authentication=[Middleware(NeedsKey)])
+    app = app_over(inner, admission=admission, guards=[Middleware(NeedsKey)])
     with admission.hold(2):
         refused = await call(app, {"best_of": 2})
     assert (refused.status, refused.json["error"]["type"]) == (401, "authentication_error")

@@ -36,6 +36,7 @@ from service.strategies import Candidate
 from tests.service.fakes import (
     CONVERSATION,
     LIMITS,
+    METER,
     PATIENCE_S,
     QUESTION,
     FakeSampler,
@@ -172,7 +173,7 @@ def test_each_prompt_is_a_record_but_not_one_that_nothing_was_ranked_for() -> No
 
 async def test_an_answer_that_was_passed_on_is_kept_when_its_reward_was_asked_for() -> None:
     passed_on = ledger(conversation=None)
-    await score_finished(CONVERSATION, RewardModel(FakeScorer({"two ": Score(0.5, {}, 1, 0)})), passed_on)
+    await score_finished(CONVERSATION, RewardModel(FakeScorer({"two ": Score(0.5, {}, 1, 0)})), METER, passed_on)
     (kept_row,) = candidate_rows(make_context(passed_on), "ok", NOON, None)
     assert kept_row["scores"]["reward"] == [0.0, 0.5, None, None]
 
@@ -585,3 +586,23 @@ def test_every_record_is_written_dropped_or_failed(steps: Sequence[Step], max_by
                         opened.wait_settled(put)
         assert sum(opened.counts.values()) == put
         assert len(set(numbers(Path(name)))) == len(numbers(Path(name))) == opened.counts["written"]
+
+
+async def test_a_record_is_on_the_disk_when_its_future_is_done(tmp_path: Path) -> None:
+    with kept(tmp_path) as opened:
+        await asyncio.wrap_future(opened.log.put(row(1)))
+        assert numbers(tmp_path) == [1]
+
+
+async def test_the_future_of_a_lost_record_tells_why(tmp_path: Path) -> None:
+    with kept(tmp_path, queue_characters=10) as opened, pytest.raises(BufferError, match="the queue is full"):
+        await asyncio.wrap_future(opened.log.put(row(1)))
+    with pytest.raises(BufferError, match="it is closed"):
+        await asyncio.wrap_future(opened.log.put(row(2)))
+
+
+async def test_whoever_stops_waiting_for_a_record_does_not_stop_it(tmp_path: Path) -> None:
+    with kept(tmp_path, commit_interval_s=0.01) as opened:
+        asyncio.wrap_future(opened.log.put(row(1))).cancel()
+        await asyncio.wrap_future(opened.log.put(row(2)))
+    assert numbers(tmp_path) == [1, 2]

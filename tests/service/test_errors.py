@@ -8,7 +8,9 @@ from service.errors import (
     DeadlineExceeded,
     EngineDown,
     InvalidRequest,
+    NoCandidateLog,
     NothingGenerated,
+    NotKept,
     Overloaded,
     RewardModelDown,
     ServiceError,
@@ -18,11 +20,13 @@ from service.errors import (
 TABLE = [
     (ServiceError("m"), 500, "server_error", "internal_error"),
     (InvalidRequest("m", param="best_of"), 400, "invalid_request_error", "invalid_value"),
+    (NoCandidateLog("m"), 409, "invalid_request_error", "no_candidate_log"),
     (Overloaded("m", retry_after_s=7), 429, "rate_limit_error", "overloaded"),
     (NothingGenerated("m"), 502, "server_error", "generation_failed"),
     (RewardModelDown("m"), 503, "server_error", "reward_unavailable"),
     (EngineDown("m"), 503, "server_error", "engine_unavailable"),
     (DeadlineExceeded("m", param="rerank.deadline_ms"), 504, "timeout_error", "deadline_exceeded"),
+    (NotKept("m"), 507, "server_error", "not_kept"),
 ]
 
 

@@ -1,6 +1,7 @@
 """The way of a request through HTTP, over a fake of vLLM's application."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -161,6 +162,29 @@ async def test_bad_input_is_a_400_that_names_the_field_and_the_server_goes_on(bo
     assert (await gateway.call({"best_of": 2})).status == 200
 
 
+@pytest.mark.parametrize(
+    ("body", "headers", "param"),
+    [
+        ({"best_of": 2}, {}, "best_of"),
+        ({"rerank": {}}, {}, "rerank"),
+        ({"model": "m:best-of-4"}, {}, "model"),
+        ({}, {"x-best-of": "4"}, "x-best-of"),
+    ],
+)
+async def test_a_batch_of_conversations_is_not_reranked_and_says_so(
+    body: Any, headers: dict[str, str], param: str
+) -> None:
+    gateway, inner = served()
+    reply = await call(gateway.app, body, path=f"{CHAT}/batch", headers=headers)
+    assert (reply.status, reply.json["error"]["param"], inner.requests) == (400, param, [])
+
+
+async def test_a_batch_that_asks_for_nothing_is_passed_through() -> None:
+    passed = answers(200, {"choices": []})
+    reply = await call(Served(passed).app, {"model": "m"}, path=f"{CHAT}/batch")
+    assert (reply.status, reply.json) == (200, {"choices": []})
+
+
 async def test_too_much_in_flight_is_a_429_that_says_when_to_come_back() -> None:
     held = FakeSampler(says("a", held=True), says("bb", held=True))
     inner = FakeVllm(lambda: held)
@@ -179,23 +203,19 @@ async def test_too_much_in_flight_is_a_429_that_says_when_to_come_back() -> None
     assert gateway.counted("overloaded", strategy="none") == 1
 
 
-async def test_a_client_that_asks_again_at_once_does_not_meet_its_own_last_request() -> None:
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_has_the_whole_answer_finds_the_places_free(stream: bool) -> None:
     gateway, _ = served()
-    at_the_end: list[int] = []
+    in_flight = []
 
-    async def ask(body: dict[str, Any]) -> None:
-        messages: list[Message] = []
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            in_flight.append(gateway.admission.in_flight)
+        messages.append(message)
 
-        async def send(message: Message) -> None:
-            messages.append(message)
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
-                at_the_end.append(gateway.admission.in_flight)
-
-        await gateway.call(body, send=send, messages=messages)
-
-    await ask({"best_of": 2})
-    await ask({"best_of": 2, "stream": True})
-    assert at_the_end == [0, 0]
+    messages: list[Message] = []
+    await call(gateway.app, {"best_of": 2, "stream": stream}, messages=messages, send=send)
+    assert in_flight == [0]
 
 
 async def test_a_client_that_leaves_before_its_body_is_whole_is_forgotten() -> None:
@@ -245,11 +265,19 @@ async def test_an_error_that_is_not_ours_stays_vllms() -> None:
     assert gateway.counted("error") == 1
 
 
-async def test_vllms_own_400_is_passed_on_and_counted() -> None:
+async def test_vllms_own_400_is_passed_on() -> None:
     gateway = Served(answers(400, {"error": {"message": "too long"}}))
     reply = await gateway.call({"best_of": 2})
     assert (reply.status, reply.json) == (400, {"error": {"message": "too long"}})
-    assert gateway.counted("error") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(200, "ok"), (404, "client_error"), (429, "overloaded"), (500, "error")]
+)
+async def test_an_answer_of_vllms_counts_by_whose_fault_it_is(status: int, outcome: str) -> None:
+    gateway = Served(answers(status, {}))
+    assert (await gateway.call({"messages": [{}]})).status == status
+    assert gateway.counted(outcome) == gateway.requests == 1
 
 
 async def test_unranked_is_a_200_that_says_so() -> None:
@@ -324,6 +352,65 @@ async def test_comments_tell_that_work_goes_on(monkeypatch: pytest.MonkeyPatch) 
     reply = await task
     assert reply.chunks[0] == b": 1 of 2 candidates finished\n\n"
     assert reply.events[-1] == "[DONE]"
+
+
+def told(messages: list[Message]) -> list[Any]:
+    """The candidates of every comment of progress, and nothing of other comments."""
+    bodies = [message.get("body", b"") for message in messages]
+    return [json.loads(body[2:].decode("ascii"))["candidates"] for body in bodies if body.startswith(b": {")]
+
+
+async def test_progress_tells_what_changed_since_it_was_last_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.gateway, "_PROGRESS_S", 0.002)
+    sampler = FakeSampler(says("a"), Script(pieces=("b", "b\u2028\ndata: x"), held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    body = {"best_of": 2, "stream": True, "rerank": {"progress": True, "return_candidates": True}}
+    task = asyncio.create_task(gateway.call(body, messages=messages))
+    await until(lambda: len(told(messages)) == 1)
+    await asyncio.sleep(0.02)
+    assert told(messages) == [
+        [
+            {"index": 0, "state": "finished", "tokens": 1, "reward": 1.0, "delta": "a"},
+            {"index": 1, "state": "running", "tokens": 1, "reward": None, "delta": "b"},
+        ]
+    ]
+    sampler.release(1)
+    reply = await task
+    assert all(change["index"] == 1 for changes in told(messages)[1:] for change in changes)
+    assert all(chunk.count(b"\n") == 2 for chunk in reply.chunks if chunk.startswith(b": "))
+    assert reply.events[-2]["rerank"]["finished"] == 2
+
+
+async def test_progress_is_silent_about_texts_that_nobody_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.gateway, "_PROGRESS_S", 0.002)
+    sampler = FakeSampler(says("a"), says("bb", held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    body = {"best_of": 2, "stream": True, "rerank": {"progress": True}}
+    task = asyncio.create_task(gateway.call(body, messages=messages))
+    await until(lambda: bool(told(messages)))
+    await cancelled(task)
+    assert told(messages)[0][0] == {"index": 0, "state": "finished", "tokens": 1, "reward": 1.0}
+
+
+async def test_without_the_option_there_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.gateway, "_PROGRESS_S", 0.0)
+    monkeypatch.setattr(service.gateway, "_KEEP_ALIVE_S", 0.005)
+    sampler = FakeSampler(says("a", held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    body = {"best_of": 1, "stream": True, "rerank": {"return_candidates": True}}
+    task = asyncio.create_task(gateway.call(body, messages=messages))
+    await until(lambda: len(messages) > 3)
+    await cancelled(task)
+    assert told(messages) == []
+
+
+async def test_progress_without_a_stream_is_an_error_that_names_it() -> None:
+    gateway, _ = served()
+    reply = await gateway.call({"best_of": 2, "rerank": {"progress": True}})
+    assert (reply.status, reply.json["error"]["param"]) == (400, "rerank.progress")
 
 
 async def test_an_error_in_a_stream_has_openais_shape() -> None:

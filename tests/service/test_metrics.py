@@ -1,23 +1,30 @@
 """What is counted of a request."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import get_args
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from service.accounting import Ledger, Record
+from service.api import Endpoint
+from service.context import RequestContext
 from service.errors import Overloaded
 from service.metrics import Metrics, best_of_label
-from service.strategies import Candidate
+from service.prices import HourlyPrice, Prices
+from service.strategies import Candidate, State
 from tests.service.fakes import make_ask, make_context, plan_for
 
 
 class Counted:
     """Metrics in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, prices: Prices | None = None, idle_s: Callable[[], float] = lambda: 0.0) -> None:
         self.registry = CollectorRegistry()
-        self.metrics = Metrics(self.registry, "0")
+        self.metrics = Metrics(self.registry, "0", prices, idle_s)
 
     def __call__(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"bestofn_{name}", labels)
@@ -48,6 +55,8 @@ def ledger() -> Ledger:
         scored_cached_tokens=30,
         started_s=10.5,
         ended_s=15.0,
+        select_s=0.25,
+        busy_s={"generate": 3.0, "score": 1.0},
     )
 
 
@@ -95,7 +104,7 @@ def test_stages_and_stragglers_are_in_seconds(counted: Counted) -> None:
     context = make_context(ledger())
     context.started_s = 10.0
     counted.metrics.record(context, "ok")
-    stages = {"admit": 0.5, "generate": 3.5, "score": 1.0}
+    stages = {"admit": 0.5, "generate": 3.5, "score": 1.0, "select": 0.25}
     assert {stage: counted("stage_duration_seconds_sum", stage=stage) for stage in stages} == stages
     assert counted("straggler_seconds_sum") == 2.0
 
@@ -125,16 +134,51 @@ def test_a_refusal_is_counted_without_a_strategy(counted: Counted) -> None:
 
 
 def test_gauges_read_the_live_state(counted: Counted) -> None:
-    live = {"candidates": 3.0, "scores": 2.0, "up": 1.0, "log": 1.0}
+    live = {"candidates": 3.0, "limit": 8.0, "scores": 2.0, "up": 1.0, "log": 1.0}
     counted.metrics.observe(
         candidates_in_flight=lambda: live["candidates"],
+        candidates_limit=lambda: live["limit"],
         scores_in_flight=lambda: live["scores"],
         reward_model_up=lambda: live["up"],
         candidate_log_up=lambda: live["log"],
     )
-    assert (counted("candidates_in_flight"), counted("scores_in_flight"), counted("reward_model_up")) == (3, 2, 1)
+    assert (counted("candidates_in_flight"), counted("candidates_limit")) == (3, 8)
+    assert (counted("scores_in_flight"), counted("reward_model_up")) == (2, 1)
     live["up"] = live["log"] = 0.0
     assert (counted("reward_model_up"), counted("candidate_log_up")) == (0, 0)
+
+
+@dataclass
+class Load:
+    waiting: int
+    kv_cache_usage: float
+
+
+def test_the_load_of_each_engine_is_read_live(counted: Counted) -> None:
+    loads = {"generator": Load(3, 0.5), "reward": Load(0, 0.25)}
+    for name, load in loads.items():
+        counted.metrics.observe_engine(name, load)
+    loads["reward"].waiting = 7
+    assert [counted("queue_depth", engine=name) for name in loads] == [3, 7]
+    assert [counted("kv_cache_usage_ratio", engine=name) for name in loads] == [0.5, 0.25]
+
+
+def test_dollars_are_counted_by_part_and_idle_time_costs_too() -> None:
+    counted = Counted(HourlyPrice(3600), idle_s=lambda: 20.0)
+    context = make_context(ledger(), ledger(), ask=make_ask({"best_of": 5}), prices=HourlyPrice(3600))
+    counted.metrics.record(context, "ok")
+    counted.metrics.record(context, "ok")
+    dollars = {"generate": 12.0, "score": 4.0, "idle": 20.0}
+    assert {part: counted("cost_dollars_total", part=part) for part in dollars} == dollars
+    assert (counted("cost_per_request_dollars_sum", best_of="8"), counted("tokens_per_request_count", best_of="8")) == (
+        16.0,
+        2,
+    )
+
+
+def test_without_prices_there_is_no_cost(counted: Counted) -> None:
+    counted.metrics.record(make_context(ledger()), "ok")
+    assert not any("dollars" in metric.name for metric in counted.registry.collect())
 
 
 def test_records_of_the_candidate_log_are_counted_by_outcome(counted: Counted) -> None:
@@ -154,3 +198,83 @@ def test_every_name_has_the_prefix(counted: Counted) -> None:
 def test_the_mean_reward_can_be_plotted(counted: Counted) -> None:
     counted.metrics.record(make_context(ledger(), ask=make_ask({"best_of": 5})), "ok")
     assert counted("reward_sum", which="selected", best_of="8") == 3.0
+
+
+# -- whatever happens, the counters reconcile
+
+
+@st.composite
+def candidates(draw: st.DrawFn, index: int) -> Candidate:
+    state = draw(st.sampled_from(get_args(State)))
+    finished = state == "finished"
+    unscored = finished and draw(st.booleans())
+    reward = draw(st.floats(-5, 5)) if finished and not unscored else None
+    return Candidate(index, state, tokens=draw(st.integers(0, 99)), reward=reward, unscored=unscored)
+
+
+@st.composite
+def ledgers(draw: st.DrawFn) -> Ledger:
+    views = [draw(candidates(index)) for index in range(draw(st.integers(0, 6)))]
+    finished = [view.index for view in views if view.state == "finished"]
+    cached = draw(st.integers(0, 99))
+    return Ledger(
+        plan_for(max(len(views), 1)),
+        records=[Record(view, finished_s=2.0 + view.index if view.index in finished else None) for view in views],
+        selected=tuple(finished[: draw(st.integers(0, 2))]),
+        scored_tokens=cached + draw(st.integers(0, 99)),
+        scored_cached_tokens=cached,
+        started_s=1.0,
+        ended_s=20.0,
+        busy_s={"generate": draw(st.floats(0, 9)), "score": draw(st.floats(0, 9))},
+    )
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> tuple[RequestContext, str]:
+    ask = make_ask({"best_of": draw(st.integers(1, 64))}, endpoint=draw(st.sampled_from(get_args(Endpoint))))
+    prompts = draw(st.lists(ledgers(), max_size=3))
+    return make_context(*prompts, ask=ask, prices=HourlyPrice(1.0)), draw(st.sampled_from(["ok", "cancelled", "error"]))
+
+
+def total(registry: CollectorRegistry, name: str) -> float:
+    """Sum of a sample over all its labels."""
+    samples = [sample for metric in registry.collect() for sample in metric.samples]
+    return sum(sample.value for sample in samples if sample.name == f"bestofn_{name}")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(requests(), max_size=8))
+def test_every_counter_reconciles_with_what_was_done(answered: list[tuple[RequestContext, str]]) -> None:
+    counted = Counted(HourlyPrice(1.0))
+    for context, outcome in answered:
+        counted.metrics.record(context, outcome)
+    registry = counted.registry
+    contexts = [context for context, _ in answered]
+    prompts = [prompt for context in contexts for prompt in context.ledgers]
+    views = [view for prompt in prompts for view in prompt.candidates]
+    unscored = counted("candidates_total", outcome="unscored") or 0
+    assert total(registry, "requests_total") == len(contexts) == total(registry, "request_duration_seconds_count")
+    assert total(registry, "candidates_total") - unscored == len(views)
+    assert unscored == sum(view.unscored for view in views)
+    generated = sum(view.tokens for view in views)
+    assert total(registry, "generated_tokens_total") == generated == total(registry, "tokens_per_request_sum")
+    assert total(registry, "scored_tokens_total") == sum(prompt.scored_tokens for prompt in prompts)
+    assert total(registry, "stage_duration_seconds_count") == 4 * len(prompts)
+    assert total(registry, "reward_gain_count") == sum(prompt.reward is not None for prompt in prompts)
+    dollars = sum(sum(prompt.busy_s.values()) for prompt in prompts) / 3600
+    assert total(registry, "cost_dollars_total") == pytest.approx(dollars)
+    assert total(registry, "cost_per_request_dollars_sum") == pytest.approx(dollars)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(requests(), max_size=8))
+def test_labels_are_bounded(answered: list[tuple[RequestContext, str]]) -> None:
+    counted = Counted(HourlyPrice(1.0))
+    for context, outcome in answered:
+        counted.metrics.record(context, outcome)
+    labels = [sample.labels for metric in counted.registry.collect() for sample in metric.samples]
+    assert {name for label in labels for name in label} <= {
+        *("endpoint", "strategy", "outcome", "best_of", "stage", "fate", "cached", "which", "part", "le"),
+        *("version", "vllm"),
+    }
+    assert {label["best_of"] for label in labels if "best_of" in label} <= {str(2**power) for power in range(7)}

@@ -31,6 +31,7 @@ from service.strategies import (
 )
 from tests.service.fakes import (
     CONVERSATION,
+    METER,
     PATIENCE_S,
     QUESTION,
     FakeSampler,
@@ -43,6 +44,7 @@ from tests.service.fakes import (
     says,
     settle,
     turns,
+    until,
     with_strategy,
 )
 
@@ -198,6 +200,17 @@ async def test_unranked_is_no_answer_when_all_fail() -> None:
     scorer.die()
     with pytest.raises(NothingGenerated):
         await best(make_run(FakeSampler(*[Script(reason="error")] * 2), scorer, on_reward_failure="unranked"))
+
+
+# -- what it is charged
+
+
+async def test_generating_and_scoring_are_charged_even_when_the_client_leaves() -> None:
+    run = make_run(FakeSampler(says("a"), says("b", held=True)), FakeScorer({"a": 1.0}))
+    task = asyncio.create_task(run.best())
+    await until(lambda: run.ledger.rewards == [1.0])
+    await cancelled(task)
+    assert min(run.ledger.busy_s.values()) > 0
 
 
 # -- a reward is no number
@@ -378,14 +391,14 @@ def relayed(*candidates: Candidate) -> Ledger:
 
 async def test_a_relayed_candidate_is_scored_afterwards() -> None:
     ledger = relayed(Candidate(0, "finished", tokens=3))
-    await score_finished(CONVERSATION, RewardModel(FakeScorer({"text 0": 0.5}), "error"), ledger)
+    await score_finished(CONVERSATION, RewardModel(FakeScorer({"text 0": 0.5}), "error"), METER, ledger)
     assert ledger.rewards == [0.5]
 
 
 @pytest.mark.parametrize("reward", [math.nan, ValueError("long")])
 async def test_a_relayed_candidate_may_stay_unscored(reward: float | Exception) -> None:
     ledger = relayed(Candidate(0, "finished", tokens=3))
-    await score_finished(CONVERSATION, RewardModel(FakeScorer({"text 0": reward}), "error"), ledger)
+    await score_finished(CONVERSATION, RewardModel(FakeScorer({"text 0": reward}), "error"), METER, ledger)
     assert ledger.candidates[0].unscored
 
 
@@ -394,8 +407,8 @@ async def test_a_relayed_candidate_without_a_reward_model_is_an_error_or_unranke
     scorer.die()
     ledger = relayed(Candidate(0, "finished", tokens=3))
     with pytest.raises(RewardModelDown):
-        await score_finished(CONVERSATION, RewardModel(scorer, "error"), ledger)
-    await score_finished(CONVERSATION, RewardModel(scorer, "unranked"), ledger)
+        await score_finished(CONVERSATION, RewardModel(scorer, "error"), METER, ledger)
+    await score_finished(CONVERSATION, RewardModel(scorer, "unranked"), METER, ledger)
     assert (ledger.stop_reason, ledger.rewards) == ("reward_unavailable", [])
 
 
@@ -496,19 +509,23 @@ async def test_an_odd_failure_of_the_prefill_is_not_lost() -> None:
 async def test_any_failure_to_score_a_relayed_candidate_is_the_reward_model_being_down() -> None:
     ledger = relayed(Candidate(0, "finished", tokens=3))
     with pytest.raises(RewardModelDown):
-        await score_finished(CONVERSATION, RewardModel(FakeScorer({"text 0": RuntimeError("odd")}), "error"), ledger)
+        await score_finished(
+            CONVERSATION, RewardModel(FakeScorer({"text 0": RuntimeError("odd")}), "error"), METER, ledger
+        )
 
 
 async def test_a_relayed_conversation_that_the_template_refuses_is_the_requests_fault() -> None:
     ledger = relayed(Candidate(0, "finished", tokens=3))
     with pytest.raises(InvalidRequest):
-        await score_finished(CONVERSATION, RewardModel(FakeScorer(template_error=ValueError("no")), "error"), ledger)
+        await score_finished(
+            CONVERSATION, RewardModel(FakeScorer(template_error=ValueError("no")), "error"), METER, ledger
+        )
 
 
 @pytest.mark.parametrize("state", ["failed", "aborted"])
 async def test_only_finished_relayed_candidates_are_scored(state: Any) -> None:
     ledger = relayed(Candidate(0, state, tokens=3))
-    await score_finished(CONVERSATION, RewardModel(FakeScorer(), "error"), ledger)
+    await score_finished(CONVERSATION, RewardModel(FakeScorer(), "error"), METER, ledger)
     assert ledger.rewards == []
 
 
@@ -522,5 +539,5 @@ async def test_a_reward_model_that_does_not_answer_is_unavailable_after_its_time
 async def test_what_the_client_wrote_of_the_answer_is_scored_with_it() -> None:
     ledger = relayed(Candidate(0, "finished", tokens=3))
     scorer = FakeScorer({"Sure: text 0": 0.5})
-    await score_finished(Conversation(QUESTION, answer_start="Sure: "), RewardModel(scorer), ledger)
+    await score_finished(Conversation(QUESTION, answer_start="Sure: "), RewardModel(scorer), METER, ledger)
     assert ledger.rewards == [0.5]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from service.prices import HourlyPrice, Prices, TokenPrices
 from service.settings import Settings, add_arguments
 
 
@@ -147,3 +148,21 @@ def test_what_kubernetes_says_of_a_service_called_bestofn_is_no_setting(
 def test_an_engine_argument_with_an_option_of_its_own_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         Settings.resolve({"reward_engine_args": {name: "x"}}, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "prices"),
+    [
+        ({}, None),
+        ({"gpu_hour_dollars": "2.5"}, HourlyPrice(2.5)),
+        ({"generated_mtoken_dollars": "2"}, TokenPrices(generated=2.0)),
+        ({"prompt_mtoken_dollars": "1", "scored_mtoken_dollars": "0"}, TokenPrices(prompt=1.0)),
+    ],
+)
+def test_prices_are_of_one_kind(given: dict[str, str], prices: Prices | None) -> None:
+    assert Settings.resolve(given, {}).prices == prices
+
+
+def test_two_kinds_of_prices_are_refused() -> None:
+    with pytest.raises(ValueError, match="--gpu-hour-dollars and --scored-mtoken-dollars exclude each other"):
+        Settings.resolve({"gpu_hour_dollars": "2", "scored_mtoken_dollars": "1"}, {})

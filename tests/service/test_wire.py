@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from reward.bounds import kl_bound_nats
 from service.accounting import Ledger, Record
 from service.context import RequestContext
+from service.prices import HourlyPrice
 from service.strategies import Candidate
 from service.wire import StreamPatcher, patch_answer, rerank_object
 from tests.service.fakes import make_ask, make_context, plan_for, sse
@@ -52,6 +54,16 @@ def context_of(*ledgers: Ledger, endpoint: str = "chat", **rerank: Any) -> Reque
 
 
 # -- the rerank object
+
+
+def test_the_cost_is_told_where_prices_are_known() -> None:
+    priced = replace(ledger_of_two(), busy_s={"generate": 3.0, "score": 1.0})
+    context = context_of(priced, priced)
+    assert "cost" not in rerank_object(context)
+    context.prices = HourlyPrice(3600)
+    told = rerank_object(context)
+    assert told["cost"] == {"generate": 6.0, "score": 2.0, "total": 8.0}
+    assert told["prompts"][0]["cost"] == {"generate": 3.0, "score": 1.0, "total": 4.0}
 
 
 def test_the_rerank_object_tells_the_whole_story() -> None:

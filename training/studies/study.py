@@ -1,16 +1,12 @@
-"""The ground of every study: its settings, its folder, and stages that are done once.
+"""The ground of every study: its settings, and stages that label and train.
 
-A stage is a folder with a mark in it, or a JSON file with a result; what is marked is never done again, so a study that
-was interrupted goes on with the stage that it was in (and a trainer with the step that it was in).
+A study that was interrupted goes on with the stage that it was in, and a trainer with the step that it was in.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-
-from rich.console import Console
 
 from training.config import Config, ConfigError, setting
 from training.data import read_comparisons
@@ -19,9 +15,9 @@ from training.labs import lab, model_path
 from training.preferences import draw, write_samples
 from training.rollout import sampler
 from training.settings import DPOConfig, PPOConfig, RewardModelConfig, TrainingConfig
-from training.whole_file import write_json
+from training.stages import Stages
 
-DONE, LABELS_FILE, SETTINGS_FILE = ".done", "labels.jsonl", "study.json"
+LABELS_FILE = "labels.jsonl"
 
 Trained = TypeVar("Trained", bound=TrainingConfig)
 
@@ -49,36 +45,12 @@ class StudyConfig(Config):
                 raise ConfigError(f"{name}: required")
 
 
-class Study:
-    """One run of a study in `output`. Raises ConfigError where `output` holds one with other settings."""
+class Study(Stages):
+    """One run of a study: stages that label and train."""
 
     def __init__(self, config: StudyConfig, output: Path) -> None:
-        self.config, self.output, self._console = config, output, Console(stderr=True)
-        path = output / SETTINGS_FILE
-        if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != config.as_dict():
-            raise ConfigError(f"{output} holds a study with other settings: choose another output, or remove it")
-        output.mkdir(parents=True, exist_ok=True)
-        write_json(path, config.as_dict())
-
-    def stage(self, name: str, work: Callable[[Path], object]) -> Path:
-        """The folder of the stage, after `work` has filled it."""
-        folder = self.output / name
-        if not (folder / DONE).is_file():
-            self._console.print(f"[bold]{name}[/bold]")
-            folder.mkdir(parents=True, exist_ok=True)
-            work(folder)
-            (folder / DONE).touch()
-        return folder
-
-    def result(self, name: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-        """Numbers that are computed once; they come back as JSON holds them."""
-        path = self.output / f"{name}.json"
-        if not path.is_file():
-            self._console.print(f"[bold]{name}[/bold]")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, compute())
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return values
+        super().__init__(config, output)
+        self.config = config
 
     def labels(self, name: str, policy: str, prompts: slice, *, seed: int, before: Path | None = None) -> Path:
         """A file of the policy's own answers to these of the labelled prompts, labelled; behind those in `before`."""

@@ -1,0 +1,80 @@
+"""Servers of one's own, for as long as something is measured: `bestofn serve`, and those that it is compared with."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+_POLL_S = 0.5
+_STOP_S = 60
+
+
+class ServerFailed(ConnectionError):
+    """A server did not start, or did not do what was asked."""
+
+
+@contextmanager
+def serving(
+    arguments: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None, start_s: float = 600
+) -> Iterator[str]:
+    """Serve on a free local port; gives the server's address without /v1. What it prints goes into `log`.
+
+    Raises ServerFailed with the end of that where the server ends or is not ready after `start_s` seconds.
+    """
+    port = free_port()
+    command = [sys.executable, "-m", "service", "serve", *arguments, "--port", str(port)]
+    with running(command, log, environment=environment) as process:
+        url = f"http://127.0.0.1:{port}"
+        until_ready(f"{url}/ready", process, log, start_s)
+        yield url
+
+
+@contextmanager
+def running(
+    command: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a command, its output going into `log`, and end it at the end. `environment` is added to this process's."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
+        )
+        try:
+            yield process
+        finally:
+            _stop(process)
+
+
+def until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path, start_s: float = 600) -> None:
+    """Until `url` answers. Raises ServerFailed with the end of the log where the process ends or takes longer."""
+    give_up_s = time.monotonic() + start_s
+    while process.poll() is None and time.monotonic() < give_up_s:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(_POLL_S)
+    end = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+    why = "ended" if process.poll() is not None else f"was not ready after {start_s:.0f} s"
+    raise ServerFailed(f"the server {why}; {log} ends with:\n{end}")
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    """A local port that nothing listened on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

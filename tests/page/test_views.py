@@ -1,0 +1,170 @@
+"""The page over a scripted engine: what is hard to provoke with a real one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from service.candidate_log import CandidateLog
+from tests.page.browser import page_over, visiting
+from tests.service.fakes import FakeSampler, FakeScorer, FakeVllm, Script, answers, says
+
+HOSTILE = '<img src=x onerror="document.title=`owned`"><script>document.title="owned"</script>'
+
+
+def vllm(*scripts: Script, rewards: dict[str, Any] | None = None) -> FakeVllm:
+    return FakeVllm(lambda: FakeSampler(*scripts), FakeScorer(rewards))
+
+
+async def set_best_of(page: Any, power: int) -> None:
+    await page.fill("#best-of", str(power))
+
+
+async def test_what_a_model_writes_is_shown_as_text(browser: Browser) -> None:
+    engine = vllm(says("tame"), says(HOSTILE), rewards={HOSTILE: 1.0})
+    with page_over(engine) as url:
+        async with visiting(browser, url) as visit:
+            page = await visit.opened()
+            await set_best_of(page, 1)
+            await visit.ask(HOSTILE)
+            await expect(page.locator("#winner .text")).to_have_text(HOSTILE)
+            await expect(page.locator("#winner .facts")).to_contain_text("returned")
+            assert await page.title() == "bestofn"
+            assert await page.locator("main img, main script").count() == 0
+
+
+async def test_candidates_grow_while_the_request_runs_until_it_is_stopped(browser: Browser) -> None:
+    engine = vllm(says("done"), Script(pieces=("beg", "un"), held=True), rewards={"done": 0.5})
+    with page_over(engine) as url:
+        async with visiting(browser, url) as visit:
+            page = await visit.opened()
+            await set_best_of(page, 1)
+            await visit.ask("q")
+            await expect(page.locator("#others .card").nth(1)).to_contain_text("beg")
+            await expect(page.locator("#others .card").nth(0)).to_contain_text("0.50")
+            await expect(page.locator("#ask-status")).to_have_text("1 of 2 candidates finished")
+            await page.keyboard.press("Escape")
+            await expect(page.locator("#others .card").nth(1)).to_contain_text("aborted")
+            await expect(page.locator("#stop-button")).to_be_disabled()
+
+
+async def test_failures_are_shown_with_their_fate(browser: Browser) -> None:
+    engine = vllm(says("fine"), Script(reason="error"), rewards={"fine": float("nan")})
+    with page_over(engine) as url:
+        async with visiting(browser, url) as visit:
+            page = await visit.opened()
+            await set_best_of(page, 1)
+            await visit.ask("q")
+            await expect(page.locator("#winner .facts")).to_have_text("4 tokens · returned, unscored")
+            await expect(page.locator("#others .facts")).to_contain_text("failed")
+
+
+async def test_a_refusal_is_shown_as_it_is_with_a_countdown(browser: Browser) -> None:
+    refused = answers(429, {"error": {"message": "too many candidates", "param": "n"}}, **{"retry-after": "2"})
+    with page_over(vllm(says("a")), others={"/v1/chat/completions": refused}) as url:
+        async with visiting(browser, url) as visit:
+            visit.refusals = {429}
+            page = await visit.opened()
+            await visit.ask("q")
+            await expect(page.locator("#ask-error .error")).to_contain_text("429: too many candidates")
+            await expect(page.locator("#ask-error code")).to_have_text("n")
+            await expect(page.locator(".countdown")).to_have_text("Ask again in 2 seconds.")
+            await expect(page.locator(".countdown")).to_have_text("You can ask again now.")
+
+
+async def test_an_error_in_the_stream_is_shown(browser: Browser) -> None:
+    with page_over(vllm(Script(reason="error"), Script(reason="error"))) as url:
+        async with visiting(browser, url) as visit:
+            page = await visit.opened()
+            await set_best_of(page, 1)
+            await visit.ask("q")
+            await expect(page.locator("#ask-error")).to_contain_text("all 2 candidates failed")
+
+
+async def test_everything_works_below_a_root_path(browser: Browser, tmp_path: Path) -> None:
+    log = CandidateLog(tmp_path, 10**6, lambda *_: None)
+    engine = vllm(*(says(text) for text in "abcd"))
+    with log, page_over(engine, root_path="/some/where", candidate_log=log) as url:
+        async with visiting(browser, url) as visit:
+            page = await visit.opened()
+            await set_best_of(page, 2)
+            await visit.ask("q")
+            await expect(page.locator("#winner .card")).to_have_count(1)
+            await page.click("#tab-costs")
+            await expect(page.locator("#charts svg").first).to_be_visible()
+            await page.click("#tab-compare")
+            await expect(page.locator("#compare-form")).to_be_visible()
+
+
+async def test_without_a_candidate_log_nobody_is_asked_to_work(browser: Browser) -> None:
+    with page_over(vllm(says("a"))) as url:
+        async with visiting(browser, url) as visit:
+            visit.refusals = {409}
+            page = await visit.opened("compare")
+            await expect(page.locator("#compare-notice")).to_contain_text("bestofn serve --candidate-log DIR")
+            await expect(page.locator("#compare-form")).to_be_hidden()
+
+
+async def test_a_choice_that_was_not_stored_is_never_called_stored(browser: Browser, tmp_path: Path) -> None:
+    log = CandidateLog(tmp_path / "none", 10**6, lambda *_: None, retry_s=0.0)  # the folder does not exist
+    with log, page_over(vllm(*(says(text) for text in "abcd")), candidate_log=log) as url:
+        async with visiting(browser, url) as visit:
+            visit.refusals = {507}
+            page = await visit.opened("compare")
+            await page.fill("#compare-question", "q")
+            await page.click("#pair-button")
+            await page.locator("#pair article").first.wait_for()
+            await page.keyboard.press("1")
+            await expect(page.locator("#compare-error")).to_contain_text("the choice was not stored")
+            await expect(page.locator("#agreement")).to_be_empty()
+            await expect(page.locator("#pair article button").first).to_be_enabled()
+            (tmp_path / "none").mkdir()
+            await page.keyboard.press("0")
+            await expect(page.locator("#agreement")).to_have_text("1 choice stored.")
+
+
+async def test_answers_that_are_all_the_same_are_not_compared(browser: Browser, tmp_path: Path) -> None:
+    log = CandidateLog(tmp_path, 10**6, lambda *_: None)
+    with log, page_over(vllm(*[says("a")] * 4), candidate_log=log) as url:
+        async with visiting(browser, url) as visit:
+            page = await visit.opened("compare")
+            await page.fill("#compare-question", "q")
+            await page.keyboard.press("Control+Enter")
+            await expect(page.locator("#compare-status")).to_contain_text("All answers are the same")
+
+
+async def test_tabs_follow_the_arrow_keys(browser: Browser) -> None:
+    with page_over(vllm(says("a")), others={"/v1/preferences": answers(200, {})}) as url:
+        async with visiting(browser, url) as visit:
+            visit.refusals = {409}
+            page = await visit.opened()
+            await page.focus("#tab-ask")
+            for key, shown in (
+                ("ArrowRight", "costs"),
+                ("End", "compare"),
+                ("ArrowRight", "ask"),
+                ("ArrowLeft", "compare"),
+            ):
+                await page.keyboard.press(key)
+                await expect(page.locator(f"#tab-{shown}")).to_be_focused()
+                await expect(page.locator("[role=tabpanel]:visible")).to_have_attribute("id", shown)
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+async def test_a_long_word_does_not_make_the_page_wider(browser: Browser, width: int) -> None:
+    engine = vllm(says("w" * 500), says("v" * 400))
+    with page_over(engine) as url:
+        async with visiting(browser, url, width) as visit:
+            page = await visit.opened()
+            await set_best_of(page, 1)
+            await visit.ask("x" * 300)
+            await page.locator("#winner .card").wait_for()
+            assert await visit.fits()
+
+
+async def test_a_page_without_requests_says_so(browser: Browser) -> None:
+    with page_over(vllm(says("a"))) as url:
+        async with visiting(browser, url) as visit:
+            page = await visit.opened("costs")
+            await expect(page.locator("#costs-status")).to_have_text("No requests yet: ask something first.")

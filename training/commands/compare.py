@@ -1,0 +1,26 @@
+"""`bestofn compare`: best-of-N beside trained policies, measured on a real server, as a report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.commands.errors import stopping
+from training.commands.train import Overrides, Recipe, default_output, load
+
+
+def compare(
+    recipe: Recipe = "compare_arithmetic",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the report; an interrupted run there is resumed.", show_default="runs/RECIPE"),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Serve policies in turn, measure quality, latency and cost at every N, and write one page about it."""
+    from training.compare.config import CompareConfig
+    from training.compare.run import run
+
+    with stopping():
+        page = run(load("compare", CompareConfig, recipe, overrides), output or default_output(recipe))
+    typer.echo(f"wrote {page}")

@@ -1,0 +1,146 @@
+"""A comparison as one HTML page that needs no network, with the same figures as PNG and all numbers as JSON."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from training.compare import figures
+from training.compare.break_even import BreakEven, sentence
+from training.compare.config import CompareConfig
+from training.compare.load import Cell
+from training.compare.quality import Row
+from training.evaluation.estimators import Interval
+from training.evaluation.plots import save
+from training.evaluation.report import strict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that was measured. training: minutes of each checkpoint's training. made: how, on what, by which
+    versions, in words.
+    """
+
+    config: CompareConfig
+    rows: Sequence[Row]
+    cells: Sequence[Cell]
+    break_even: Sequence[BreakEven]
+    training: Mapping[str, float]
+    made: Mapping[str, str]
+
+    @property
+    def base(self) -> str:
+        """The policy that best-of-N starts from."""
+        return self.config.of_each[0].name
+
+    @property
+    def sentences(self) -> list[str]:
+        """What the break-even says, one for each trained policy."""
+        return [sentence(one, self.base) for one in self.break_even]
+
+    def cell(self, policy: str, best_of: int, clients: int) -> Cell:
+        """The cell of one policy, N and load."""
+        return next(c for c in self.cells if (c.policy, c.best_of, c.clients) == (policy, best_of, clients))
+
+
+def write(comparison: Comparison, folder: Path) -> Path:
+    """comparison.json, a PNG for each figure and index.html in `folder`; gives the page."""
+    drawn = draw(comparison)
+    for name, figure in drawn.items():
+        save(figure, folder / f"{name}.png")
+    numbers = {
+        "made": comparison.made,
+        "settings": comparison.config.as_dict(),
+        "quality": [asdict(row) for row in comparison.rows],
+        "cost": [_cost(cell) for cell in comparison.cells],
+        "training_minutes": comparison.training,
+        "break_even": [asdict(one) for one in comparison.break_even],
+        "sentences": comparison.sentences,
+    }
+    (folder / "comparison.json").write_text(json.dumps(strict(numbers), indent=2, allow_nan=False) + "\n", "utf-8")
+    page = folder / "index.html"
+    page.write_text(_page(comparison, drawn), encoding="utf-8")
+    return page
+
+
+def draw(comparison: Comparison) -> dict[str, Figure]:
+    """The figures by the names of their files."""
+    config = comparison.config
+    palette = figures.Palette([policy.name for policy in config.of_each])
+    alone, busy = config.loads[0], config.loads[-1]
+    places = {(row.policy, row.best_of) for row in comparison.rows}
+    waited = {place: comparison.cell(*place, alone).latency_s(0.5) for place in places}
+    paid = {place: _thousand(comparison.cell(*place, busy).dollars) for place in places}
+    of_base = [cell for cell in comparison.cells if cell.policy == comparison.base]
+    return {
+        "quality_latency": figures.quality_against(
+            comparison.rows,
+            waited,
+            palette,
+            axis_label=f"median latency with {_clients(alone)}, s",
+            title="What waiting buys",
+        ),
+        "quality_dollars": figures.quality_against(
+            comparison.rows,
+            paid,
+            palette,
+            axis_label=f"dollars for 1,000 requests with {_clients(busy)}",
+            title="What money buys",
+        ),
+        "reward_kl": figures.reward_against_kl(comparison.rows, palette),
+        "latency": figures.latencies(of_base, f"Latency of {comparison.base} by N"),
+        "break_even": figures.break_even(comparison.break_even, palette, comparison.base, config.months),
+    }
+
+
+def _page(comparison: Comparison, drawn: Mapping[str, Figure]) -> str:
+    environment = Environment(
+        loader=PackageLoader("training.compare", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.jinja").render(
+        comparison=comparison,
+        config=comparison.config,
+        figures={name: Markup(_svg(figure)) for name, figure in drawn.items()},
+        quantiles=(0.5, 0.95, 0.99),
+        clients=_clients,
+        interval=_interval,
+        thousand=_thousand,
+    )
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an SVG element, its text as text, that fits the width of the page."""
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "bestofn"}):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    return "<svg" + buffer.getvalue().partition("<svg")[2]
+
+
+def _cost(cell: Cell) -> dict[str, Any]:
+    latency = {f"p{round(100 * quantile)}_s": cell.latency_s(quantile) for quantile in (0.5, 0.95, 0.99)}
+    of_cell = {name: value for name, value in asdict(cell).items() if name != "latencies_s"}
+    return {**of_cell, "requests": len(cell.latencies_s), **{name: asdict(one) for name, one in latency.items()}}
+
+
+def _thousand(value: Interval) -> Interval:
+    return Interval(1000 * value.value, 1000 * value.low, 1000 * value.high)
+
+
+def _interval(value: Interval, digits: int = 3) -> str:
+    return f"{value.value:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}]"
+
+
+def _clients(count: int) -> str:
+    return f"{count} client" if count == 1 else f"{count} clients"
