@@ -19,8 +19,8 @@ from loadtests import servers
 from loadtests.bench import Ask, asking, timed
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
-_ROUNDS = 5
-_REQUESTS = 5
+_ROUNDS = 4
+_REQUESTS = 3
 _GOAL = 1.2
 
 

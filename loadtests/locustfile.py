@@ -6,6 +6,8 @@
     locust -f loadtests/locustfile.py --host http://127.0.0.1:8000 --headless -u 50 -t 10m --shape diurnal
     locust -f loadtests/locustfile.py --master ...      and      locust -f loadtests/locustfile.py --worker
 
+Workers take all options from their master; a workload file must be where it is there.
+
 `--stop-timeout` lets requests end that are under way when the time is up, so that the server's counters and locust's
 are equal. Against plain vLLM or another OpenAI-compatible server: `--best-of-field n`.
 
@@ -132,7 +134,8 @@ def finish_csv(environment: Environment, **_: Any) -> None:
 def judge(environment: Environment, **_: Any) -> None:
     """Exit status 1 and one line for each objective that was missed; workers leave that to their master."""
     options: Any = environment.parsed_options
-    objectives = slo.Objectives(options.slo_p95_ms, options.slo_error_rate, options.slo_refusal_rate)
+    latency = [slo.LatencyLimit.parse(text) for text in options.slo_p95_ms]
+    objectives = slo.Objectives(latency, options.slo_error_rate, options.slo_refusal_rate)
     if isinstance(environment.runner, WorkerRunner) or not objectives:
         return
     lines = slo.missed(objectives, seen(environment))
@@ -168,11 +171,13 @@ def _p95_ms(entries: Iterable[StatsEntry]) -> float:
     return stats.calculate_response_time_percentile(times, sum(times.values()), 0.95)
 
 
-def _latency_limit(text: str) -> slo.LatencyLimit:
+def _latency_limit(text: str) -> str:
+    """Checked, but still text: a master sends its options to its workers."""
     try:
-        return slo.LatencyLimit.parse(text)
+        slo.LatencyLimit.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _share(text: str) -> float:

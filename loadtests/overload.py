@@ -169,13 +169,15 @@ async def main() -> int:
 
 
 async def _watch(pid: int, memory: list[dict[str, float]]) -> None:
-    """Note each second the MiB of the server's process and of its engines', which start in this order."""
+    """Note each second the MiB of the server's process, and of its engines with all that they started."""
     while True:
         with suppress(psutil.NoSuchProcess):
-            children = [child for child in psutil.Process(pid).children() if child.name() == "VLLM::EngineCore"]
-            engines = sorted(children, key=lambda child: child.create_time())
-            processes = zip(("server", "generator", "reward model"), [psutil.Process(pid), *engines], strict=False)
-            memory.append({name: process.memory_info().rss / 2**20 for name, process in processes})
+            server = psutil.Process(pid)
+            cores = [child for child in server.children() if child.name() == "VLLM::EngineCore"]
+            engines = sorted(cores, key=lambda core: core.create_time())  # they are started in this order
+            groups = [[server], *([core, *core.children(recursive=True)] for core in engines)]
+            names = ("server", "generator", "reward model")
+            memory.append({n: sum(p.memory_info().rss for p in g) / 2**20 for n, g in zip(names, groups, strict=False)})
         await asyncio.sleep(1)
 
 

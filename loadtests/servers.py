@@ -1,15 +1,14 @@
-"""Servers that a benchmark starts for itself: the bundled policy under plain vLLM, and under bestofn."""
+"""The servers that benchmarks compare: the bundled policy under plain vLLM, and under bestofn."""
 
 import asyncio
-import os
-import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-import httpx2
-
+from loadtests.serving import free_port, running, until_ready
 from training.labs import checkpoint
 
 QUIET = {
@@ -20,14 +19,13 @@ QUIET = {
 }
 _BUNDLED = "--dtype float32 --enforce-eager --block-size 32 --enable-auto-tool-choice --tool-call-parser hermes"
 _ENGINE = [*_BUNDLED.split(), "--kv-cache-memory-bytes", str(256 * 2**20), "--disable-uvicorn-access-log"]
-_START_S = 180
 
 Command = Callable[[int], list[str]]  # of a server on that port
 
 
 @dataclass(frozen=True)
 class Serving:
-    """A server that is ready. url: its root."""
+    """A server that is healthy. url: its root."""
 
     url: str
     pid: int
@@ -46,28 +44,11 @@ def ours(port: int, options: Sequence[str] = ()) -> list[str]:
 
 @asynccontextmanager
 async def serving(command: Command) -> AsyncIterator[Serving]:
-    """Start a server, wait until it is healthy, and stop it at the end. Raises RuntimeError when it ends by itself."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    quiet = asyncio.subprocess.DEVNULL
-    process = await asyncio.create_subprocess_exec(*command(port), env=os.environ | QUIET, stdout=quiet, stderr=quiet)
-    server = Serving(f"http://127.0.0.1:{port}", process.pid)
-    try:
-        await _until_healthy(server, process)
-        yield server
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-async def _until_healthy(server: Serving, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(_START_S), httpx2.AsyncClient(trust_env=False) as client:
-        while process.returncode is None:
-            try:
-                if (await client.get(f"{server.url}/health")).status_code == 200:
-                    return
-            except httpx2.TransportError:
-                await asyncio.sleep(0.5)
-    raise RuntimeError("a server ended before it was ready")
+    """Start a server, wait until it is healthy, and stop it at the end. Raises ServerFailed with its last words."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with running(command(port), log, environment=QUIET) as process:
+            await asyncio.to_thread(until_ready, f"{url}/health", process, log)
+            yield Serving(url, process.pid)

@@ -133,8 +133,6 @@ def wait_for(url: str) -> str:
     [
         (["--workload", "nothing.yaml"], "--workload: nothing.yaml: No such file"),
         (["--slo-p95-ms", "fast"], "--slo-p95-ms: expected milliseconds"),
-        (["--slo-error-rate", "3"], "--slo-error-rate: expected a share from 0 to 1"),
-        (["--shape", "square"], "--shape: invalid choice"),
     ],
 )
 def test_an_option_that_is_wrong_is_named(options: list[str], said: str) -> None:
