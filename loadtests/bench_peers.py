@@ -248,9 +248,7 @@ def _bodies(setup: Setup, prompts: Sequence[Conversation]) -> list[dict[str, Any
 
 def _conditions(options: argparse.Namespace) -> dict[str, Any]:
     """What else is needed to read the figures. load_average: of the machine, over the last 15 minutes."""
-    given = {
-        name: getattr(options, name) for name in ("best_of", "clients", "requests", "rounds", "seed", "its_hub_calls")
-    }
+    given = {name: getattr(options, name) for name in ("best_of", "clients", "requests", "rounds", "seed")}
     machine = {"cores": len(os.sched_getaffinity(0)), "load_average": os.getloadavg()[2], "torch": torch.__version__}
     return given | machine
 
