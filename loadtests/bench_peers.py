@@ -128,7 +128,7 @@ def _setups(options: argparse.Namespace, folder: Path) -> Iterator[list[Setup]]:
             scored, _ = start("its_hub", lambda port: _its_hub(options.its_hub, port, generator, reward))
             limited, _ = start("limited", lambda port: _its_hub(options.its_hub, port, generator, reward, calls=32))
             free, _ = start("free", lambda port: _its_hub(options.its_hub, port, generator))
-            setups += [Setup("its_hub", scored, budget), Setup("its_hub, 32 calls at a time", limited, budget)]
+            setups += [Setup("its_hub", scored, budget), Setup("its_hub, limit of 32", limited, budget)]
             setups.append(Setup("its_hub, no scoring", free, budget, ranks=False))
         if options.optillm:
             key = {"OPENAI_API_KEY": "none"}
