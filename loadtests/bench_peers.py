@@ -13,9 +13,9 @@ servers get the same questions, sampling settings (from vLLM's command line, sin
 
 - bestofn: best_of in the request, the bundled reward model. Measured at both ends of each round.
 - its_hub: its own server and its own best-of-n, which its server cannot be configured for (see
-  `peers/its_hub_server.py`). The same reward model over HTTP, one call with all distinct answers to a question, without
-  its limit of 32 calls at a time (`--its-hub-calls`), under uvloop; and with a scorer that costs nothing, and so picks
-  the first answer.
+  `peers/its_hub_server.py`). The same reward model over HTTP, one call with all distinct answers to a question, under
+  uvloop; without a limit of calls at a time, and with the 32 that its server starts with and has no option for. Also
+  with a scorer that costs nothing, and so picks the first answer.
 - optillm: approach `bon`. It asks for all N answers in one call and then the model itself to rate them one after
   another; it takes no other scorer. vLLM gives it a chat template that leaves out what it adds to a question and makes
   a rating one token long (`peers/optillm_chat_template.jinja`). Without TLS verification, which here only
@@ -81,7 +81,6 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--its-hub", metavar="PYTHON", help="of the environment with its_hub; left out without it")
     parser.add_argument("--optillm", metavar="PYTHON", help="of the environment with optillm; left out without it")
-    parser.add_argument("--its-hub-calls", type=int, default=-1, help="its_hub's limit of calls at a time; -1: none")
     parser.add_argument("--best-of", type=int, default=8, help="N, for everybody")
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--requests", type=int, default=96, help="to each server in each round")
@@ -126,9 +125,11 @@ def _setups(options: argparse.Namespace, folder: Path) -> Iterator[list[Setup]]:
         ]
         budget = {"budget": options.best_of}
         if options.its_hub:
-            scored, _ = start("its_hub", lambda port: _its_hub(options, port, generator, reward))
-            free, _ = start("its_hub-free", lambda port: _its_hub(options, port, generator))
-            setups += [Setup("its_hub", scored, budget), Setup("its_hub, no scoring", free, budget, ranks=False)]
+            scored, _ = start("its_hub", lambda port: _its_hub(options.its_hub, port, generator, reward))
+            limited, _ = start("limited", lambda port: _its_hub(options.its_hub, port, generator, reward, calls=32))
+            free, _ = start("free", lambda port: _its_hub(options.its_hub, port, generator))
+            setups += [Setup("its_hub", scored, budget), Setup("its_hub, limit of 32", limited, budget)]
+            setups.append(Setup("its_hub, no scoring", free, budget, ranks=False))
         if options.optillm:
             key = {"OPENAI_API_KEY": "none"}
             rated, _ = start("optillm", lambda port: _optillm(options.optillm, port, generator, options.best_of), **key)
@@ -158,11 +159,10 @@ def _ours(port: int) -> list[str]:
     return [sys.executable, "-m", "service", "serve", *given]
 
 
-def _its_hub(options: argparse.Namespace, port: int, generator: str, reward: str = "") -> list[str]:
-    calls = str(options.its_hub_calls)
-    given = ["--port", str(port), "--vllm-url", generator, "--model", _MODEL, "--max-concurrency", calls]
+def _its_hub(python: str, port: int, generator: str, reward: str = "", calls: int = -1) -> list[str]:
+    given = ["--port", str(port), "--vllm-url", generator, "--model", _MODEL, "--max-concurrency", str(calls)]
     scorer = ["--reward-url", reward, "--reward-model", str(checkpoint("arithmetic-reward"))] if reward else []
-    return [str(Path(options.its_hub).expanduser()), str(_PEERS / "its_hub_server.py"), *given, *scorer]
+    return [str(Path(python).expanduser()), str(_PEERS / "its_hub_server.py"), *given, *scorer]
 
 
 def _optillm(python: str, port: int, generator: str, best_of: int) -> list[str]:
@@ -248,9 +248,7 @@ def _bodies(setup: Setup, prompts: Sequence[Conversation]) -> list[dict[str, Any
 
 def _conditions(options: argparse.Namespace) -> dict[str, Any]:
     """What else is needed to read the figures. load_average: of the machine, over the last 15 minutes."""
-    given = {
-        name: getattr(options, name) for name in ("best_of", "clients", "requests", "rounds", "seed", "its_hub_calls")
-    }
+    given = {name: getattr(options, name) for name in ("best_of", "clients", "requests", "rounds", "seed")}
     machine = {"cores": len(os.sched_getaffinity(0)), "load_average": os.getloadavg()[2], "torch": torch.__version__}
     return given | machine
 
