@@ -10,7 +10,6 @@ first loss is ln 2; a record's weight multiplies its loss.
 
 import copy
 import hashlib
-import time
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -36,6 +35,7 @@ from training.preferences import prepare
 from training.records import Comparison
 from training.run import cards, checkpoints, run_folder, snapshots
 from training.run.checks import check_lengths, check_model
+from training.run.elapsed import Elapsed
 from training.run.metrics import MetricsFile
 from training.run.trainer import RecordTrainer, training_arguments
 from training.settings import DPOConfig
@@ -230,7 +230,7 @@ def train(config: DPOConfig, output: Path, command: str = "") -> Path:
     Goes on from the samples, the reference's log-probabilities and the last state of a run interrupted in `output`.
     `command` is told in the card. Raises ValueError where model and data do not fit, before any training.
     """
-    started = time.monotonic()
+    elapsed = Elapsed(output)
     kept = snapshots.steps(config.max_steps, config.policy_checkpoints)
     run_folder.check(config, output)
     policy, tokenizer = _load("model", config.model)
@@ -262,12 +262,12 @@ def train(config: DPOConfig, output: Path, command: str = "") -> Path:
         checkpoints.save(trainer.model, tokenizer, config, folder, accelerator=trainer.accelerator)
 
     trainer.add_callback(snapshots.Snapshots(output, kept, save))
+    trainer.add_callback(elapsed)
     trainer.train(resume_from_checkpoint=state)
     judged = trainer.evaluate()
     save(output)
     if run_folder.is_main():
-        minutes = (time.monotonic() - started) / 60
-        _write_card(config, output, command, data.summary, sets, judged, trainer.tokens_per_second, minutes)
+        _write_card(config, output, command, data.summary, sets, judged, trainer.tokens_per_second, elapsed.minutes)
     run_folder.finish(output)
     return output
 

@@ -15,7 +15,6 @@ the fresh head to variance 1, train, normalise. One element of a batch is one pr
 """
 
 import random
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +46,7 @@ from training.rewards.heads import (
 from training.rewards.outputs import PositionRewards, objective, prompt_sharing
 from training.rewards.tree_attention import PADDING
 from training.run import cards, checkpoints, checks, run_folder
+from training.run.elapsed import Elapsed
 from training.run.metrics import MetricsFile
 from training.run.trainer import RecordTrainer, training_arguments
 from training.settings import RewardModelConfig
@@ -105,7 +105,7 @@ def train(config: RewardModelConfig, output: Path, command: str = "") -> Path:
     Goes on from the samples and the last state of a run interrupted in `output`. `command` is told in the card.
     Raises ValueError (ConfigError, DataError) before any training when model, settings and data do not fit together.
     """
-    started = time.monotonic()
+    elapsed = Elapsed(output)
     run_folder.check(config, output)
     path = model_path(config.model)
     with loading("model"):
@@ -130,13 +130,14 @@ def train(config: RewardModelConfig, output: Path, command: str = "") -> Path:
         scale_head(model, [group.sequences[0].tolist() for group in reference.groups], heads)
     fresh = fresh_modules(model, config.extra_layers)
     trainer = _trainer(config, output, checkpoints.adapted(model, config, fully_trained=fresh), learned, held_out)
+    trainer.add_callback(elapsed)
     trainer.train(resume_from_checkpoint=state)
     speed, measured = trainer.tokens_per_second, trainer.evaluate()
     rewards: Any = trainer.predict(reference).predictions
     model.config.bestofn = normalisation(rewards[-1], heads)
     checkpoints.save(trainer.model, tokenizer, config, output, accelerator=trainer.accelerator)
     if run_folder.is_main():
-        _write_card(config, output, command, data, measured, speed, (time.monotonic() - started) / 60)
+        _write_card(config, output, command, data, measured, speed, elapsed.minutes)
     run_folder.finish(output)
     return output
 

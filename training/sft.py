@@ -8,7 +8,6 @@ temperature 1 as its demonstrators write, mistakes included. Plain text, a demon
 from its first token to the end of text.
 """
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from training.labs import lab, model_path
 from training.logprobs import answered, generation_start
 from training.records import Demonstration
 from training.run import cards, checkpoints, checks, run_folder
+from training.run.elapsed import Elapsed
 from training.run.metrics import MetricsFile
 from training.run.trainer import RecordTrainer, training_arguments
 from training.settings import SFTConfig
@@ -81,7 +81,7 @@ def train(config: SFTConfig, output: Path, command: str = "") -> Path:
     Goes on from the last state of a run that was interrupted in `output`. `command` is told in the card. Raises
     ValueError before any work where model, tokenizer and data do not fit together.
     """
-    started = time.monotonic()
+    elapsed = Elapsed(output)
     model, tokenizer = _start(config)
     checks.check_model(model, tokenizer, config.max_tokens)
     records, source = _records(config)
@@ -96,10 +96,11 @@ def train(config: SFTConfig, output: Path, command: str = "") -> Path:
         data_collator=Padding(tokenizer.pad_token_id),
         callbacks=[MetricsFile(output)],
     )
+    trainer.add_callback(elapsed)
     trainer.train(resume_from_checkpoint=state)
     checkpoints.save(trainer.model, tokenizer, config, output, accelerator=trainer.accelerator)
     if run_folder.is_main():
-        _write_card(config, output, command, source, trainer.tokens_per_second, (time.monotonic() - started) / 60)
+        _write_card(config, output, command, source, trainer.tokens_per_second, elapsed.minutes)
     run_folder.finish(output)
     return output
 

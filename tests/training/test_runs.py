@@ -3,6 +3,7 @@
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from training.labs.models import fresh_policy
 from training.labs.tokenizer import byte_tokenizer
 from training.run import checkpoints, checks, run_folder
 from training.run.batches import SimilarLengths
+from training.run.elapsed import Elapsed
 from training.run.metrics import METRICS_FILE, Metrics
 from training.settings import SFTConfig
 
@@ -174,3 +176,15 @@ def test_a_state_that_was_never_finished_is_removed(tmp_path: Path) -> None:
     (whole / "trainer_state.json").write_text("{}", encoding="utf-8")
     assert run_folder.begin(config, tmp_path) == str(whole)
     assert not torn.exists()
+
+
+def test_time_before_an_interruption_counts(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    state = SimpleNamespace(is_world_process_zero=True)
+    first = Elapsed(tmp_path)
+    first.on_save(None, state, None)
+    path = tmp_path / "state" / "elapsed.json"
+    saved_s = json.loads(path.read_text(encoding="utf-8"))["seconds"]
+    assert 0 <= saved_s <= 60 * first.minutes
+    path.write_text('{"seconds": 600.0}', encoding="utf-8")
+    assert Elapsed(tmp_path).minutes >= 10
