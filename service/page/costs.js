@@ -5,7 +5,6 @@ import { lineChart } from "./chart.js";
 import { byId, element, replace } from "./dom.js";
 import { count, counted, dollars, plain, reward, seconds } from "./format.js";
 import { parseMetrics } from "./metrics.js";
-import { powersOfTwo } from "./models.js";
 import { showError } from "./problem.js";
 import { call } from "./server.js";
 
