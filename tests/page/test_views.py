@@ -131,7 +131,8 @@ async def test_what_becomes_of_an_earlier_choice_leaves_the_pair_on_the_screen_a
     browser: Browser, tmp_path: Path, is_stored: bool
 ) -> None:
     folder, released = tmp_path / "log", asyncio.Event()
-    folder.mkdir() if is_stored else None
+    if is_stored:
+        folder.mkdir()
     log = CandidateLog(folder, 10**6, lambda *_: None, retry_s=0.0)
 
     async def slow(route: Route) -> None:
