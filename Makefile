@@ -45,7 +45,7 @@ format: $(STAMP) ## Rewrite the code in the house format, with the safe fixes of
 	.venv/bin/ruff format .
 
 bench: $(STAMP) ## Measure what best-of-N costs over plain vLLM on this machine
-	@.venv/bin/python -m loadtests.bench $(ARGS)
+	@.venv/bin/python -m loadtests.bench
 
 bench-n: $(STAMP) ## Measure how latency grows with N beside plain vLLM's own n
 	@.venv/bin/python -m loadtests.bench_growth

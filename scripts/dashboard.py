@@ -5,6 +5,7 @@ python3.11 -m scripts.dashboard
 
 import json
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from scripts.dashboard_panels import ROWS, Panel, Query
@@ -96,8 +97,13 @@ def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
         "gridPos": place,
         "fieldConfig": {"defaults": _defaults(panel), "overrides": _overrides(panel)},
         "options": _STAT if panel.kind == "stat" else _TIME_SERIES,
-        "targets": [_target(query, "ABCDEFGH"[index]) for index, query in enumerate(panel.queries)],
+        "targets": [_target(query, letter) for letter, query in _lettered(panel)],
     }
+
+
+def _lettered(panel: Panel) -> list[tuple[str, Query]]:
+    """Grafana calls the queries of a panel A, B, C, ..."""
+    return list(zip(ascii_uppercase, panel.queries, strict=False))
 
 
 def _target(query: Query, letter: str) -> dict[str, Any]:
@@ -161,8 +167,8 @@ def _defaults(panel: Panel) -> dict[str, Any]:
 def _overrides(panel: Panel) -> list[dict[str, Any]]:
     dash = {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [8, 8]}}
     return [
-        {"matcher": {"id": "byFrameRefID", "options": "ABCDEFGH"[index]}, "properties": [dash]}
-        for index, query in enumerate(panel.queries)
+        {"matcher": {"id": "byFrameRefID", "options": letter}, "properties": [dash]}
+        for letter, query in _lettered(panel)
         if query.dashed
     ]
 
@@ -171,8 +177,8 @@ def _variables() -> list[dict[str, Any]]:
     windows = ["5m", "15m", "1h", "6h", "1d"]
     return [
         {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "refresh": 1},
-        _label_variable("job", "bestofn_build_info"),
-        {**_label_variable("instance", 'bestofn_build_info{job=~"$job"}'), "label": "Instances"},
+        _label_variable("job", "Job", "bestofn_build_info"),
+        _label_variable("instance", "Instances", 'bestofn_build_info{job=~"$job"}'),
         {
             "name": "window",
             "label": "Average over",
@@ -185,11 +191,11 @@ def _variables() -> list[dict[str, Any]]:
     ]
 
 
-def _label_variable(label: str, series: str) -> dict[str, Any]:
+def _label_variable(label: str, title: str, series: str) -> dict[str, Any]:
     query = f"label_values({series}, {label})"
     return {
         "name": label,
-        "label": "Job",
+        "label": title,
         "type": "query",
         "datasource": _SOURCE,
         "query": {"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"},

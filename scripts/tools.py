@@ -91,27 +91,28 @@ def bring_prometheus(folder: Path) -> Prometheus:
     return brought
 
 
+def find_chromium() -> str | None:
+    """Path of the one on the PATH, by any of its names."""
+    return next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+
+
 def bring_chromium() -> str:
     """Path of a Chromium, which is installed where there is none.
 
     Raises:
         Missing: it is not here, and this user may not install it.
     """
-    if (found := _find_chromium()) is not None:
+    if (found := find_chromium()) is not None:
         return found
     become_root = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
     for program in ["apt-get", *become_root[:1]]:
         if shutil.which(program) is None:
             raise Missing(f"install Chromium (there is no {program} here to do it with)")
     _run([*become_root, "apt-get", "install", "--yes", "--no-install-recommends", "chromium"])
-    found = _find_chromium()
+    found = find_chromium()
     if found is None:
         raise Missing("apt-get installed it, but none of " + ", ".join(CHROMIUM) + " is on the PATH")
     return found
-
-
-def _find_chromium() -> str | None:
-    return next((path for name in CHROMIUM if (path := shutil.which(name))), None)
 
 
 def _page_packages() -> list[str]:

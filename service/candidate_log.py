@@ -151,13 +151,14 @@ class CandidateLog:
             self.put(row)
 
     def put(self, row: Row) -> Future[None]:
-        """Queue one record, or drop it where the queue is full or the log closed. A row must not change any more.
+        """Queue one record, or drop it where the queue is full, the log closed or its thread dead.
 
-        The future is done when the record is on the disk; it raises what kept the record from it.
+        A row must not change any more. The future is done when the record is on the disk; it raises what kept the
+        record from it.
         """
         entry = _Entry(row, _characters(row))
         with self._lock:
-            closed = self._closing.is_set()
+            closed = self._closing.is_set() or self._has_died()
             fits = not closed and self._held_characters + entry.characters <= self._queue_characters
             if fits:
                 self._queue.append(entry)
@@ -167,6 +168,9 @@ class CandidateLog:
         else:
             self._lose("dropped", [entry], BufferError("it is closed" if closed else "the queue is full"))
         return entry.kept
+
+    def _has_died(self) -> bool:
+        return self._thread.ident is not None and not self._thread.is_alive()
 
     def close(self, within_s: float = _CLOSE_S) -> None:
         """Write what is queued, then end. What the disk does not take within `within_s` seconds is dropped."""
@@ -208,7 +212,7 @@ class CandidateLog:
         for entry in batch:
             try:
                 lines.append((entry, _line(entry.row)))
-            except (TypeError, ValueError, RecursionError) as error:
+            except Exception as error:  # no JSON, or too large for the memory that is left; the thread goes on
                 self._lose("failed", [entry], error)
         return lines
 

@@ -12,7 +12,7 @@ from prometheus_client.samples import Sample
 
 from reward.bounds import expected_best
 from service.accounting import Ledger, count_tokens
-from service.api import Endpoint
+from service.api import BATCH_PATH, Endpoint
 from service.context import RequestContext
 from service.errors import ServiceError
 
@@ -55,7 +55,10 @@ class CostCounter(Collector):
             self._dollars[part] += dollars
 
     def collect(self) -> Iterator[Metric]:
-        text = "What the server costs: for requests that have been answered, and while nothing was at work."
+        text = (
+            "What the server costs: for requests that have been answered, and while nothing was at work. Batches "
+            f"({BATCH_PATH}) and background responses are not metered: their time counts as idle."
+        )
         family = CounterMetricFamily("bestofn_cost_dollars", text, labels=["part"])
         for part, dollars in {**self._dollars, "idle": self._idle_dollars()}.items():
             family.add_metric([part], dollars)

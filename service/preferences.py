@@ -18,6 +18,7 @@ from service.errors import InvalidRequest, NoCandidateLog, NotKept, ServiceError
 
 _BODY_BYTES = 8 * 2**20
 _SHOWN_CHARACTERS = 60
+_JSON = "application/json"
 _RANKS: Mapping[int | str, list[int]] = {0: [0, 1], 1: [1, 0], "tie": [0, 0]}
 
 Text = Annotated[str, Field(max_length=1_000_000)]
@@ -25,7 +26,7 @@ Name = Annotated[str, Field(min_length=1, max_length=256)]
 Reward = Annotated[float, Field(allow_inf_nan=False)]
 
 
-def _no_truth(value: Any) -> Any:
+def _refuse_bool(value: Any) -> Any:
     """Python takes true for 1, but whoever sends it does not mean the second response."""
     return None if isinstance(value, bool) else value
 
@@ -49,7 +50,7 @@ class Preference(_Strict):
 
     prompt: list[Message] = Field(min_length=1, max_length=1000)
     responses: list[Text] = Field(min_length=2, max_length=2)
-    choice: Annotated[Literal[0, 1, "tie"], BeforeValidator(_no_truth)]
+    choice: Annotated[Literal[0, 1, "tie"], BeforeValidator(_refuse_bool)]
     model: Name | None = None
     request_id: Name | None = None
     rewards: Annotated[list[Reward | None], Field(min_length=2, max_length=2)] | None = None
@@ -69,6 +70,7 @@ def preference_routes(candidate_log: CandidateLog | None) -> list[BaseRoute]:
     async def keep(request: Request) -> JSONResponse:
         try:
             log = _log(candidate_log)
+            _require_json(request)
             row = preference_row(read_preference(await _body(request)), datetime.now(UTC), log.reward_model)
             await _store(log, row)
         except ServiceError as error:
@@ -119,6 +121,14 @@ async def _store(log: CandidateLog, row: Mapping[str, Any]) -> None:
         await asyncio.wrap_future(log.put(row))
     except Exception as error:
         raise NotKept(f"the choice was not stored: {error}") from error
+
+
+def _require_json(request: Request) -> None:
+    """Another site's page may send plain text and forms unasked; for JSON its browser asks this server first (CORS)."""
+    content_type = request.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != _JSON:
+        found = content_type[:_SHOWN_CHARACTERS] or "none"
+        raise InvalidRequest(f"content-type has to be {_JSON}, not {found}", param="content-type")
 
 
 async def _body(request: Request) -> bytes:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from scripts.tools import Prometheus, find_prometheus
 from tests.server import Server, running
 
 
@@ -13,3 +14,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     options = ["--max-candidates", "256", "--gpu-hour-dollars", "2.5"]
     with running(tmp_path_factory.mktemp("server") / "log", options) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> Prometheus:
+    found = find_prometheus()
+    if found is None:
+        pytest.skip("no Prometheus here: make tools")
+    return found

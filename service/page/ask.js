@@ -3,10 +3,10 @@
 import { verdict } from "./bill.js";
 import { ranked, settled, stopped, waiting, withProgress } from "./candidates.js";
 import { Card, animateMove, rewardRange } from "./cards.js";
+import { powersOfTwo } from "./chart.js";
 import { complete, completionBody } from "./completion.js";
-import { byId, element, replace } from "./dom.js";
+import { byId, element, onShortcut, replace } from "./dom.js";
 import { counted, reward, seconds } from "./format.js";
-import { chosenModel, powersOfTwo } from "./models.js";
 import { showError } from "./problem.js";
 
 export class AskView {
@@ -22,7 +22,7 @@ export class AskView {
     });
     this._form.elements.best_of.addEventListener("input", () => this._showBestOf());
     byId("stop-button").addEventListener("click", () => this.stop());
-    document.addEventListener("keydown", (event) => this._key(event));
+    onShortcut(byId("ask"), this._form, () => this.stop());
     catalogue.then(({ maxBestOf }) => this._limit(maxBestOf));
   }
 
@@ -43,7 +43,7 @@ export class AskView {
     this.stop();
     const running = new AbortController();
     const bestOf = this._bestOf();
-    const body = completionBody({ question: this.question, model: chosenModel(), bestOf, ...this.sampling });
+    const body = completionBody({ question: this.question, bestOf, ...this.sampling });
     this._begin(running, bestOf);
     try {
       const onProgress = (changes) => this._running === running && this._progress(changes);
@@ -64,15 +64,6 @@ export class AskView {
     this._update();
     this._say("Stopped. The server has been told.");
     this._end();
-  }
-
-  _key(event) {
-    if (byId("ask").hidden) return;
-    if (event.key === "Escape") this.stop();
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-      event.preventDefault();
-      this._form.requestSubmit();
-    }
   }
 
   // -- the course of a request

@@ -38,6 +38,11 @@ export function lineChart({ title, ns, counts, series, format, fromZero, width }
   );
 }
 
+/** The ticks of N: 1, 2, 4, ... up to `most`. */
+export function powersOfTwo(most) {
+  return Array.from({ length: Math.floor(Math.log2(most)) + 1 }, (_, power) => 2 ** power);
+}
+
 /** 3 to 6 round numbers that reach from below the lowest to above the highest value. */
 export function niceTicks(values) {
   const low = Math.min(...values);

@@ -1,13 +1,15 @@
 // One question to the server, with every candidate told while it grows.
 
+import { byId } from "./dom.js";
 import { ServerError, call } from "./server.js";
 import { events } from "./stream.js";
 
 /**
- * The parts of a request that both asking views share.
- * @param {{question: string, system?: string, model: string, bestOf: number}} asked
+ * The parts of a request that both asking views share, the chosen model among them.
+ * @param {{question: string, system?: string, bestOf: number}} asked
  */
-export function completionBody({ question, system, model, bestOf, ...sampling }) {
+export function completionBody({ question, system, bestOf, ...sampling }) {
+  const model = byId("model").value || undefined; // undefined leaves it to the server
   const messages = conversation(question, system);
   return { model, messages, best_of: bestOf, rerank: { return_candidates: true }, ...sampling };
 }

@@ -1,11 +1,10 @@
 // The second view: latency, tokens, dollars and reward against N, from this server's own metrics.
 
 import { byN } from "./by_n.js";
-import { lineChart } from "./chart.js";
+import { lineChart, powersOfTwo } from "./chart.js";
 import { byId, element, replace } from "./dom.js";
 import { count, counted, dollars, plain, reward, seconds } from "./format.js";
 import { parseMetrics } from "./metrics.js";
-import { powersOfTwo } from "./models.js";
 import { showError } from "./problem.js";
 import { call } from "./server.js";
 

@@ -25,6 +25,23 @@ export function replace(node, ...children) {
   node.replaceChildren(...children.filter((child) => child !== null));
 }
 
+/**
+ * While the panel is shown, Ctrl+Enter (on a Mac Cmd+Enter) submits the form and Escape stops what it began.
+ * @param {HTMLElement} panel
+ * @param {HTMLFormElement} form
+ * @param {() => void} stop
+ */
+export function onShortcut(panel, form, stop) {
+  document.addEventListener("keydown", (event) => {
+    if (panel.hidden) return;
+    if (event.key === "Escape") stop();
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      form.requestSubmit();
+    }
+  });
+}
+
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);

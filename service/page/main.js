@@ -1,7 +1,7 @@
 // The start of the page: the tabs, the list of models, and one object for each view.
 
 import { AskView } from "./ask.js";
-import { CompareView } from "./compare.js";
+import { ChooseView } from "./choose.js";
 import { CostsView } from "./costs.js";
 import { byId, replace, element } from "./dom.js";
 import { readCatalogue } from "./models.js";
@@ -11,7 +11,7 @@ import { startTabs } from "./tabs.js";
 
 const catalogue = loadCatalogue();
 const ask = new AskView(catalogue);
-const views = { ask, costs: new CostsView(catalogue), compare: new CompareView(catalogue, ask) };
+const views = { ask, costs: new CostsView(catalogue), choose: new ChooseView(catalogue, ask) };
 startTabs(byId("ask").parentElement, views);
 
 /** The models of the server; where it does not tell, it decides by itself, and refuses an N above its limit. */

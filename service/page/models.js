@@ -1,7 +1,5 @@
 // What /v1/models says: the names to ask for, and the largest N, from the aliases `<name>:best-of-<N>`.
 
-import { byId } from "./dom.js";
-
 const ALIAS = /^(.+):best-of-(\d+)$/;
 
 /**
@@ -16,14 +14,4 @@ export function readCatalogue(listed) {
     models: names.filter((name) => !aliased.has(name)),
     maxBestOf: Math.max(1, ...aliases.map((match) => Number(match[2]))),
   };
-}
-
-/** The model to ask, as the person chose it; undefined leaves it to the server. */
-export function chosenModel() {
-  return byId("model").value || undefined;
-}
-
-/** 1, 2, 4, ... up to `most`. */
-export function powersOfTwo(most) {
-  return Array.from({ length: Math.floor(Math.log2(most)) + 1 }, (_, power) => 2 ** power);
 }

@@ -1,7 +1,6 @@
 """Chromium, a tab that tells what went wrong in it, and a server over a scripted engine."""
 
 import asyncio
-import shutil
 import socket
 import threading
 import time
@@ -16,6 +15,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_p
 from prometheus_client import CollectorRegistry, generate_latest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from scripts.tools import find_chromium
 from service.admission import Admission
 from service.api import Limits
 from service.app import create_app
@@ -34,10 +34,10 @@ expect.set_options(timeout=20_000)
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """Debian's Chromium; the test is skipped where there is none."""
-    path = shutil.which("chromium")
+    """The Chromium of `scripts.tools`; the test is skipped where there is none."""
+    path = find_chromium()
     if path is None:
-        pytest.skip("no chromium here: install Debian's package `chromium`")
+        pytest.skip("no Chromium here: make tools")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=_OPTIONS.split())
         yield browser

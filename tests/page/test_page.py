@@ -1,4 +1,4 @@
-"""The page against real vLLM: ask, stop, plot, compare, on wide and narrow screens."""
+"""The page against real vLLM: ask, stop, plot, choose, on wide and narrow screens."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,16 +107,16 @@ def _requests(server: Server, n: int) -> float:
 
 async def test_a_choice_is_kept_where_the_trainers_read_it(browser: Browser, keeping: Server, directory: Path) -> None:
     async with visiting(browser, keeping.url) as visit:
-        page = await opened(visit, "compare")
-        await page.fill("#compare-question", LONG)
+        page = await opened(visit, "choose")
+        await page.fill("#choose-question", LONG)
         answers: list[str] = []
         while len(answers) < 2:  # now and then all four answers are the same
             await page.click("#pair-button")
-            await expect(page.locator("#compare-status")).not_to_have_text("Sampling …")
+            await expect(page.locator("#choose-status")).not_to_have_text("Sampling …")
             answers = await page.locator("#pair .text").all_inner_texts()
         await expect(page.locator("#pair .reward")).to_have_count(0)
         await page.keyboard.press("2")
-        await expect(page.locator("#compare-verdict")).to_contain_text("The reward model")
+        await expect(page.locator("#choose-verdict")).to_contain_text("The reward model")
         await expect(page.locator("#agreement")).to_contain_text("1 choice stored.")
     comparisons, _ = read_comparisons(str(directory))
     (chosen,) = [comparison for comparison in comparisons if comparison.ranks]
@@ -130,7 +130,7 @@ async def test_nothing_is_wider_than_a_narrow_screen(browser: Browser, keeping: 
         await visit.ask(QUESTION)
         await page.locator("#winner .card").wait_for()
         assert await visit.fits()
-        for view in ("costs", "compare"):
+        for view in ("costs", "choose"):
             await page.click(f"#tab-{view}")
-            await page.locator("figure svg:visible, #compare-form:visible").first.wait_for()
+            await page.locator("figure svg:visible, #choose-form:visible").first.wait_for()
             assert await visit.fits(), view

@@ -1,10 +1,12 @@
 """The page over a scripted engine: what is hard to provoke with a real one."""
 
+import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from service.candidate_log import CandidateLog
 from tests.page.browser import page_over, visiting
@@ -93,17 +95,17 @@ async def test_everything_works_below_a_root_path(browser: Browser, tmp_path: Pa
             await expect(page.locator("#winner .card")).to_have_count(1)
             await page.click("#tab-costs")
             await expect(page.locator("#charts svg").first).to_be_visible()
-            await page.click("#tab-compare")
-            await expect(page.locator("#compare-form")).to_be_visible()
+            await page.click("#tab-choose")
+            await expect(page.locator("#choose-form")).to_be_visible()
 
 
 async def test_without_a_candidate_log_nobody_is_asked_to_work(browser: Browser) -> None:
     with page_over(vllm(says("a"))) as url:
         async with visiting(browser, url) as visit:
             visit.refusals = {409}
-            page = await visit.opened("compare")
-            await expect(page.locator("#compare-notice")).to_contain_text("bestofn serve --candidate-log DIR")
-            await expect(page.locator("#compare-form")).to_be_hidden()
+            page = await visit.opened("choose")
+            await expect(page.locator("#choose-notice")).to_contain_text("bestofn serve --candidate-log DIR")
+            await expect(page.locator("#choose-form")).to_be_hidden()
 
 
 async def test_a_choice_that_was_not_stored_is_never_called_stored(browser: Browser, tmp_path: Path) -> None:
@@ -111,12 +113,12 @@ async def test_a_choice_that_was_not_stored_is_never_called_stored(browser: Brow
     with log, page_over(vllm(*(says(text) for text in "abcd")), candidate_log=log) as url:
         async with visiting(browser, url) as visit:
             visit.refusals = {507}
-            page = await visit.opened("compare")
-            await page.fill("#compare-question", "q")
+            page = await visit.opened("choose")
+            await page.fill("#choose-question", "q")
             await page.click("#pair-button")
             await page.locator("#pair article").first.wait_for()
             await page.keyboard.press("1")
-            await expect(page.locator("#compare-error")).to_contain_text("the choice was not stored")
+            await expect(page.locator("#choose-error")).to_contain_text("the choice was not stored")
             await expect(page.locator("#agreement")).to_be_empty()
             await expect(page.locator("#pair article button").first).to_be_enabled()
             (tmp_path / "none").mkdir()
@@ -124,14 +126,55 @@ async def test_a_choice_that_was_not_stored_is_never_called_stored(browser: Brow
             await expect(page.locator("#agreement")).to_have_text("1 choice stored.")
 
 
-async def test_answers_that_are_all_the_same_are_not_compared(browser: Browser, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_what_becomes_of_an_earlier_choice_leaves_the_pair_on_the_screen_alone(
+    browser: Browser, tmp_path: Path, is_stored: bool
+) -> None:
+    folder, released = tmp_path / "log", asyncio.Event()
+    if is_stored:
+        folder.mkdir()
+    log = CandidateLog(folder, 10**6, lambda *_: None, retry_s=0.0)
+
+    async def slow(route: Route) -> None:
+        if route.request.method == "POST":
+            await released.wait()
+        await route.continue_()
+
+    with log, page_over(vllm(*(says(text) for text in "abcd")), candidate_log=log) as url:
+        async with visiting(browser, url) as visit:
+            visit.refusals = {507}
+            page = await visit.opened("choose")
+            await page.route("**/v1/preferences", slow)
+            await page.fill("#choose-question", "q")
+            await page.click("#pair-button")
+            await page.locator("#pair article").first.wait_for()
+            await page.keyboard.press("1")
+            await page.click("#pair-button")
+            await page.locator("#pair button:enabled").first.wait_for()
+            released.set()
+            outcome = ("#agreement", "1 choice stored.") if is_stored else ("#choose-error", "was not stored")
+            await expect(page.locator(outcome[0])).to_contain_text(outcome[1])
+            await expect(page.locator("#choose-status")).to_contain_text("Which one is better?")
+            await expect(page.locator("#choose-verdict, #pair .chosen")).to_be_empty()
+            folder.mkdir(exist_ok=True)
+            shown = await page.locator("#pair .text").all_inner_texts()
+            await page.keyboard.press("2")
+            await expect(page.locator("#pair .chosen")).to_contain_text(shown[1])
+            await expect(page.locator("#choose-error")).to_be_empty()
+    rows = [json.loads(line) for path in folder.iterdir() for line in path.read_bytes().splitlines()]
+    chosen = [row for row in rows if "ranks" in row]
+    assert [row["ranks"] for row in chosen] == [[0, 1], [1, 0]][-len(chosen) :]
+    assert (len(chosen), chosen[-1]["responses"]) == (1 + is_stored, shown)
+
+
+async def test_answers_that_are_all_the_same_are_not_offered(browser: Browser, tmp_path: Path) -> None:
     log = CandidateLog(tmp_path, 10**6, lambda *_: None)
     with log, page_over(vllm(*[says("a")] * 4), candidate_log=log) as url:
         async with visiting(browser, url) as visit:
-            page = await visit.opened("compare")
-            await page.fill("#compare-question", "q")
+            page = await visit.opened("choose")
+            await page.fill("#choose-question", "q")
             await page.keyboard.press("Control+Enter")
-            await expect(page.locator("#compare-status")).to_contain_text("All answers are the same")
+            await expect(page.locator("#choose-status")).to_contain_text("All answers are the same")
 
 
 async def test_tabs_follow_the_arrow_keys(browser: Browser) -> None:
@@ -142,9 +185,9 @@ async def test_tabs_follow_the_arrow_keys(browser: Browser) -> None:
             await page.focus("#tab-ask")
             for key, shown in (
                 ("ArrowRight", "costs"),
-                ("End", "compare"),
+                ("End", "choose"),
                 ("ArrowRight", "ask"),
-                ("ArrowLeft", "compare"),
+                ("ArrowLeft", "choose"),
             ):
                 await page.keyboard.press(key)
                 await expect(page.locator(f"#tab-{shown}")).to_be_focused()

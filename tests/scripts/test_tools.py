@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from scripts.tools import Missing, Prometheus, bring_chromium, bring_prometheus, find_prometheus
+from scripts.tools import (
+    CHROMIUM,
+    Missing,
+    Prometheus,
+    bring_chromium,
+    bring_prometheus,
+    find_chromium,
+    find_prometheus,
+)
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/tools.py"
 
@@ -25,6 +33,14 @@ def test_what_is_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
 
     installed = [program(tmp_path / "bin" / name) for name in ("prometheus", "promtool")]
     assert bring_prometheus(tmp_path / "tools") == Prometheus(installed[0], installed[1])
+
+
+@pytest.mark.parametrize("name", CHROMIUM)
+def test_chromium_is_found_by_any_of_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_chromium() is None
+    installed = program(tmp_path / name)
+    assert find_chromium() == bring_chromium() == installed
 
 
 def test_without_apt_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

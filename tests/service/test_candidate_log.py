@@ -299,6 +299,36 @@ def test_what_is_no_json_is_counted_and_the_rest_is_kept(tmp_path: Path) -> None
     assert opened.counts == {"written": 1, "dropped": 0, "failed": 2}
 
 
+class Fatal(dict[str, Any]):
+    """Part of a record that raises when it is made JSON."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error=error)
+
+    def items(self) -> Any:
+        raise self["error"]
+
+
+def test_a_record_that_memory_cannot_hold_is_counted_and_the_rest_is_kept(tmp_path: Path) -> None:
+    with kept(tmp_path) as opened:
+        lost = opened.log.put({**row(1), "odd": Fatal(MemoryError())})
+        opened.log.put(row(2))
+    assert isinstance(lost.exception(PATIENCE_S), MemoryError)
+    assert numbers(tmp_path) == [2]
+    assert opened.counts == {"written": 1, "dropped": 0, "failed": 1}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the one that is provoked here
+def test_nothing_is_queued_for_a_thread_that_has_died(tmp_path: Path) -> None:
+    with kept(tmp_path) as opened:
+        opened.log.put({**row(1), "odd": Fatal(SystemExit())})
+        opened.log._thread.join()
+        assert not opened.up()
+        with pytest.raises(BufferError, match="it is closed"):
+            opened.log.put(row(2)).result(PATIENCE_S)
+        assert opened.counts["dropped"] == 1
+
+
 def test_many_threads_lose_nothing(tmp_path: Path) -> None:
     with kept(tmp_path, 5000) as opened:
 

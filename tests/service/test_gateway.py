@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -360,6 +361,15 @@ def told(messages: list[Message]) -> list[Any]:
     return [json.loads(body[2:].decode("ascii"))["candidates"] for body in bodies if body.startswith(b": {")]
 
 
+def last_told(messages: list[Message]) -> dict[int, Any]:
+    """By index of the candidate: what was told of it last, with all of its text."""
+    last: dict[int, Any] = {}
+    for change in chain.from_iterable(told(messages)):
+        before = last[change["index"]]["delta"] if change["index"] in last else ""
+        last[change["index"]] = change | {"delta": before + change["delta"]}
+    return last
+
+
 async def test_progress_tells_what_changed_since_it_was_last_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service.gateway, "_PROGRESS_S", 0.002)
     sampler = FakeSampler(says("a"), Script(pieces=("b", "b\u2028\ndata: x"), held=True))
@@ -367,17 +377,17 @@ async def test_progress_tells_what_changed_since_it_was_last_told(monkeypatch: p
     messages: list[Message] = []
     body = {"best_of": 2, "stream": True, "rerank": {"progress": True, "return_candidates": True}}
     task = asyncio.create_task(gateway.call(body, messages=messages))
-    await until(lambda: len(told(messages)) == 1)
+    first = {
+        0: {"index": 0, "state": "finished", "tokens": 1, "reward": 1.0, "delta": "a"},
+        1: {"index": 1, "state": "running", "tokens": 1, "reward": None, "delta": "b"},
+    }
+    await until(lambda: last_told(messages) == first)
+    comments = len(told(messages))
     await asyncio.sleep(0.02)
-    assert told(messages) == [
-        [
-            {"index": 0, "state": "finished", "tokens": 1, "reward": 1.0, "delta": "a"},
-            {"index": 1, "state": "running", "tokens": 1, "reward": None, "delta": "b"},
-        ]
-    ]
+    assert len(told(messages)) == comments
     sampler.release(1)
     reply = await task
-    assert all(change["index"] == 1 for changes in told(messages)[1:] for change in changes)
+    assert all(change["index"] == 1 for changes in told(messages)[comments:] for change in changes)
     assert all(chunk.count(b"\n") == 2 for chunk in reply.chunks if chunk.startswith(b": "))
     assert reply.events[-2]["rerank"]["finished"] == 2
 
@@ -389,9 +399,10 @@ async def test_progress_is_silent_about_texts_that_nobody_asked_for(monkeypatch:
     messages: list[Message] = []
     body = {"best_of": 2, "stream": True, "rerank": {"progress": True}}
     task = asyncio.create_task(gateway.call(body, messages=messages))
-    await until(lambda: bool(told(messages)))
+    finished = {"index": 0, "state": "finished", "tokens": 1, "reward": 1.0}
+    await until(lambda: finished in chain.from_iterable(told(messages)))
     await cancelled(task)
-    assert told(messages)[0][0] == {"index": 0, "state": "finished", "tokens": 1, "reward": 1.0}
+    assert not any("delta" in change for change in chain.from_iterable(told(messages)))
 
 
 async def test_without_the_option_there_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,11 @@ CHOICE: Mapping[str, Any] = {
 }
 
 
-async def post(log: CandidateLog | None, body: Any) -> Reply:
+async def post(log: CandidateLog | None, body: Any, content_type: str | None = "application/json") -> Reply:
     app = Starlette(routes=preference_routes(log))
-    return await call(app, body if isinstance(body, bytes) else json.dumps(body).encode(), path="/v1/preferences")
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {} if content_type is None else {"content-type": content_type}
+    return await call(app, content, path="/v1/preferences", headers=headers)
 
 
 def opened(directory: Path, counts: Counter[Outcome] | None = None) -> CandidateLog:
@@ -129,3 +131,21 @@ async def test_what_is_no_object_or_too_large_is_refused(tmp_path: Path, body: b
     with opened(tmp_path) as log:
         reply = await post(log, body)
     assert (reply.status, reply.json["error"]["param"], is_openai_error(reply.json)) == (400, "body", True)
+
+
+# What a page of another site can send without asking: https://fetch.spec.whatwg.org/#cors-safelisted-request-header
+SIMPLE = ["text/plain", "text/plain; application/json", "multipart/form-data", "application/x-www-form-urlencoded"]
+
+
+@pytest.mark.parametrize("content_type", [None, "", *SIMPLE, "application/json5", "application/json, text/plain"])
+async def test_another_site_s_page_cannot_send_a_choice(tmp_path: Path, content_type: str | None) -> None:
+    with opened(tmp_path) as log:
+        reply = await post(log, CHOICE, content_type)
+    assert (reply.status, reply.json["error"]["param"], rows(tmp_path)) == (400, "content-type", [])
+    assert "content-type has to be application/json" in reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON", "application/json ;a"])
+async def test_parameters_and_letters_of_the_content_type_do_not_matter(tmp_path: Path, content_type: str) -> None:
+    with opened(tmp_path) as log:
+        assert (await post(log, CHOICE, content_type)).status == 201

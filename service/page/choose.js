@@ -2,9 +2,8 @@
 
 import { settled } from "./candidates.js";
 import { completionBody } from "./completion.js";
-import { byId, element, replace } from "./dom.js";
+import { byId, element, onShortcut, replace } from "./dom.js";
 import { counted, percent, reward } from "./format.js";
-import { chosenModel } from "./models.js";
 import { drawPair, opinion } from "./pair.js";
 import { showError } from "./problem.js";
 import { call, callJson } from "./server.js";
@@ -20,7 +19,7 @@ const WORDS = {
   unscored: "The reward model has not scored both",
 };
 
-export class CompareView {
+export class ChooseView {
   /**
    * @param {Promise<{maxBestOf: number}>} catalogue
    * @param {import("./ask.js").AskView} ask whose question and sampling are taken
@@ -29,25 +28,27 @@ export class CompareView {
     this._catalogue = catalogue;
     this._ask = ask;
     this._pair = null;
+    this._offers = 0; // how many there were: what becomes of an earlier one is not shown beside a later one
     this._sampling = null;
     this._counts = { agrees: 0, disagrees: 0, kept: 0 };
-    byId("compare-form").addEventListener("submit", (event) => {
+    byId("choose-form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.sample();
     });
+    onShortcut(byId("choose"), byId("choose-form"), () => this._sampling?.abort());
     document.addEventListener("keydown", (event) => this._key(event));
   }
 
   /** Says first whether a choice would be kept at all. */
   async show() {
-    if (byId("compare-question").value === "") byId("compare-question").value = this._ask.question;
+    if (byId("choose-question").value === "") byId("choose-question").value = this._ask.question;
     try {
       await callJson("v1/preferences");
-      showError(byId("compare-notice"), null);
-      byId("compare-form").hidden = false;
+      showError(byId("choose-notice"), null);
+      byId("choose-form").hidden = false;
     } catch (error) {
-      byId("compare-form").hidden = true;
-      showError(byId("compare-notice"), error);
+      byId("choose-form").hidden = true;
+      showError(byId("choose-notice"), error);
     }
   }
 
@@ -66,15 +67,15 @@ export class CompareView {
     } catch (error) {
       if (this._sampling !== sampling) return; // another request has taken its place
       this._say(sampling.signal.aborted ? "Stopped." : "No answers.");
-      if (!sampling.signal.aborted) showError(byId("compare-error"), error);
+      if (!sampling.signal.aborted) showError(byId("choose-error"), error);
     }
   }
 
   async _request(signal) {
     const { seed: _, ...sampling } = this._ask.sampling; // the same seed would bring the same pair each time
     const bestOf = Math.min(SAMPLES, (await this._catalogue).maxBestOf);
-    const question = byId("compare-question").value.trim();
-    const body = completionBody({ question, model: chosenModel(), bestOf, ...sampling });
+    const question = byId("choose-question").value.trim();
+    const body = completionBody({ question, bestOf, ...sampling });
     return { body, response: await call("v1/chat/completions", { body, signal }) };
   }
 
@@ -112,20 +113,26 @@ export class CompareView {
   /** @param {0|1|"tie"|"skip"|"next"} choice */
   async choose(choice) {
     if (choice === "next" || choice === "skip") return this.sample();
-    const pair = this._pair;
+    const [pair, offer] = [this._pair, this._offers];
     if (pair === null) return;
     this._pair = null; // a choice is made once
     this._disable(true);
     const rewards = pair.answers.map((answer) => answer.reward);
     try {
       await callJson("v1/preferences", { body: this._preference(pair, choice, rewards) });
-      this._kept(choice, rewards);
+      const said = opinion(rewards, choice);
+      this._count(said);
+      if (offer === this._offers) this._kept(choice, rewards, said);
     } catch (error) {
-      this._pair = pair;
-      this._disable(false);
-      this._say("Not stored. Choose again when the cause is gone.");
-      showError(byId("compare-error"), error);
+      showError(byId("choose-error"), error);
+      if (offer === this._offers) this._offerAgain(pair);
     }
+  }
+
+  _offerAgain(pair) {
+    this._pair = pair;
+    this._disable(false);
+    this._say("Not stored. Choose again when the cause is gone.");
   }
 
   _preference({ prompt, model, requestId, answers }, choice, rewards) {
@@ -134,11 +141,14 @@ export class CompareView {
     return { prompt, responses, choice, model, request_id: requestId, rewards, ...(annotator ? { annotator } : {}) };
   }
 
-  _kept(choice, rewards) {
-    showError(byId("compare-error"), null);
-    const said = opinion(rewards, choice);
+  _count(said) {
     this._counts.kept += 1;
     if (said in this._counts) this._counts[said] += 1;
+    byId("agreement").textContent = agreement(this._counts);
+  }
+
+  _kept(choice, rewards, said) {
+    showError(byId("choose-error"), null);
     const articles = [...byId("pair").querySelectorAll("article")];
     articles.forEach((article, place) => article.classList.toggle("chosen", place === choice));
     this._say("Stored.");
@@ -146,21 +156,15 @@ export class CompareView {
     const words = element("p", { class: said }, element("strong", {}, `${WORDS[said]}: `), numbers, ".");
     const attributes = { type: "button", class: "primary", onclick: () => this.sample() };
     const next = element("button", attributes, "Another pair ", element("kbd", {}, "n"));
-    replace(byId("compare-verdict"), words, next);
-    byId("agreement").textContent = agreement(this._counts);
+    replace(byId("choose-verdict"), words, next);
     next.focus();
   }
 
   _key(event) {
-    if (byId("compare").hidden) return;
-    if (event.key === "Escape") this._sampling?.abort();
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-      event.preventDefault();
-      byId("compare-form").requestSubmit();
-    }
+    if (byId("choose").hidden) return;
     const isTyping = event.target.matches("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey;
     const choice = KEYS[event.key];
-    const isOffered = choice === "next" ? byId("compare-verdict").hasChildNodes() : this._pair !== null;
+    const isOffered = choice === "next" ? byId("choose-verdict").hasChildNodes() : this._pair !== null;
     if (!isTyping && choice !== undefined && isOffered) this.choose(choice);
   }
 
@@ -170,14 +174,15 @@ export class CompareView {
 
   _clear(text) {
     this._pair = null;
-    showError(byId("compare-error"), null);
+    this._offers += 1;
+    showError(byId("choose-error"), null);
     replace(byId("pair"));
-    replace(byId("compare-verdict"));
+    replace(byId("choose-verdict"));
     this._say(text);
   }
 
   _say(text) {
-    byId("compare-status").textContent = text;
+    byId("choose-status").textContent = text;
   }
 }
 
