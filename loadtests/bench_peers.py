@@ -38,7 +38,8 @@ import httpx2
 import torch
 from rich.console import Console
 
-from loadtests.drive import CHAT, Load, connect, drive
+from loadtests.answers import CHAT
+from loadtests.drive import Load, connect, drive
 from loadtests.peers_report import OURS, PLAIN, Measured, Setup, summarise, table, verdict
 from loadtests.serving import free_port, running, until_ready
 from training.labs import checkpoint, lab

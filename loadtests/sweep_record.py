@@ -12,7 +12,8 @@ from typing import Any
 import httpx2
 from pydantic import TypeAdapter, ValidationError
 
-from loadtests.drive import Answer, Json, Load
+from loadtests.answers import Json
+from loadtests.drive import Answer, Load
 from training.machine import processor, versions
 from training.whole_file import write_json
 

@@ -1,6 +1,9 @@
+import asyncio
+
 import pytest
 
-from loadtests.drive import CHAT, Answer, connect, drive, send
+from loadtests.answers import CHAT
+from loadtests.drive import Answer, connect, drive, send
 from tests.server import API_KEY, Server
 
 QUESTION = {"messages": [{"role": "user", "content": "What is 35+21+81?"}], "max_tokens": 64}
@@ -13,6 +16,31 @@ async def test_a_server_that_does_not_answer_is_an_error_of_each_request() -> No
     assert all(answer.status == 0 and "ConnectError" in answer.error for answer in load.failed)
     assert len(load.failed) == 3
     assert load.requests_per_second == 0
+
+
+@pytest.mark.parametrize(
+    ("events", "error"),
+    [
+        (['{"id": "1"}', '{"usage": {"completion_tokens": 3}}', "[DONE]"], ""),
+        (['{"id": "1"}', '{"usage": {"completion_tokens": 3}}'], "HTTP 200: the stream ended without [DONE]"),
+        (['{"error": {"message": "out of memory"}}'], "HTTP 200: out of memory"),
+    ],
+)
+async def test_a_stream_that_is_cut_off_is_no_answer(events: list[str], error: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+        writer.write((head + "".join(f"data: {event}\n\n" for event in events)).encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with connect(f"http://127.0.0.1:{port}", clients=1) as client:
+            heard = await send(client, QUESTION | {"stream": True})
+    assert (heard.status, heard.error) == (200, error)
+    assert heard.ok == (not error)
+    assert heard.first_byte_s is not None
 
 
 @pytest.mark.engine
