@@ -105,17 +105,21 @@ class Load:
         return sum(answer.generated_tokens for answer in self.succeeded) / self.wall_s if self.wall_s else 0.0
 
 
+def root(url: str) -> str:
+    """A server's address without /v1."""
+    return url.rstrip("/").removesuffix("/v1")
+
+
 @asynccontextmanager
 async def connect(url: str, *, api_key: str = "", clients: int) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client for a server's root (no /v1) with a connection for each of `clients`, none of which waits for another.
+    """A client for a server's root, with a connection for each of `clients`, none of which waits for another.
 
-    The proxies that the environment names are not used: what they cost would be measured too.
+    url: with or without /v1. The proxies that the environment names are not used: what they cost would be measured too.
     """
     limits = httpx2.Limits(max_connections=clients, max_keepalive_connections=clients, keepalive_expiry=_TIMEOUT_S)
     headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-    url = url.rstrip("/").removesuffix("/v1")
     async with httpx2.AsyncClient(
-        base_url=url, headers=headers, limits=limits, timeout=_TIMEOUT_S, trust_env=False
+        base_url=root(url), headers=headers, limits=limits, timeout=_TIMEOUT_S, trust_env=False
     ) as client:
         yield client
 

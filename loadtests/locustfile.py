@@ -43,7 +43,7 @@ from locust.stats import StatsEntry
 
 from loadtests import shapes, slo
 from loadtests.users import BestOfUser, Outcome, answered, load_mix
-from loadtests.workload import WORKLOADS, Query, WorkloadError
+from loadtests.workload import Query, WorkloadError
 
 __all__ = ["BestOfUser"]
 
@@ -56,7 +56,7 @@ _BEST_OF = re.compile(r"chat best_of=(\d+)( stream)?" + _ANSWERED)
 def add_arguments(parser: Any, **_: Any) -> None:
     """Locust's command line with ours. Objectives are not on the web page: they decide an exit status."""
     parser.add_argument(
-        "--workload", default=str(WORKLOADS / "mixed.yaml"), help="YAML or JSON file: mix of N, streaming, prompts."
+        "--workload", default="mixed", help="Mix of N, streaming, prompts: YAML or JSON file, or one that ships."
     )
     parser.add_argument(
         "--best-of-field", default="best_of", choices=["best_of", "n"], help="Field for N; `n` for plain vLLM."

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from locust import FastHttpUser, task
@@ -20,7 +19,7 @@ from locust.event import EventHook
 
 from loadtests import answers
 from loadtests.answers import CHAT
-from loadtests.workload import Mix
+from loadtests.workload import Mix, workload_path
 
 _WORTH_PARSING = (b'"usage"', b'"error"')
 
@@ -53,8 +52,8 @@ answered = EventHook()
 
 @cache
 def load_mix(path: str) -> Mix:
-    """A workload, read once in a process."""
-    return Mix.load(Path(path))
+    """A workload, by its name or file, read once in a process."""
+    return Mix.load(workload_path(path))
 
 
 class BestOfUser(FastHttpUser):
