@@ -42,6 +42,7 @@ from loadtests.answers import CHAT
 from loadtests.drive import Load, connect, drive
 from loadtests.peers_report import OURS, PLAIN, Measured, Setup, summarise, table, verdict
 from loadtests.serving import free_port, running, until_ready
+from training.evaluation.report import strict
 from training.labs import checkpoint, lab
 from training.records import Conversation
 
@@ -75,7 +76,8 @@ def main() -> None:
             "summaries": [asdict(summary) for summary in summaries],
             "rounds": [{name: list(map(asdict, measured)) for name, measured in one.items()} for one in rounds],
         }
-        options.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(strict(record), indent=2, allow_nan=False)
+        options.output.write_text(text + "\n", encoding="utf-8")
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

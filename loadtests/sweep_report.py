@@ -120,7 +120,7 @@ def _interval(interval: Interval, digits: int) -> str:
         return "–"
     if not math.isfinite(interval.high - interval.low):
         return f"{interval.value:.{digits}f}"
-    return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+    return interval.text(digits)
 
 
 def _number(value: float, digits: int) -> str:

@@ -113,7 +113,7 @@ def _page(measured: Measurements, drawn: Mapping[str, Figure]) -> str:
         figures={name: Markup(_svg(figure)) for name, figure in drawn.items()},
         quantiles=(0.5, 0.95, 0.99),
         clients=_clients,
-        interval=_interval,
+        interval=Interval.text,
         thousand=_thousand,
     )
 
@@ -136,10 +136,6 @@ def _cost(cell: Cell) -> dict[str, Any]:
 
 def _thousand(value: Interval) -> Interval:
     return Interval(1000 * value.value, 1000 * value.low, 1000 * value.high)
-
-
-def _interval(value: Interval, digits: int = 3) -> str:
-    return f"{value.value:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}]"
 
 
 def _clients(count: int) -> str:
