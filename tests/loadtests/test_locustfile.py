@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from loadtests.overload import LOCUSTFILE, counters, differences, read_run
-from tests.server import API_KEY, Server, free_port
+from loadtests.serving import free_port
+from tests.server import API_KEY, Server
 
 _PATIENCE_S = 60
 

@@ -20,10 +20,11 @@ import pytest
 import yaml
 from openai import OpenAI
 
+from loadtests.serving import free_port
 from scripts import dashboard
 from scripts.observe import DASHBOARDS, check_server, start, wait_ready, write_configuration
 from scripts.tools import Prometheus, find_prometheus
-from tests.server import API_KEY, Server, free_port
+from tests.server import API_KEY, Server
 
 CASES = [Path(__file__).with_name(name) for name in ("alert_cases.yml", "drift_cases.yml")]
 RULES = [yaml.safe_load((DASHBOARDS / name).read_text()) for name in ("recording.yml", "alerts.yml")]
