@@ -82,14 +82,6 @@ class Load:
         return tuple(answer for answer in self.answers if answer.ok)
 
     @property
-    def refused(self) -> tuple[Answer, ...]:
-        return tuple(answer for answer in self.answers if answer.refused)
-
-    @property
-    def failed(self) -> tuple[Answer, ...]:
-        return tuple(answer for answer in self.answers if not (answer.ok or answer.refused))
-
-    @property
     def latencies_s(self) -> tuple[float, ...]:
         """Of those that succeeded."""
         return tuple(answer.latency_s for answer in self.succeeded)
@@ -98,11 +90,6 @@ class Load:
     def requests_per_second(self) -> float:
         """Of those that succeeded."""
         return len(self.succeeded) / self.wall_s if self.wall_s else 0.0
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Generated, for the requests that succeeded."""
-        return sum(answer.generated_tokens for answer in self.succeeded) / self.wall_s if self.wall_s else 0.0
 
 
 def root(url: str) -> str:

@@ -13,8 +13,8 @@ async def test_a_server_that_does_not_answer_is_an_error_of_each_request() -> No
     async with connect("http://127.0.0.1:1", clients=2) as client:
         load = await drive(client, [QUESTION] * 3, 2)
     assert [answer.index for answer in load.answers] == [0, 1, 2]
-    assert all(answer.status == 0 and "ConnectError" in answer.error for answer in load.failed)
-    assert len(load.failed) == 3
+    assert all(answer.status == 0 and "ConnectError" in answer.error for answer in load.answers)
+    assert load.succeeded == ()
     assert load.requests_per_second == 0
 
 
@@ -56,7 +56,6 @@ async def test_answers_carry_what_they_cost(server: Server) -> None:
         assert answer.generated_tokens == sum(c["completion_tokens"] for c in answer.rerank["candidates"])
         assert 0 < answer.returned_tokens <= answer.generated_tokens
         assert 0 < (answer.first_byte_s or 0) <= answer.latency_s <= load.wall_s
-    assert load.tokens_per_second == pytest.approx(sum(a.generated_tokens for a in load.answers) / load.wall_s)
 
 
 @pytest.mark.engine
@@ -75,9 +74,10 @@ async def test_what_the_server_refuses_is_told_apart(server: Server) -> None:
     async with connect(server.url, api_key=API_KEY, clients=6) as client:
         load = await drive(client, [full] * 6, 6)
         wrong = await send(client, QUESTION | {"best_of": 0})
-    assert len(load.succeeded) + len(load.refused) == 6
-    assert load.refused, "six times 64 candidates do not fit into 256"
-    assert all(1 <= (answer.retry_after_s or 0) <= 60 for answer in load.refused)
+    refused = [answer for answer in load.answers if answer.refused]
+    assert len(load.succeeded) + len(refused) == 6
+    assert refused, "six times 64 candidates do not fit into 256"
+    assert all(1 <= (answer.retry_after_s or 0) <= 60 for answer in refused)
     assert wrong.status == 400
     assert "best_of" in wrong.error
     server.wait_idle()
