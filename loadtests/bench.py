@@ -15,11 +15,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import httpx2
 from rich.console import Console
 from rich.table import Table
 
 from loadtests import servers
+from loadtests.answers import CHAT
+from loadtests.drive import connect
 from loadtests.servers import QUIET, Command, serving
 from training.labs import checkpoint
 
@@ -131,13 +132,13 @@ async def timed(work: Awaitable[Any]) -> float:
 async def asking(command: Command) -> AsyncIterator[Ask]:
     """A server, as a function that asks it one question."""
     numbers = itertools.count()
-    async with serving(command) as server, httpx2.AsyncClient(base_url=server.url, timeout=120) as client:
+    async with serving(command) as server, connect(server.url, clients=_CLIENTS) as client:
 
         async def ask(body: dict[str, Any]) -> None:
             question = f"What is {next(numbers) % 90 + 10}+21+81?"
             messages = [{"role": "user", "content": question}]
             fixed = {"messages": messages, "max_tokens": _TOKENS, "ignore_eos": True}
-            answer = await client.post("/v1/chat/completions", json=fixed | body)
+            answer = await client.post(CHAT, json=fixed | body)
             answer.raise_for_status()
 
         yield ask

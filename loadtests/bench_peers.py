@@ -38,21 +38,18 @@ import httpx2
 import torch
 from rich.console import Console
 
-from loadtests.drive import CHAT, Load, connect, drive
+from loadtests.answers import CHAT
+from loadtests.drive import Load, connect, drive
 from loadtests.peers_report import OURS, PLAIN, Measured, Setup, summarise, table, verdict
+from loadtests.servers import QUIET
 from loadtests.serving import free_port, running, until_ready
+from training.evaluation.report import strict
 from training.labs import checkpoint, lab
 from training.records import Conversation
 
 _LAB = lab("arithmetic")
 _MODEL = "arithmetic"
 _PEERS = Path(__file__).parent / "peers"
-_ENVIRONMENT = {
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_NO_USAGE_STATS": "1",
-    "HF_HUB_OFFLINE": "1",
-    "TORCHDYNAMO_DISABLE": "1",
-}
 _ENGINE = {"enforce-eager": True, "block-size": 32, "kv-cache-memory-bytes": 256 * 2**20}
 _SAMPLING = json.dumps({"temperature": 1.0, "max_new_tokens": _LAB.answer_tokens})
 _WARM_UP = 32
@@ -74,7 +71,8 @@ def main() -> None:
             "summaries": [asdict(summary) for summary in summaries],
             "rounds": [{name: list(map(asdict, measured)) for name, measured in one.items()} for one in rounds],
         }
-        options.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(strict(record), indent=2, allow_nan=False)
+        options.output.write_text(text + "\n", encoding="utf-8")
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -108,7 +106,7 @@ def _setups(options: argparse.Namespace, folder: Path) -> Iterator[list[Setup]]:
 
         def start(name: str, command: Callable[[int], list[str]], **environment: str) -> tuple[str, Callable[[], None]]:
             port, log = free_port(), folder / f"{name}.log"
-            process = stack.enter_context(running(command(port), log, environment=_ENVIRONMENT | environment))
+            process = stack.enter_context(running(command(port), log, environment=QUIET | environment))
             url = f"http://127.0.0.1:{port}"
             return url, lambda: until_ready(f"{url}/{'ready' if name == OURS else 'health'}", process, log)
 

@@ -5,7 +5,6 @@ for as long as the server asked. Nothing is sent twice.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -14,11 +13,10 @@ from typing import Any
 
 import httpx2
 
-CHAT = "/v1/chat/completions"
-_LONGEST_WAIT_S = 60.0
-_TIMEOUT_S = 600.0
+from loadtests import answers
+from loadtests.answers import CHAT, Json
 
-Json = dict[str, Any]
+_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -57,12 +55,12 @@ class Answer:
     @property
     def generated_tokens(self) -> int:
         """Tokens of all candidates, as `usage` bills them."""
-        return int(((self.body or {}).get("usage") or {}).get("completion_tokens") or 0)
+        return answers.generated_tokens(self.body)
 
     @property
     def returned_tokens(self) -> int:
         """Tokens of the choices in the answer; without `rerank`, those are all that were generated."""
-        return int((self.rerank.get("tokens") or {}).get("returned", self.generated_tokens))
+        return answers.returned_tokens(self.body)
 
     @property
     def dollars(self) -> float | None:
@@ -84,14 +82,6 @@ class Load:
         return tuple(answer for answer in self.answers if answer.ok)
 
     @property
-    def refused(self) -> tuple[Answer, ...]:
-        return tuple(answer for answer in self.answers if answer.refused)
-
-    @property
-    def failed(self) -> tuple[Answer, ...]:
-        return tuple(answer for answer in self.answers if not (answer.ok or answer.refused))
-
-    @property
     def latencies_s(self) -> tuple[float, ...]:
         """Of those that succeeded."""
         return tuple(answer.latency_s for answer in self.succeeded)
@@ -101,23 +91,22 @@ class Load:
         """Of those that succeeded."""
         return len(self.succeeded) / self.wall_s if self.wall_s else 0.0
 
-    @property
-    def tokens_per_second(self) -> float:
-        """Generated, for the requests that succeeded."""
-        return sum(answer.generated_tokens for answer in self.succeeded) / self.wall_s if self.wall_s else 0.0
+
+def root(url: str) -> str:
+    """A server's address without /v1."""
+    return url.rstrip("/").removesuffix("/v1")
 
 
 @asynccontextmanager
 async def connect(url: str, *, api_key: str = "", clients: int) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client for a server's root (no /v1) with a connection for each of `clients`, none of which waits for another.
+    """A client for a server's root, with a connection for each of `clients`, none of which waits for another.
 
-    The proxies that the environment names are not used: what they cost would be measured too.
+    url: with or without /v1. The proxies that the environment names are not used: what they cost would be measured too.
     """
     limits = httpx2.Limits(max_connections=clients, max_keepalive_connections=clients, keepalive_expiry=_TIMEOUT_S)
     headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-    url = url.rstrip("/").removesuffix("/v1")
     async with httpx2.AsyncClient(
-        base_url=url, headers=headers, limits=limits, timeout=_TIMEOUT_S, trust_env=False
+        base_url=root(url), headers=headers, limits=limits, timeout=_TIMEOUT_S, trust_env=False
     ) as client:
         yield client
 
@@ -135,7 +124,7 @@ async def drive(
     A request that fails is an answer with its error, never an exception.
     """
     waiting = enumerate(bodies)
-    answers: list[Answer] = []
+    heard: list[Answer] = []
     began_s = time.perf_counter()
     ended_s = began_s
 
@@ -146,13 +135,13 @@ async def drive(
             await asyncio.sleep(wait_s)
             answer = await send(client, body, index=index, began_s=began_s, path=path)
             ended_s = time.perf_counter()
-            answers.append(answer)
+            heard.append(answer)
             if answered:
                 answered(answer)
-            wait_s = min(answer.retry_after_s or 1.0, _LONGEST_WAIT_S) if answer.refused else 0.0
+            wait_s = answers.stay_away_s(answer.retry_after_s) if answer.refused else 0.0
 
     await asyncio.gather(*(one_client() for _ in range(clients)))
-    return Load(clients, tuple(sorted(answers, key=lambda answer: answer.index)), ended_s - began_s)
+    return Load(clients, tuple(sorted(heard, key=lambda answer: answer.index)), ended_s - began_s)
 
 
 async def send(
@@ -164,54 +153,31 @@ async def send(
     try:
         async with client.stream("POST", path, json=body) as response:
             status, first_byte_s = response.status_code, time.perf_counter() - sent_s
-            retry_after_s = _seconds(response.headers.get("retry-after"))
+            retry_after_s = answers.retry_after_s(response.headers.get("retry-after"))
             if response.headers.get("content-type", "").startswith("text/event-stream"):
                 parsed, first_byte_s = await _read_events(response, sent_s)
             else:
-                parsed = _object(await response.aread())
+                parsed = answers.parsed(await response.aread())
     except httpx2.HTTPError as trouble:
-        error = _one_line(f"{type(trouble).__name__}: {trouble}")
+        error = answers.one_line(f"{type(trouble).__name__}: {trouble}")
     latency_s = time.perf_counter() - sent_s
-    error = error or _said(status, parsed)
+    error = error or answers.what_is_wrong(status, parsed)
     return Answer(index, status, sent_s - began_s, latency_s, first_byte_s, parsed, retry_after_s, error)
 
 
 async def _read_events(response: httpx2.Response, sent_s: float) -> tuple[Json, float | None]:
-    """The fields of all events, and the seconds to the end of the first; comments are no events."""
+    """The fields of all events, and the seconds to the end of the first; comments are no events.
+
+    A stream that was cut off has the field `error`.
+    """
     fields: Json = {}
     first_s = None
+    ended = False
     async for event in httpx2.EventSource(response):
         first_s = time.perf_counter() - sent_s if first_s is None else first_s
-        if event.data != "[DONE]":
-            given = _object(event.data.encode()) or {}
-            fields |= {key: value for key, value in given.items() if key != "choices" and value is not None}
+        ended = event.data == answers.DONE
+        given = {} if ended else answers.parsed(event.data) or {}
+        fields |= {key: value for key, value in given.items() if key != "choices" and value is not None}
+    if not ended:
+        fields.setdefault("error", answers.UNFINISHED)
     return fields, first_s
-
-
-def _said(status: int, body: Json | None) -> str:
-    """What is wrong with an answer, in one line; empty where nothing is."""
-    if status == 200 and body is not None and not body.get("error"):
-        return ""
-    error = (body or {}).get("error")
-    message = error.get("message") if isinstance(error, dict) else error
-    return _one_line(f"HTTP {status}: {message or 'the body is not a JSON object'}")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:200]
-
-
-def _object(data: bytes) -> Json | None:
-    try:
-        value = json.loads(data)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _seconds(header: str | None) -> float | None:
-    """Of a retry-after header that gives seconds; a date is not read."""
-    try:
-        return None if header is None else max(float(header), 0.0)
-    except ValueError:
-        return None

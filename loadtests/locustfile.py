@@ -16,6 +16,7 @@ Each request is a row `POST`, timed to its last byte; what else is known of it h
 time"; CSV, HTML, JSON and the web page all carry them:
 
     POST    chat best_of=8 stream               answered requests, and failed ones
+    ms      chat best_of=8 stream answered      the answered ones alone: what objectives are about
     ms      chat best_of=8 stream first byte    time to the end of the first event
     tokens  chat best_of=8 generated            by all candidates of a request (count x average = all)
     tokens  chat best_of=8 returned             in the answer
@@ -23,11 +24,14 @@ time"; CSV, HTML, JSON and the web page all carry them:
     ms      chat best_of=8 retry-after          how long users were asked to stay away, which they do
 
 Streams and plain answers share the rows of tokens and refusals. The process ends with status 1 when an objective was
-missed. Another locustfile can build on `loadtests.users.BestOfUser` and on its event `answered`.
+missed. The loop is closed: a user who waits asks nothing, so that a server that stalls is asked less, and fewer of its
+slow answers are counted than users who come by themselves would see (coordinated omission). Another locustfile can
+build on `loadtests.users.BestOfUser` and on its event `answered`.
 """
 
 import argparse
 import logging
+import re
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -39,18 +43,20 @@ from locust.stats import StatsEntry
 
 from loadtests import shapes, slo
 from loadtests.users import BestOfUser, Outcome, answered, load_mix
-from loadtests.workload import WORKLOADS, Query, WorkloadError
+from loadtests.workload import Query, WorkloadError
 
 __all__ = ["BestOfUser"]
 
 _LOGGER = logging.getLogger("bestofn.loadtests")
+_ANSWERED = " answered"
+_BEST_OF = re.compile(r"chat best_of=(\d+)( stream)?" + _ANSWERED)
 
 
 @events.init_command_line_parser.add_listener
 def add_arguments(parser: Any, **_: Any) -> None:
     """Locust's command line with ours. Objectives are not on the web page: they decide an exit status."""
     parser.add_argument(
-        "--workload", default=str(WORKLOADS / "mixed.yaml"), help="YAML or JSON file: mix of N, streaming, prompts."
+        "--workload", default="mixed", help="Mix of N, streaming, prompts: YAML or JSON file, or one that ships."
     )
     parser.add_argument(
         "--best-of-field", default="best_of", choices=["best_of", "n"], help="Field for N; `n` for plain vLLM."
@@ -93,6 +99,7 @@ def prepare(environment: Environment, **_: Any) -> None:
         raise SystemExit(f"--workload: {error}") from None
     time.sleep(0)  # patched by gevent, which so looks at the clock again: the run starts now, not before the reading
     stats.bucket_response_time = to_three_digits
+    time_answers(environment)
     if options.shape:
         environment.shape_class = shapes.Shaped(shapes.CURVES[options.shape])
         environment.shape_class.runner = environment.runner
@@ -103,13 +110,26 @@ def to_three_digits(response_time: float) -> int:
     return round(float(f"{response_time:.3g}"))
 
 
+def time_answers(environment: Environment) -> None:
+    """Keep the row of answered requests beside each row `POST`, which locust times failures in too."""
+
+    def keep(
+        request_type: str, name: str, response_time: float, exception: Exception | None, start_time: float, **_: Any
+    ) -> None:
+        if request_type == "POST" and not exception:
+            _log(environment, name + _ANSWERED, "ms", response_time, start_time)
+
+    environment.events.request.add_listener(keep)
+
+
 @answered.add_listener
 def count(environment: Environment, query: Query, outcome: Outcome, **_: Any) -> None:
     """The rows beside POST."""
     name = f"chat best_of={query.best_of}"
+    start_time = time.time() - outcome.total_ms / 1000
 
     def log(row: str, unit: str, value: float) -> None:
-        environment.stats.get(row, unit).log(round(value), 0)
+        _log(environment, row, unit, value, start_time)
 
     if outcome.status == 429:
         log(f"{name} refused", "429", outcome.total_ms)
@@ -120,6 +140,13 @@ def count(environment: Environment, query: Query, outcome: Outcome, **_: Any) ->
         log(f"{name} returned", "tokens", outcome.returned)
         if outcome.first_byte_ms is not None:
             log(f"{query.name} first byte", "ms", outcome.first_byte_ms)
+
+
+def _log(environment: Environment, row: str, unit: str, value: float, start_time: float) -> None:
+    """A row begins when its first request was sent, and not, as locust's own, when that was answered."""
+    entry = environment.stats.get(row, unit)
+    entry.log(round(value), 0)
+    entry.start_time = min(entry.start_time, start_time)
 
 
 @events.quitting.add_listener
@@ -143,23 +170,31 @@ def judge(environment: Environment, **_: Any) -> None:
         _LOGGER.error("SLO missed: %s", line)
     if lines:
         environment.process_exit_code = 1
-    elif objectives.error_rate is not None:
+    elif objectives.error_rate is not None and only_counted_errors(environment):
         environment.process_exit_code = 0  # these errors are within the limit, which locust does not know
 
 
+def only_counted_errors(environment: Environment) -> bool:
+    """Whether nothing went wrong but requests that `seen` counts: else the status is for locust's rule to decide."""
+    exceptions = environment.runner.exceptions if environment.runner else {}
+    return not exceptions and all(error.method == "POST" for error in environment.stats.errors.values())
+
+
 def seen(environment: Environment) -> slo.Seen:
-    """What locust has counted, by N."""
+    """What locust has counted. Requests that are named otherwise than ours, another locustfile's, have no N."""
     entries = list(environment.stats.entries.values())
     posts = [entry for entry in entries if entry.method == "POST"]
     failed = sum(entry.num_failures for entry in posts)
-    by_best_of: dict[int | None, list[StatsEntry]] = {None: posts}
-    for entry in posts:
-        by_best_of.setdefault(int(entry.name.split("=")[1].split()[0]), []).append(entry)
+    timed = [entry for entry in entries if entry.method == "ms" and entry.name.endswith(_ANSWERED)]
+    by_best_of: dict[int | None, list[StatsEntry]] = {None: timed} if timed else {}
+    for entry in timed:
+        if match := _BEST_OF.fullmatch(entry.name):
+            by_best_of.setdefault(int(match[1]), []).append(entry)
     return slo.Seen(
         answered=sum(entry.num_requests for entry in posts) - failed,
         failed=failed,
         refused=sum(entry.num_requests for entry in entries if entry.method == "429"),
-        p95_ms={best_of: _p95_ms(of) for best_of, of in by_best_of.items() if any(e.num_requests for e in of)},
+        p95_ms={best_of: _p95_ms(of) for best_of, of in by_best_of.items()},
     )
 
 

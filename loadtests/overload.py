@@ -1,7 +1,8 @@
 """`make overload`: what becomes of a server that is asked four times what it can do.
 
 It starts a server with few places for candidates and measures its capacity: as many locust users as fit exactly. Then
-four times as many, each of which asks again as soon as it is answered, or when `retry-after` says so. What locust
+four times as many, each of which asks again as soon as it is answered, or when `retry-after` says so: a closed loop, in
+which a server that stalls is asked less, and fewer of its slow answers are counted (coordinated omission). What locust
 counted is held against the server's own counters, to the request and to the token; memory is that of the server and
 its engines.
 """
@@ -11,6 +12,7 @@ import json
 import math
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -62,10 +64,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Run:
-    """What locust saw in one run. status: of its process. Rows are sums over all names of the kind."""
+    """What locust saw in one run. Rows are sums over all names of the kind.
+
+    status: of its process. lasted_s: from the first request's sending to the last answer or refusal; 0 without any.
+    answered: of the requests of `post`, those that did not fail.
+    """
 
     status: int
+    lasted_s: float
     post: Row
+    answered: Row
     refused: Row
     retry_after: Row
     generated: Row
@@ -73,9 +81,8 @@ class Run:
     @property
     def counted(self) -> dict[str, int]:
         """What the server's `_COUNTERS` should have grown by."""
-        answered = self.post.requests - self.post.failures
         return {
-            "answered": answered,
+            "answered": self.answered.requests,
             "refused": self.refused.requests,
             "requests": self.post.requests + self.refused.requests,
             "tokens": self.generated.total,
@@ -104,12 +111,14 @@ async def run_locust(url: str, users: int, seconds: int, *options: str, workload
 def read_run(status: int, entries: Sequence[Mapping[str, Any]]) -> Run:
     """From the list that locust writes with --json-file."""
 
-    def row(method: str, ending: str = "") -> Row:
-        mine = [entry for entry in entries if entry["method"] == method and entry["name"].endswith(ending)]
-        values: dict[int, int] = {}
+    def named(method: str, ending: str = "") -> list[Mapping[str, Any]]:
+        return [entry for entry in entries if entry["method"] == method and entry["name"].endswith(ending)]
+
+    def row(mine: Sequence[Mapping[str, Any]]) -> Row:
+        values: Counter[int] = Counter()
         for entry in mine:
             for value, number in entry["response_times"].items():
-                values[round(float(value))] = values.get(round(float(value)), 0) + number
+                values[round(float(value))] += number
         return Row(
             requests=sum(entry["num_requests"] for entry in mine),
             failures=sum(entry["num_failures"] for entry in mine),
@@ -117,7 +126,18 @@ def read_run(status: int, entries: Sequence[Mapping[str, Any]]) -> Run:
             values=values,
         )
 
-    return Run(status, row("POST"), row("429"), row("ms", "retry-after"), row("tokens", "generated"))
+    post, answered, refused = named("POST"), named("ms", "answered"), named("429")
+    began_s = [entry["start_time"] for entry in [*answered, *refused]]
+    ended_s = [entry["last_request_timestamp"] for entry in [*post, *refused]]
+    return Run(
+        status=status,
+        lasted_s=max(ended_s) - min(began_s) if began_s else 0.0,
+        post=row(post),
+        answered=row(answered),
+        refused=row(refused),
+        retry_after=row(named("ms", "retry-after")),
+        generated=row(named("tokens", "generated")),
+    )
 
 
 async def counters(url: str, headers: Mapping[str, str] | None = None) -> dict[str, int]:
@@ -187,10 +207,10 @@ def _show(runs: Mapping[int, Run], memory: Sequence[Mapping[str, float]]) -> Non
     for users in runs:
         table.add_column(f"{users} users", justify="right")
     rows: Mapping[str, Callable[[Run], str]] = {
-        "answered, requests/s": lambda run: f"{run.counted['answered'] / _SECONDS:.2f}",
-        "offered, requests/s": lambda run: f"{run.counted['requests'] / _SECONDS:.2f}",
-        "latency of accepted, p50 s": lambda run: f"{run.post.quantile(0.5) / 1000:.2f}",
-        "latency of accepted, p95 s": lambda run: f"{run.post.quantile(0.95) / 1000:.2f}",
+        "answered, requests/s": lambda run: f"{run.counted['answered'] / run.lasted_s:.2f}",
+        "offered, requests/s": lambda run: f"{run.counted['requests'] / run.lasted_s:.2f}",
+        "latency of accepted, p50 s": lambda run: f"{run.answered.quantile(0.5) / 1000:.2f}",
+        "latency of accepted, p95 s": lambda run: f"{run.answered.quantile(0.95) / 1000:.2f}",
         "refused with 429": lambda run: f"{run.refused.requests / run.counted['requests']:.1%}",
         "time to a refusal, p95 ms": lambda run: f"{run.refused.quantile(0.95):.0f}",
         "retry-after, p50 / p95 / most s": lambda run: " / ".join(

@@ -123,7 +123,7 @@ def table(summaries: Sequence[Summary], title: str) -> Table:
     columns = ("server", "requests/s", "p50 s", "p95 s", "right [95 %]", "tokens", "failed")
     made = Table(*columns, "bestofn's requests/s over it", "bestofn's p95 over it", title=title)
     for one in summaries:
-        gold = f"{one.gold.value:.3f} [{one.gold.low:.3f}, {one.gold.high:.3f}]" if one.gold else "-"
+        gold = one.gold.text() if one.gold else "-"
         figures = (one.requests_per_second, one.p50_s, one.p95_s)
         beside = ("", "") if one.name == OURS else (str(one.throughput), str(one.p95))
         failed = f"{one.failed} of {one.requests}"
@@ -132,11 +132,18 @@ def table(summaries: Sequence[Summary], title: str) -> Table:
 
 
 def verdict(summaries: Sequence[Summary]) -> str:
-    """The share of plain vLLM's throughput that bestofn keeps, and how far it is ahead of the better one that ranks."""
+    """The share of plain vLLM's throughput that bestofn keeps, and how far it is ahead of the better one that ranks.
+
+    A server that answered nothing is no rival, and is left out.
+    """
     by_name = {one.name: one for one in summaries}
-    kept = by_name[PLAIN].throughput
-    said = f"bestofn keeps {kept} of the throughput that plain vLLM has with n and no scoring."
-    others = [one for one in summaries if one.ranks and one.name != OURS]
+    plain = by_name[PLAIN]
+    said = (
+        f"bestofn keeps {plain.throughput} of the throughput that plain vLLM has with n, no scoring and half the cores."
+    )
+    if plain.failed == plain.requests:
+        said = "Plain vLLM answered nothing."
+    others = [one for one in summaries if one.ranks and one.name != OURS and one.failed < one.requests]
     if not others:
         return said
     best = min(others, key=lambda one: one.throughput.median)

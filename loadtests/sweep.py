@@ -1,6 +1,7 @@
 """`bestofn sweep`: latency, throughput and tokens over a grid of N by clients.
 
-Each cell is a closed loop: C clients that each send their next request when the last one is answered. All cells are
+Each cell is a closed loop: C clients that each send their next request when the last one is answered, so that a server
+that stalls is asked less, and fewer of its slow answers are counted (coordinated omission). All cells are
 measured once in each repeat, in an order shuffled anew, so that what changes with time does not look like an effect of
 N. The record is written after every cell, and a sweep that was stopped goes on from there.
 """
@@ -16,7 +17,7 @@ import httpx2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from loadtests.drive import connect, drive
+from loadtests.drive import connect, drive, root
 from loadtests.sweep_record import Cell, Record, Settings, ask_server, this_command, this_machine
 from loadtests.workload import Mix
 
@@ -38,7 +39,7 @@ async def measure(settings: Settings, mix: Mix, url: str, api_key: str, path: Pa
     """
     async with connect(url, api_key=api_key, clients=max(settings.clients)) as client:
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        record = Record(settings, await ask_server(client), this_machine(), this_command(), url, started)
+        record = Record(settings, await ask_server(client), this_machine(), this_command(), root(url), started)
         record = _resumed(record, path)
         known = {cell.place for cell in record.cells}
         missing = [place for place in order(settings) if (place.repeat, place.best_of, place.clients) not in known]

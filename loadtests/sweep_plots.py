@@ -21,12 +21,11 @@ Value = Callable[[Row], Interval]
 
 def all_of(rows: Sequence[Row]) -> list[tuple[str, Figure]]:
     """Titles and pictures, in reading order. rows: at least one, each with answers."""
-    pictures = [
+    return [
         ("Latency against N, for each number of clients", latency(rows)),
         ("Throughput against clients, for each N", throughput(rows)),
         ("What a request costs", cost(rows)),
     ]
-    return pictures
 
 
 def latency(rows: Sequence[Row]) -> Figure:

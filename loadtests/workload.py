@@ -1,9 +1,11 @@
 """What the users of a load test ask: how often which N, streaming or not, which prompts, how long an answer.
 
-A workload is a YAML or JSON file (`loadtests/workloads/mixed.yaml` is the default); an unknown key is an error that
-names it. Drawing from it is pure: the same generator gives the same requests.
+A workload is a YAML or JSON file, or the name of one in loadtests/workloads (`mixed` is the default); an unknown key is
+an error that names it. Drawing from it is pure: the same generator gives the same requests.
 """
 
+import hashlib
+import json
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -143,6 +145,11 @@ class Mix:
         workload = read(path)
         return cls(workload, _lengths(path, workload.max_tokens), _prompts(path, workload, prompt_count))
 
+    @property
+    def prompts_sha256(self) -> str:
+        """Which prompts these are, whatever the file is called that they came from."""
+        return hashlib.sha256(json.dumps(self.prompts, sort_keys=True).encode()).hexdigest()
+
     def draw(self, generator: random.Random) -> Query:
         """The next request of a user."""
         asked = self.workload
@@ -206,5 +213,11 @@ def _checked(path: Path, place: str, kind: type[Kind], values: Any) -> Kind:
         raise WorkloadError(f"{path}: {key}: {said}") from None
 
 
+def workload_path(workload: str) -> Path:
+    """The file of a workload: one that ships, by its name, or any other."""
+    shipped = WORKLOADS / f"{workload}.yaml"
+    return shipped if shipped.is_file() else Path(workload)
+
+
 def _shipped() -> str:
-    return ", ".join(sorted(str(path) for path in WORKLOADS.glob("*.yaml")))
+    return ", ".join(sorted(path.stem for path in WORKLOADS.glob("*.yaml")))

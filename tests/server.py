@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,14 +17,11 @@ from typing import Any
 
 import psutil
 
+from loadtests.servers import QUIET
+from loadtests.serving import free_port
+
 API_KEY = "test-key"
 _START_S = 180
-_QUIET = {
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_NO_USAGE_STATS": "1",
-    "HF_HUB_OFFLINE": "1",
-    "TORCHDYNAMO_DISABLE": "1",
-}
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,7 @@ def running(log: Path, options: Sequence[str] = (), environment: dict[str, str] 
     command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--api-key", API_KEY, *options]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **_QUIET, **(environment or {})}
+            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **QUIET, **(environment or {})}
         )
     server = Server(f"http://127.0.0.1:{port}", process, log)
     try:
@@ -122,11 +118,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     _, alive = psutil.wait_procs(children, timeout=10)
     for child in alive:
         child.kill()
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

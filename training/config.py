@@ -85,6 +85,18 @@ def read_options(texts: Sequence[str]) -> dict[str, Any]:
     return {name: _parsed(text, value) for text, (name, value) in pairs.items()}
 
 
+def positive_numbers(name: str, texts: Sequence[str]) -> tuple[int, ...]:
+    """Whole numbers from 1 on, ascending, each once. Raises ConfigError, which begins with the `name` they go by."""
+    try:
+        numbers = tuple(sorted({int(text) for text in texts}))
+    except ValueError:
+        numbers = ()
+    if not numbers or numbers[0] < 1:
+        given = ",".join(texts)
+        raise ConfigError(f"{name}: expected positive numbers separated by commas, got {given!r}")
+    return numbers
+
+
 @contextmanager
 def loading(name: str) -> Iterator[None]:
     """Where no model of that name can be loaded, raises ConfigError that begins with the setting's `name`."""

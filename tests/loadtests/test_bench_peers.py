@@ -84,6 +84,19 @@ def test_the_verdict_names_the_best_server_that_ranks() -> None:
     assert "3.5 (2 - 5) times as many requests as slow" in said
 
 
+def test_a_server_that_answered_nothing_is_no_rival() -> None:
+    gone = Measured(10, 10, right=0, tokens=0, requests_per_second=0, p50_s=math.nan, p95_s=math.nan)
+    rounds = [one | {"gone": [gone]} for one in ROUNDS]
+    summaries = [
+        summarise(Setup(name, "", {}, ranks), rounds)
+        for name, ranks in ((OURS, True), (PLAIN, False), ("gone", True), ("slow", True))
+    ]
+    assert "gone" not in verdict(summaries)
+    assert "p95 of slow" in verdict(summaries)
+    assert "half the cores" in verdict(summaries)
+    assert "goal" not in verdict(summaries[:3])
+
+
 @pytest.mark.parametrize(
     ("arguments", "option"), [(["--rounds", "0"], "--rounds"), (["--its-hub", "/no/python"], "--its-hub")]
 )

@@ -1,6 +1,9 @@
+import asyncio
+
 import pytest
 
-from loadtests.drive import CHAT, Answer, connect, drive, send
+from loadtests.answers import CHAT
+from loadtests.drive import Answer, connect, drive, send
 from tests.server import API_KEY, Server
 
 QUESTION = {"messages": [{"role": "user", "content": "What is 35+21+81?"}], "max_tokens": 64}
@@ -10,9 +13,34 @@ async def test_a_server_that_does_not_answer_is_an_error_of_each_request() -> No
     async with connect("http://127.0.0.1:1", clients=2) as client:
         load = await drive(client, [QUESTION] * 3, 2)
     assert [answer.index for answer in load.answers] == [0, 1, 2]
-    assert all(answer.status == 0 and "ConnectError" in answer.error for answer in load.failed)
-    assert len(load.failed) == 3
+    assert all(answer.status == 0 and "ConnectError" in answer.error for answer in load.answers)
+    assert load.succeeded == ()
     assert load.requests_per_second == 0
+
+
+@pytest.mark.parametrize(
+    ("events", "error"),
+    [
+        (['{"id": "1"}', '{"usage": {"completion_tokens": 3}}', "[DONE]"], ""),
+        (['{"id": "1"}', '{"usage": {"completion_tokens": 3}}'], "HTTP 200: the stream ended without [DONE]"),
+        (['{"error": {"message": "out of memory"}}'], "HTTP 200: out of memory"),
+    ],
+)
+async def test_a_stream_that_is_cut_off_is_no_answer(events: list[str], error: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+        writer.write((head + "".join(f"data: {event}\n\n" for event in events)).encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with connect(f"http://127.0.0.1:{port}", clients=1) as client:
+            heard = await send(client, QUESTION | {"stream": True})
+    assert (heard.status, heard.error) == (200, error)
+    assert heard.ok == (not error)
+    assert heard.first_byte_s is not None
 
 
 @pytest.mark.engine
@@ -28,7 +56,6 @@ async def test_answers_carry_what_they_cost(server: Server) -> None:
         assert answer.generated_tokens == sum(c["completion_tokens"] for c in answer.rerank["candidates"])
         assert 0 < answer.returned_tokens <= answer.generated_tokens
         assert 0 < (answer.first_byte_s or 0) <= answer.latency_s <= load.wall_s
-    assert load.tokens_per_second == pytest.approx(sum(a.generated_tokens for a in load.answers) / load.wall_s)
 
 
 @pytest.mark.engine
@@ -47,9 +74,10 @@ async def test_what_the_server_refuses_is_told_apart(server: Server) -> None:
     async with connect(server.url, api_key=API_KEY, clients=6) as client:
         load = await drive(client, [full] * 6, 6)
         wrong = await send(client, QUESTION | {"best_of": 0})
-    assert len(load.succeeded) + len(load.refused) == 6
-    assert load.refused, "six times 64 candidates do not fit into 256"
-    assert all(1 <= (answer.retry_after_s or 0) <= 60 for answer in load.refused)
+    refused = [answer for answer in load.answers if answer.refused]
+    assert len(load.succeeded) + len(refused) == 6
+    assert refused, "six times 64 candidates do not fit into 256"
+    assert all(1 <= (answer.retry_after_s or 0) <= 60 for answer in refused)
     assert wrong.status == 400
     assert "best_of" in wrong.error
     server.wait_idle()

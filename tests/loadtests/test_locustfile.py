@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from loadtests.overload import LOCUSTFILE, counters, differences, read_run
-from tests.server import API_KEY, Server, free_port
+from loadtests.serving import free_port
+from tests.server import API_KEY, Server
 
-pytestmark = pytest.mark.engine
 _PATIENCE_S = 60
 
 
@@ -43,6 +43,7 @@ def headless(users: int, seconds: int, *options: str) -> Sequence[str]:
     return [*f"--headless -u {users} -r {users} -t {seconds} --stop-timeout 60 --only-summary".split(), *options]
 
 
+@pytest.mark.engine
 async def test_locust_counts_what_the_server_counts_and_keeps_it_in_files(server: Server, tmp_path: Path) -> None:
     server.wait_idle()
     before = await counters(server.url, server.headers)
@@ -71,6 +72,7 @@ async def test_locust_counts_what_the_server_counts_and_keeps_it_in_files(server
     assert "chat best_of=1 stream first byte" in (tmp_path / "load.html").read_text()
 
 
+@pytest.mark.engine
 def test_a_missed_objective_is_the_exit_status_and_one_line(server: Server) -> None:
     with locust(server, *headless(2, 2, "--slo-p95-ms", "1", "--shape", "step")) as process:
         status, output = ended(process)
@@ -80,6 +82,7 @@ def test_a_missed_objective_is_the_exit_status_and_one_line(server: Server) -> N
     assert "the limit is 1 ms" in line
 
 
+@pytest.mark.engine
 def test_a_master_judges_what_its_worker_saw(server: Server) -> None:
     port = str(free_port())
     limits = ["--slo-p95-ms", "1"]
@@ -99,6 +102,7 @@ def test_a_master_judges_what_its_worker_saw(server: Server) -> None:
     assert "SLO missed" not in worker_output
 
 
+@pytest.mark.engine
 def test_the_web_page_starts_users(server: Server) -> None:
     port = free_port()
     page = f"http://127.0.0.1:{port}"
@@ -126,6 +130,52 @@ def wait_for(url: str) -> str:
         except OSError:
             assert time.monotonic() < ends_s, f"nothing at {url}"
             time.sleep(0.2)
+
+
+PROGRAM = """
+import json, sys, time
+from locust.env import Environment
+from loadtests import locustfile
+environment = Environment()
+environment.create_local_runner()
+locustfile.time_answers(environment)
+for method, name, ms, failed in json.loads(sys.argv[1]):
+    environment.events.request.fire(
+        request_type=method, name=name, response_time=ms, response_length=0, context={}, start_time=time.time() - 9,
+        exception=OSError("refused") if failed else None,
+    )
+counted = locustfile.only_counted_errors(environment)
+environment.runner.log_exception("local", "KeyError", "in the load test itself")
+seen = locustfile.seen(environment)
+began = [entry.start_time for entry in environment.stats.entries.values() if entry.method == "ms"]
+print(json.dumps({
+    "seen": [seen.answered, seen.failed], "p95_ms": {str(n): ms for n, ms in seen.p95_ms.items()},
+    "counted": [counted, locustfile.only_counted_errors(environment)],
+    "since its sending": all(time.time() - moment >= 9 for moment in began),
+}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("requests", "expected"),
+    [
+        (
+            [["POST", "chat best_of=8", 900, False], *[["POST", "chat best_of=8 stream", 1, True]] * 50],
+            {"seen": [1, 50], "p95_ms": {"None": 900, "8": 900}, "counted": [True, False]},
+        ),
+        ([["POST", "chat best_of=8", 1, True]], {"seen": [0, 1], "p95_ms": {}, "counted": [True, False]}),
+        (
+            [["POST", "/v1/chat=best", 700, False], ["GET", "/health", 1, True]],
+            {"seen": [1, 0], "p95_ms": {"None": 700}, "counted": [False, False]},
+        ),
+    ],
+    ids=["failures are no answers", "no answer at all", "requests of another locustfile"],
+)
+def test_objectives_are_judged_by_what_was_answered(requests: list[object], expected: dict[str, object]) -> None:
+    """In a process of its own: locust patches the sockets of the one that imports it."""
+    command = [sys.executable, "-c", PROGRAM, json.dumps(requests)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == expected | {"since its sending": True}
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ SETTINGS = Settings(
     model="",
     best_of_field="best_of",
     workload={"prompts": "arithmetic", "max_tokens": 8},
+    prompts_sha256="a",
 )
 
 
@@ -67,6 +68,8 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     [
         ({"settings": replace(SETTINGS, requests=5)}, "requests was 3 and is 5"),
         ({"settings": replace(SETTINGS, workload={"prompts": "reviews"})}, "workload was "),
+        ({"settings": replace(SETTINGS, prompts_sha256="b")}, "prompts_sha256 was 'a' and is 'b'"),
+        ({"url": "http://elsewhere"}, "base_url was 'http://there' and is 'http://elsewhere'"),
         ({"server": {"models": ["other"]}}, "server was "),
         ({"measured_with": {"machine": {"cores": 64}}}, "machine was "),
     ],
@@ -75,7 +78,7 @@ def test_cells_of_another_sweep_are_not_added_to(tmp_path: Path, change: dict[st
     path = tmp_path / "sweep.json"
     record().write(path)
     found = Record.read(path)
-    found.check_resumable(replace(record(), cells=(), url="http://elsewhere", command="again"), path)
+    found.check_resumable(replace(record(), cells=(), command="again"), path)
     with pytest.raises(SweepError) as caught:
         found.check_resumable(replace(record(), **change), path)  # type: ignore[arg-type]
     assert said in str(caught.value)
@@ -133,7 +136,11 @@ def test_the_page_needs_nothing_beside_itself_and_holds_the_table_and_pictures()
         (["--best-of", "1,x"], "--best-of: expected positive numbers"),
         (["--clients", "0"], "--clients: expected positive numbers"),
         (["--workload", "nothing.yaml"], "nothing.yaml: No such file"),
-        (["--url", "http://127.0.0.1:1"], "ConnectError"),
+        (["--base-url", "http://127.0.0.1:1/v1"], "ConnectError"),
+        (["--requests", "40"], "--requests: must be a multiple of every value of --clients, 40 is not of [16]"),
+        (["--requests", "3", "--clients", "1,4"], "every value of --clients, 3 is not of [4]"),
+        (["--best-of-field", "m"], "--best-of-field"),
+        (["--from", "nothing.json", "--requests", "3"], "--requests: has no meaning with --from"),
         (["--from", "nothing.json"], "nothing.json"),
     ],
 )
@@ -143,10 +150,21 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, options: list[str], said: s
     assert said in done.output
 
 
+def test_a_record_is_shown_again_beside_it_or_where_it_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "kept" / "sweep.json"
+    record().write(path)
+    elsewhere = tmp_path / "elsewhere"
+    assert CliRunner().invoke(app, ["sweep", "--from", str(path), "--output", str(elsewhere)]).exit_code == 0
+    assert sorted(file.name for file in elsewhere.iterdir()) == ["sweep.csv", "sweep.html"]
+    assert [file.name for file in path.parent.iterdir()] == ["sweep.json"]
+    assert CliRunner().invoke(app, ["sweep", "--from", str(path)]).exit_code == 0
+    assert (path.parent / "sweep.html").read_text() == (elsewhere / "sweep.html").read_text()
+
+
 @pytest.mark.engine
 def test_a_sweep_goes_on_where_it_stopped_and_is_shown_again_from_its_record(server: Server, tmp_path: Path) -> None:
-    grid = ["--best-of", "1,4", "--clients", "1,3", "--requests", "4", "--repeats", "1"]
-    command = ["sweep", "--url", server.url, "--api-key", API_KEY, "--output", str(tmp_path), *grid]
+    grid = ["--best-of", "1,4", "--clients", "1,3", "--requests", "3", "--repeats", "1"]
+    command = ["sweep", "--base-url", f"{server.url}/v1", "--api-key", API_KEY, "--output", str(tmp_path), *grid]
     whole = CliRunner().invoke(app, command)
     assert whole.exit_code == 0, whole.output
     path = tmp_path / "sweep.json"

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.workload import WORKLOADS, Lognormal, Mix, Uniform, WorkloadError
+from loadtests.workload import WORKLOADS, Lognormal, Mix, Uniform, WorkloadError, workload_path
 
 GENERATOR = random.Random(0)
 
@@ -91,6 +91,19 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:
     assert "load.yaml: " in str(caught.value)
 
 
+def test_a_workload_that_ships_has_a_name(tmp_path: Path) -> None:
+    assert workload_path("mixed") == WORKLOADS / "mixed.yaml"
+    assert workload_path(str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
+
+
+def test_prompts_are_known_by_what_they_say(tmp_path: Path) -> None:
+    (tmp_path / "asked.jsonl").write_text('{"prompt": "one"}\n{"prompt": "two"}\n')
+    first = load(tmp_path, "prompts: asked.jsonl").prompts_sha256
+    assert first == load(tmp_path, "prompts: asked.jsonl\nseed: 1").prompts_sha256
+    (tmp_path / "asked.jsonl").write_text('{"prompt": "one"}\n{"prompt": "three"}\n')
+    assert first != load(tmp_path, "prompts: asked.jsonl").prompts_sha256
+
+
 def test_a_workload_that_is_not_there_names_those_that_ship(tmp_path: Path) -> None:
-    with pytest.raises(WorkloadError, match=r"nothing\.yaml: No such file.*mixed\.yaml"):
+    with pytest.raises(WorkloadError, match=r"nothing\.yaml: No such file.*mixed"):
         Mix.load(tmp_path / "nothing.yaml")

@@ -13,12 +13,13 @@ import yaml
 from openai import OpenAI
 from prometheus_client.utils import floatToGoString
 
+from loadtests.serving import free_port
 from scripts import dashboard
 from scripts.observe import DASHBOARDS, start, wait_ready, write_configuration
 from scripts.tools import Prometheus
 from service.metrics import _SECONDS
 from tests.prometheus import WITHIN_S, Watched
-from tests.server import API_KEY, Server, free_port
+from tests.server import API_KEY, Server
 
 CASES = [Path(__file__).with_name(name) for name in ("alert_cases.yml", "drift_cases.yml")]
 RULES = [yaml.safe_load((DASHBOARDS / name).read_text()) for name in ("recording.yml", "alerts.yml")]

@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +25,16 @@ def compare(
     from training.compare.config import CompareConfig
     from training.compare.run import run
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the server that it started ends too
-    with stopping():
+    with stopping(), _leaving_on_sigterm():
         page = run(load("compare", CompareConfig, recipe, overrides), output or default_output(recipe))
     typer.echo(f"wrote {page}")
+
+
+@contextmanager
+def _leaving_on_sigterm() -> Iterator[None]:
+    """So that the server which was started ends too."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

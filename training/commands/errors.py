@@ -1,6 +1,6 @@
 """How every command ends when it cannot do what was asked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -11,6 +11,14 @@ def stop(error: Exception) -> NoReturn:
     """Say why on stderr and end with status 2."""
     typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
     raise typer.Exit(2)
+
+
+def refuse(context: typer.Context, names: Iterable[str], why: str) -> None:
+    """An option that what was asked for does not read is an error that names it, not silence."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source and source.name == "COMMANDLINE":
+            stop(ValueError(f"--{name.replace('_', '-')}: {why}"))
 
 
 @contextmanager

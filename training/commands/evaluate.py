@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from training.commands.errors import stop, stopping
-from training.config import read_options
+from training.commands.errors import refuse, stop, stopping
+from training.config import positive_numbers, read_options
 
 if TYPE_CHECKING:
     from training.evaluation.offline import Offline
@@ -95,7 +95,9 @@ def evaluate(
     with stopping():
         options = read_options(lab_option or ())
     if not (reward_model or policy):
-        _server(lab, options, _sizes(best_of), prompts, base_url, model, api_key, seed, concurrency, output)
+        with stopping():
+            sizes = positive_numbers("--best-of", best_of.split(","))
+        _server(lab, options, sizes, prompts, base_url, model, api_key, seed, concurrency, output)
         return
     from training.evaluation.offline import Offline
 
@@ -119,7 +121,6 @@ def evaluate(
 
 
 def _check(context: typer.Context, reward_model: bool, policy: bool) -> None:
-    """An option that what was asked for does not read is an error, not silence."""
     read = {
         "a running server": not (reward_model or policy),
         "--reward-model or --policy": reward_model or policy,
@@ -127,10 +128,8 @@ def _check(context: typer.Context, reward_model: bool, policy: bool) -> None:
         "--policy": policy,
     }
     for needed, names in _ONLY.items():
-        for name in names:
-            source = context.get_parameter_source(name)
-            if not read[needed] and source and source.name == "COMMANDLINE":
-                stop(ValueError(f"--{name.replace('_', '-')}: only for {needed}"))
+        if not read[needed]:
+            refuse(context, names, f"only for {needed}")
 
 
 def _server(
@@ -177,13 +176,3 @@ def _offline(asked: "Offline", output: Path | None) -> None:
     if output:
         for path in write(output, reward=reward, policy=policy):
             typer.echo(f"wrote {path}", err=True)
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        sizes = tuple(sorted({int(part) for part in text.split(",")}))
-    except ValueError:
-        sizes = ()
-    if not sizes or sizes[0] < 1:
-        stop(ValueError(f"--best-of: expected positive numbers separated by commas, got {text!r}"))
-    return sizes

@@ -1,10 +1,10 @@
 """What `bestofn compare` is told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from training.config import Config, ConfigError, setting
+from training.config import Config, ConfigError, positive_numbers, setting
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class CompareConfig(Config):
             if not getattr(self, name):
                 raise ConfigError(f"{name}: required")
         for name in ("best_of", "clients"):
-            _numbers(name, getattr(self, name))
+            positive_numbers(name, getattr(self, name))
         if self.requests % self.loads[-1]:
             raise ConfigError(
                 f"requests: must be a multiple of the most clients, {self.loads[-1]}, so that all stay busy"
@@ -53,29 +53,19 @@ class CompareConfig(Config):
         _policies(self.policies)
 
     @property
-    def sizes(self) -> list[int]:
+    def sizes(self) -> tuple[int, ...]:
         """Values of N, ascending."""
-        return _numbers("best_of", self.best_of)
+        return positive_numbers("best_of", self.best_of)
 
     @property
-    def loads(self) -> list[int]:
+    def loads(self) -> tuple[int, ...]:
         """Numbers of clients, ascending."""
-        return _numbers("clients", self.clients)
+        return positive_numbers("clients", self.clients)
 
     @property
     def served(self) -> list[Policy]:
         """The policies, in their order."""
         return _policies(self.policies)
-
-
-def _numbers(name: str, texts: Sequence[str]) -> list[int]:
-    try:
-        numbers = sorted({int(text) for text in texts})
-    except ValueError:
-        numbers = []
-    if not numbers or numbers[0] < 1:
-        raise ConfigError(f"{name}: expected positive numbers, got {', '.join(texts) or 'none'}")
-    return numbers
 
 
 def _policies(given: Mapping[str, Any]) -> list[Policy]:

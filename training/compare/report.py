@@ -1,6 +1,5 @@
 """A comparison as one HTML page that needs no network, with the same figures as PNG and all numbers as JSON."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from training.compare.config import CompareConfig
 from training.compare.load import Cell
 from training.compare.quality import Row
 from training.evaluation.estimators import Interval
-from training.evaluation.plots import save
+from training.evaluation.plots import save, svg
 from training.evaluation.report import strict
 from training.whole_file import write_json
 
@@ -110,22 +109,12 @@ def _page(measured: Measurements, drawn: Mapping[str, Figure]) -> str:
     return environment.get_template("report.html.jinja").render(
         comparison=measured,
         config=measured.config,
-        figures={name: Markup(_svg(figure)) for name, figure in drawn.items()},
+        figures={name: Markup(svg(figure)) for name, figure in drawn.items()},
         quantiles=(0.5, 0.95, 0.99),
         clients=_clients,
-        interval=_interval,
+        interval=Interval.text,
         thousand=_thousand,
     )
-
-
-def _svg(figure: Figure) -> str:
-    """The figure as an SVG element, its text as text, that fits the width of the page."""
-    import matplotlib as mpl
-
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "bestofn"}):
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-    return "<svg" + buffer.getvalue().partition("<svg")[2]
 
 
 def _cost(cell: Cell) -> dict[str, Any]:
@@ -136,10 +125,6 @@ def _cost(cell: Cell) -> dict[str, Any]:
 
 def _thousand(value: Interval) -> Interval:
     return Interval(1000 * value.value, 1000 * value.low, 1000 * value.high)
-
-
-def _interval(value: Interval, digits: int = 3) -> str:
-    return f"{value.value:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}]"
 
 
 def _clients(count: int) -> str:

@@ -20,7 +20,11 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return self.text()
+
+    def text(self, digits: int = 3) -> str:
+        """`value [low, high]` with so many digits after the point."""
+        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
 def best_of_n(proxy: Sequence[float] | Floats, values: Sequence[float] | Floats, n: int) -> float:

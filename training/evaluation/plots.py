@@ -1,9 +1,11 @@
-"""Pictures of measurements as PNG. Each function takes values and returns a figure; nothing is shown or kept global."""
+"""Pictures of measurements as PNG or SVG. Each takes values and returns a figure; nothing is shown or kept global."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,6 +21,14 @@ def save(figure: Figure, path: Path) -> Path:
     """Write the figure, large enough to be read at half its size."""
     figure.savefig(path, dpi=150, bbox_inches="tight")
     return path
+
+
+def svg(figure: Figure) -> str:
+    """The figure as an element to stand in a page, its text as text; the same whenever it is drawn."""
+    text = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "bestofn"}):
+        figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None})
+    return "<svg" + text.getvalue().partition("<svg")[2]
 
 
 def calibration(measured: Calibration) -> Figure:
