@@ -15,7 +15,8 @@ import pytest
 from scripts.observe import check_server
 from scripts.tools import Prometheus
 from tests.prometheus import Watched
-from tests.server import Server, free_port
+from loadtests.serving import free_port
+from tests.server import Server
 
 
 @pytest.mark.engine
