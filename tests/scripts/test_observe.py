@@ -12,10 +12,10 @@ from threading import Thread
 
 import pytest
 
+from loadtests.serving import free_port
 from scripts.observe import check_server
 from scripts.tools import Prometheus
 from tests.prometheus import Watched
-from loadtests.serving import free_port
 from tests.server import Server
 
 
