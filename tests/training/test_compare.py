@@ -89,11 +89,27 @@ def found(gold: float, training: float = 30.0, request: float = 1.0) -> Any:
         gold=gold + spread[:, 0],
         curve=RISING + spread,
         sizes=SIZES,
-        policy_bill=Bill(training, request),
-        training=10.0,
-        requests=PRICES,
+        training=(training, 10.0),
+        dollars=np.array([request]),
+        curve_dollars=[np.array([price]) for price in PRICES],
         months=2.0,
     )
+
+
+def test_prices_that_vary_widen_the_interval() -> None:
+    prompts = np.full(50, 0.8)
+    one = break_even(
+        "DPO",
+        gold=prompts,
+        curve=np.tile(RISING, (50, 1)),
+        sizes=SIZES,
+        training=(30.0, 10.0),
+        dollars=np.array([0.5, 1.5]),
+        curve_dollars=[np.array([price - 0.2, price + 0.2]) for price in PRICES],
+        months=1.0,
+    )
+    assert one.requests.value == pytest.approx(10.0)
+    assert one.requests.low < one.requests.value < one.requests.high
 
 
 def test_break_even_over_prompts_has_an_interval_around_it() -> None:

@@ -6,7 +6,7 @@ month.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,40 +57,42 @@ def break_even(
     gold: Floats,
     curve: Floats,
     sizes: Sequence[int],
-    policy_bill: Bill,
-    training: float,
-    requests: Sequence[float],
+    training: tuple[float, float],
+    dollars: Floats,
+    curve_dollars: Sequence[Floats],
     months: float,
 ) -> BreakEven:
     """Find the best-of-n that equals a policy, and the number of requests at which both cost the same.
 
     gold: of the policy, [prompts]. curve: of best-of-n of the first policy, [prompts, sizes]. training: dollars that
-    best-of-n takes, for its reward model. requests: dollars of one request with each n. Intervals are over prompts, the
-    same ones for both; that prices are measured too is not in them.
+    the policy takes, and best-of-n for its reward model. dollars: of measured requests to the policy, [requests], and
+    to best-of-n with each of `sizes`. Intervals are over prompts, the same ones for both, and over those requests.
     """
+    draw = np.random.default_rng(0)
 
-    def both(rows: Floats) -> tuple[float, Bill]:
+    def bills(rows: Floats, of: Callable[[Floats], float]) -> tuple[float, Bill, Bill]:
         means = rows.mean(axis=0)
         n = equal_n(float(means[0]), means[1:], sizes)
-        return n, Bill(training if n > 1 else 0.0, price_at(n, sizes, requests))
+        best_of_n = Bill(training[1] if n > 1 else 0.0, price_at(n, sizes, [of(each) for each in curve_dollars]))
+        return n, Bill(training[0], of(dollars)), best_of_n
 
-    def numbers(rows: Floats) -> Floats:
-        n, bill = both(rows)
-        verdict, at = compare(policy_bill, bill, months)
+    def resampled(rows: Floats) -> Floats:
+        n, ours, theirs = bills(rows, lambda each: float(draw.choice(each, len(each)).mean()))
+        verdict, at = compare(ours, theirs, months)
         return np.array([n, {"always": 0.0, "never": math.inf}.get(verdict, at), rows[:, 0].mean()])
 
     values = np.column_stack([gold, curve])
-    n, bill = both(values)
-    verdict, at = compare(policy_bill, bill, months)
-    draws = bootstrap_draws(values, numbers)
+    n, ours, theirs = bills(values, lambda each: float(each.mean()))
+    verdict, at = compare(ours, theirs, months)
+    draws = bootstrap_draws(values, resampled)
     return BreakEven(
         policy=policy,
         gold=Interval(float(gold.mean()), *percentiles(draws[:, 2])),
         n=Interval(n, *_ends(draws[:, 0])),
         verdict="no_better" if n <= 1 else "out_of_reach" if math.isinf(n) else verdict,
         requests=Interval(at, *_ends(draws[:, 1])),
-        policy_bill=policy_bill,
-        best_of_n_bill=bill,
+        policy_bill=ours,
+        best_of_n_bill=theirs,
         largest=sizes[-1],
     )
 
@@ -131,7 +133,7 @@ def compare(policy: Bill, best_of_n: Bill, months: float) -> tuple[Verdict, floa
 def sentence(found: BreakEven, base: str) -> str:
     """For people. base: the name of the policy that best-of-N samples."""
     name, gold = found.policy, f"gold {found.gold}"
-    same = f"best-of-{found.n.value:.1f} [{_number(found.n.low)}, {_number(found.n.high)}] of {base}"
+    same = f"best-of-{found.n.value:.1f} [{rounded(found.n.low)}, {rounded(found.n.high)}] of {base}"
     match found.verdict:
         case "no_better":
             return f"{name} at N = 1 has {gold}, no more than one answer of {base}: its training has bought nothing."
@@ -141,12 +143,12 @@ def sentence(found: BreakEven, base: str) -> str:
             return f"{name} is cheaper than {same} from the first request on, at the same {gold}."
         case "never":
             return f"{name} is never cheaper than {same}, at the same {gold}."
-    requests = f"{_number(found.requests.value)} [{_number(found.requests.low)}, {_number(found.requests.high)}]"
+    requests = f"{rounded(found.requests.value)} [{rounded(found.requests.low)}, {rounded(found.requests.high)}]"
     bound = f"From {requests} requests a month on" if found.verdict == "from" else f"Up to {requests} requests a month"
     return f"{bound}, {name} is cheaper than {same}, at the same {gold}."
 
 
-def _number(value: float) -> str:
+def rounded(value: float) -> str:
     """Two digits that count; small ones as they are."""
     if math.isinf(value) or math.isnan(value):
         return "∞"

@@ -8,13 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from training.compare.break_even import BreakEven
+from training.compare.break_even import BreakEven, rounded
 from training.compare.load import Cell
 from training.compare.quality import Row
 from training.evaluation.estimators import Floats, Interval
 from training.evaluation.plots import finish
 
 _COLOURS = ("#b8860b", "#1f77b4", "#c0392b", "#2e8b57", "#7d3c98", "#444444")
+_SIDES = ((5, -15), (-12, -26), (-4, 9))
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 _GREY = "#808080"
 _LABEL, _TITLE, _NOTE = 14, 16, 12
@@ -28,6 +29,10 @@ class Palette:
 
     def colour(self, policy: str) -> str:
         return _COLOURS[self._place[policy] % len(_COLOURS)]
+
+    def side(self, policy: str) -> tuple[int, int]:
+        """Where the labels of its points stand, in points from them."""
+        return _SIDES[self._place[policy] % len(_SIDES)]
 
     def marker(self, policy: str) -> str:
         return _MARKERS[self._place[policy] % len(_MARKERS)]
@@ -49,13 +54,11 @@ def quality_against(
     for policy, line in _by_policy(rows).items():
         prices = [price[row.policy, row.best_of] for row in line]
         _line(axis, prices, [row.gold for row in line], palette, policy)
-        for where, row in zip(prices, line, strict=True):
-            _beside(axis, where.value, row.gold.value, f"{row.best_of}", palette.colour(policy))
+        _label(axis, prices, line, palette, policy)
     axis.set_xscale("log")
     _plain_log(axis)
     axis.set_xlabel(axis_label, fontsize=_LABEL)
     axis.set_ylabel("gold reward of the answer", fontsize=_LABEL)
-    _legend(axis, "numbers: N")
     return figure
 
 
@@ -68,12 +71,10 @@ def reward_against_kl(rows: Sequence[Row], palette: Palette) -> Figure:
         kl = [row.kl for row in line]
         _line(above, kl, [row.gold for row in line], palette, policy)
         _line(below, kl, [row.proxy for row in line], palette, policy)
-        for row in line:
-            _beside(above, row.kl.value, row.gold.value, f"{row.best_of}", palette.colour(policy))
+        _label(above, kl, line, palette, policy)
     above.set_ylabel("gold reward", fontsize=_LABEL)
     below.set_ylabel("reward model's reward", fontsize=_LABEL)
     below.set_xlabel("KL to the first policy, nats (of N: its upper bound)", fontsize=_LABEL)
-    _legend(above, "numbers: N")
     finish(above, below)
     return figure
 
@@ -140,7 +141,11 @@ def break_even(found: Sequence[BreakEven], palette: Palette, base: str, months: 
             if math.isfinite(one.requests.high) and one.requests.low > 0:
                 axis.axvspan(one.requests.low, one.requests.high, color=_GREY, alpha=0.2, linewidth=0)
             axis.annotate(
-                f" even at {even:,.0f}", (even, 0.03), xycoords=("data", "axes fraction"), fontsize=_NOTE, color=_GREY
+                f" even at {rounded(even)}",
+                (even, 0.03),
+                xycoords=("data", "axes fraction"),
+                fontsize=_NOTE,
+                color=_GREY,
             )
         axis.set_xscale("log")
         axis.set_yscale("log")
@@ -181,8 +186,17 @@ def _around(values: Sequence[Interval]) -> Floats:
     return np.array(ends, float).T
 
 
-def _beside(axis: Axes, x: float, y: float, text: str, colour: str) -> None:
-    axis.annotate(text, (x, y), xytext=(5, -14), textcoords="offset points", fontsize=_NOTE, color=colour)
+def _label(axis: Axes, places: Sequence[Interval], line: Sequence[Row], palette: Palette, policy: str) -> None:
+    """The policy's name at its first point and N at the others, each policy's on a side of its own."""
+    for number, (place, row) in enumerate(zip(places, line, strict=True)):
+        axis.annotate(
+            f"{policy}, N = {row.best_of}" if number == 0 else f"{row.best_of}",
+            (place.value, row.gold.value),
+            xytext=(8, -16) if number == 0 else palette.side(policy),
+            textcoords="offset points",
+            fontsize=_LABEL if number == 0 else _NOTE,
+            color=palette.colour(policy),
+        )
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -204,7 +218,3 @@ def _plain_log(axis: Axes, *, vertical: bool = False) -> None:
     of.set_major_locator(LogLocator(subs=(1, 2, 5)))
     of.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     of.set_minor_formatter(NullFormatter())
-
-
-def _legend(axis: Axes, title: str) -> None:
-    axis.legend(fontsize=_NOTE, title=title, title_fontsize=_NOTE, loc="lower right", frameon=False)

@@ -23,8 +23,8 @@ _WARM_UP = 2
 class Cell:
     """One policy at one N under one load, over all repeats.
 
-    latencies_s: of every request. per_second: requests, of each repeat. dollars: of a request; the machine's price by
-    the share of its time. straggler_share: of the time of generation, what passed between the median and the last
+    latencies_s, each_dollars: of every request; dollars are the machine's price by the share of its time. per_second:
+    requests, of each repeat. straggler_share: of the time of generation, what passed between the median and the last
     candidate's end.
     """
 
@@ -32,10 +32,15 @@ class Cell:
     best_of: int
     clients: int
     latencies_s: Floats
+    each_dollars: Floats
     per_second: Interval
     tokens: float
-    dollars: Interval
     straggler_share: float
+
+    @property
+    def dollars(self) -> Interval:
+        """Of a request, with its interval over requests."""
+        return bootstrap(self.each_dollars[:, None], lambda rows: float(rows.mean()))
 
     def latency_s(self, quantile: float) -> Interval:
         """A quantile with its interval over requests."""
@@ -129,12 +134,8 @@ def _together(policy: str, visits: Sequence[Mapping[str, Any]]) -> Cell:
         best_of=visits[0]["best_of"],
         clients=visits[0]["clients"],
         latencies_s=every["latencies_s"],
+        each_dollars=every["dollars"],
         per_second=mean_interval([visit["per_second"] for visit in visits]),
         tokens=float(every["tokens"].mean()),
-        dollars=_mean(every["dollars"]),
         straggler_share=float(np.mean([visit["straggler_share"] for visit in visits])),
     )
-
-
-def _mean(values: Floats) -> Interval:
-    return bootstrap(values[:, None], lambda rows: float(rows.mean()))

@@ -119,8 +119,9 @@ def _page(measured: Measurements, drawn: Mapping[str, Figure]) -> str:
 
 def _cost(cell: Cell) -> dict[str, Any]:
     latency = {f"p{round(100 * quantile)}_s": cell.latency_s(quantile) for quantile in (0.5, 0.95, 0.99)}
-    of_cell = {name: value for name, value in asdict(cell).items() if name != "latencies_s"}
-    return {**of_cell, "requests": len(cell.latencies_s), **{name: asdict(one) for name, one in latency.items()}}
+    of_cell = {name: value for name, value in asdict(cell).items() if name not in ("latencies_s", "each_dollars")}
+    intervals = {**latency, "dollars": cell.dollars}
+    return {**of_cell, "requests": len(cell.latencies_s), **{name: asdict(one) for name, one in intervals.items()}}
 
 
 def _thousand(value: Interval) -> Interval:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loadtests.serving import serving
 from training.compare import load, quality, report
-from training.compare.break_even import Bill, BreakEven, break_even
+from training.compare.break_even import BreakEven, break_even
 from training.compare.config import CompareConfig, Policy
 from training.labs import model_path
 from training.machine import versions
@@ -83,7 +83,7 @@ def _break_even(
 ) -> list[BreakEven]:
     """Every other policy at N = 1 against best-of-N of the first, at the highest load."""
     base, *others = config.served
-    dollars = {(c.policy, c.best_of): c.dollars.value for c in cells if c.clients == config.loads[-1]}
+    dollars = {(c.policy, c.best_of): c.each_dollars for c in cells if c.clients == config.loads[-1]}
 
     def training(names: Iterable[str]) -> float:
         return sum(minutes[name] for name in names) / 60 * config.hour_dollars
@@ -94,9 +94,9 @@ def _break_even(
             gold=pools[policy.name].gold.mean(axis=1),
             curve=pools[base.name].best(pools[base.name].gold, config.sizes),
             sizes=config.sizes,
-            policy_bill=Bill(training(policy.trained), dollars[policy.name, 1]),
-            training=training([config.reward_model, *base.trained]),
-            requests=[dollars[base.name, n] for n in config.sizes],
+            training=(training(policy.trained), training([config.reward_model, *base.trained])),
+            dollars=dollars[policy.name, 1],
+            curve_dollars=[dollars[base.name, n] for n in config.sizes],
             months=config.months,
         )
         for policy in others
