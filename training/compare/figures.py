@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from training.compare.break_even import BreakEven, rounded
@@ -47,15 +48,22 @@ def quality_against(
     """
     figure, axis = _one(title)
     best = front([(price[row.policy, row.best_of].value, row.gold.value) for row in rows])
-    axis.step(*zip(*best, strict=True), where="post", color=_GREY, linestyle="--", linewidth=1.5, zorder=1)
-    axis.annotate(
-        "Pareto front", best[-1], xytext=(0, 8), textcoords="offset points", fontsize=_NOTE, color=_GREY, ha="right"
+    axis.step(
+        *zip(*best, strict=True),
+        where="post",
+        color=_GREY,
+        linestyle="--",
+        linewidth=1.5,
+        zorder=1,
+        label="Pareto front",
     )
     for policy, line in _by_policy(rows).items():
         prices = [price[row.policy, row.best_of] for row in line]
         _line(axis, prices, [row.gold for row in line], palette, policy)
         _label(axis, prices, line, palette, policy)
     axis.set_xscale("log")
+    axis.margins(x=0.16, y=0.08)
+    axis.legend(handles=axis.get_lines()[:1], fontsize=_NOTE, loc="lower right", frameon=False)
     _plain_log(axis)
     axis.set_xlabel(axis_label, fontsize=_LABEL)
     axis.set_ylabel("gold reward of the answer", fontsize=_LABEL)
@@ -72,6 +80,7 @@ def reward_against_kl(rows: Sequence[Row], palette: Palette) -> Figure:
         _line(above, kl, [row.gold for row in line], palette, policy)
         _line(below, kl, [row.proxy for row in line], palette, policy)
         _label(above, kl, line, palette, policy)
+    above.margins(x=0.16, y=0.08)
     above.set_ylabel("gold reward", fontsize=_LABEL)
     below.set_ylabel("reward model's reward", fontsize=_LABEL)
     below.set_xlabel("KL to the first policy, nats (of N: its upper bound)", fontsize=_LABEL)
@@ -192,10 +201,12 @@ def _label(axis: Axes, places: Sequence[Interval], line: Sequence[Row], palette:
         axis.annotate(
             f"{policy}, N = {row.best_of}" if number == 0 else f"{row.best_of}",
             (place.value, row.gold.value),
-            xytext=(8, -16) if number == 0 else palette.side(policy),
+            xytext=(-6, -17) if number == 0 else palette.side(policy),
             textcoords="offset points",
+            ha="right" if number == 0 else "left",
             fontsize=_LABEL if number == 0 else _NOTE,
             color=palette.colour(policy),
+            path_effects=[withStroke(linewidth=3, foreground="white")],
         )
 
 
