@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from scripts.tools import Prometheus, find_prometheus
-from tests.server import Server, running
+from tests.server import ALLOWED_ORIGIN, Server, running
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The bundled models under real vLLM, shared by all tests that do not harm it."""
-    options = ["--max-candidates", "256", "--gpu-hour-dollars", "2.5"]
+    options = ["--max-candidates", "256", "--gpu-hour-dollars", "2.5", "--allowed-origins", f'["{ALLOWED_ORIGIN}"]']
     with running(tmp_path_factory.mktemp("server") / "log", options) as started:
         yield started
 

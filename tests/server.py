@@ -21,6 +21,7 @@ from loadtests.servers import QUIET
 from loadtests.serving import free_port
 
 API_KEY = "test-key"
+ALLOWED_ORIGIN = "http://elsewhere.example"
 _START_S = 180
 
 
