@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.server import API_KEY, Server
+from tests.server import ALLOWED_ORIGIN, API_KEY, Server
 
 pytestmark = pytest.mark.engine
 
