@@ -390,7 +390,8 @@ def test_a_page_of_an_allowed_origin_may_read_our_refusals(server: Server, origi
     request = urllib.request.Request(f"{server.url}/v1/chat/completions", b'{"best_of": 0}', headers)
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request)
-    assert (refused.value.code, refused.value.headers["access-control-allow-origin"]) == (400, told)
+    with refused.value as answer:
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (400, told)
 
 
 def test_operations_pages(server: Server) -> None:
