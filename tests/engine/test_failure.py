@@ -40,7 +40,7 @@ async def answers_after_killing(server: Server, engine: int) -> list[tuple[int, 
     asking = [asyncio.create_task(ask(server, best_of=best_of)) for best_of in (16, 1)]
     await until_generating(server)
     os.kill(server.engine_pids()[engine], signal.SIGKILL)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await asyncio.gather(*asking)
 
 
