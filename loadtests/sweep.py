@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from loadtests.drive import connect, drive, root
-from loadtests.sweep_record import Cell, Record, Settings, ask_server, this_command, this_machine
+from loadtests.sweep_record import Cell, Record, Settings, ask_server, this_machine
 from loadtests.workload import Mix
+from training.machine import this_command
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 import json
 import os
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -172,11 +170,6 @@ def this_machine() -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     machine = {"processor": processor(), "cores": os.cpu_count(), "memory_gib": round(memory / 2**30, 1)}
     return {"machine": machine, "versions": versions(_PACKAGES)}
-
-
-def this_command() -> str:
-    """As it was typed."""
-    return shlex.join(["bestofn", *sys.argv[1:]])
 
 
 async def ask_server(client: httpx2.AsyncClient) -> dict[str, Any]:

@@ -197,9 +197,10 @@ class Metrics:
         selected = ledger.reward
         if selected is None:
             return
-        mean = sum(ledger.rewards) / len(ledger.rewards)
+        rewards = ledger.rewards
+        mean = sum(rewards) / len(rewards)
         self._reward.labels("selected", label).observe(selected)
         self._reward.labels("mean", label).observe(mean)
-        if len(ledger.rewards) > 1:
-            self._reward.labels("half", label).observe(expected_best(ledger.rewards, len(ledger.rewards) // 2))
+        if len(rewards) > 1:
+            self._reward.labels("half", label).observe(expected_best(rewards, len(rewards) // 2))
         self._gain.labels(label).observe(max(selected - mean, 0.0))

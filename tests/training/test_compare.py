@@ -197,7 +197,7 @@ def test_the_repeats_of_a_cell_belong_together() -> None:
     one, two = cells("SFT", {"visits": visits})
     assert (one.best_of, two.best_of) == (1, 2)
     assert (two.per_second.value, two.tokens, two.dollars.value) == pytest.approx((2.0, 15.0, 0.2))
-    assert two.latency_s(0.5).value == 2.0
+    assert two.latency_s[0.5].value == 2.0
 
 
 def test_only_what_nothing_beats_is_on_the_front() -> None:

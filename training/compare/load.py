@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import httpx2
@@ -16,6 +17,7 @@ from training.compare.config import CompareConfig
 from training.evaluation.estimators import Floats, Interval, bootstrap, mean_interval
 from training.labs import lab
 
+QUANTILES = (0.5, 0.95, 0.99)
 _WARM_UP = 2
 
 
@@ -37,13 +39,17 @@ class Cell:
     tokens: float
     straggler_share: float
 
-    @property
+    @cached_property
     def dollars(self) -> Interval:
         """Of a request, with its interval over requests."""
         return bootstrap(self.each_dollars[:, None], lambda rows: float(rows.mean()))
 
-    def latency_s(self, quantile: float) -> Interval:
-        """A quantile with its interval over requests."""
+    @cached_property
+    def latency_s(self) -> dict[float, Interval]:
+        """Each of QUANTILES with its interval over requests."""
+        return {quantile: self._quantile(quantile) for quantile in QUANTILES}
+
+    def _quantile(self, quantile: float) -> Interval:
         return bootstrap(self.latencies_s[:, None], lambda rows: float(np.quantile(rows, quantile)), resamples=500)
 
 

@@ -74,7 +74,7 @@ def draw(measured: Measurements) -> dict[str, Figure]:
     palette = figures.Palette([policy.name for policy in config.served])
     alone, busy = config.loads[0], config.loads[-1]
     places = {(row.policy, row.best_of) for row in measured.rows}
-    waited = {place: measured.cell(*place, alone).latency_s(0.5) for place in places}
+    waited = {place: measured.cell(*place, alone).latency_s[0.5] for place in places}
     paid = {place: _thousand(measured.cell(*place, busy).dollars) for place in places}
     of_base = [cell for cell in measured.cells if cell.policy == measured.base]
     return {
@@ -110,7 +110,6 @@ def _page(measured: Measurements, drawn: Mapping[str, Figure]) -> str:
         comparison=measured,
         config=measured.config,
         figures={name: Markup(svg(figure)) for name, figure in drawn.items()},
-        quantiles=(0.5, 0.95, 0.99),
         clients=_clients,
         interval=Interval.text,
         thousand=_thousand,
@@ -118,7 +117,7 @@ def _page(measured: Measurements, drawn: Mapping[str, Figure]) -> str:
 
 
 def _cost(cell: Cell) -> dict[str, Any]:
-    latency = {f"p{round(100 * quantile)}_s": cell.latency_s(quantile) for quantile in (0.5, 0.95, 0.99)}
+    latency = {f"p{round(100 * quantile)}_s": value for quantile, value in cell.latency_s.items()}
     of_cell = {name: value for name, value in asdict(cell).items() if name not in ("latencies_s", "each_dollars")}
     intervals = {**latency, "dollars": cell.dollars}
     return {**of_cell, "requests": len(cell.latencies_s), **{name: asdict(one) for name, one in intervals.items()}}

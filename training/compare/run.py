@@ -1,8 +1,6 @@
 """`bestofn compare`: serve each policy in turn, measure, bill, report. What was finished is not done again."""
 
 import os
-import shlex
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +10,7 @@ from training.compare import load, quality, report
 from training.compare.break_even import BreakEven, break_even
 from training.compare.config import CompareConfig, Policy
 from training.labs import model_path
-from training.machine import versions
+from training.machine import this_command, versions
 from training.run.cards import PACKAGES, machine, training_minutes
 from training.stages import Stages
 
@@ -106,7 +104,7 @@ def _break_even(
 def _made(config: CompareConfig) -> dict[str, str]:
     """For whoever wants to make it again. The cores of the machine are the server's; `machine` tells this process's."""
     return {
-        "Command": shlex.join(["bestofn", *sys.argv[1:]]),
+        "Command": this_command(),
         "Machine": f"{os.cpu_count()} cores; {machine()}",
         "Versions": versions(PACKAGES),
         "Seeds": f"prompt i is asked with seed {config.seed} + 1000 i, and its candidate k with k more",
