@@ -16,10 +16,14 @@ _END_STATES: Mapping[str, State] = {"abort": "aborted", "error": "failed"}
 
 @dataclass
 class Record:
-    """Everything known of one candidate; a strategy sees only `view`. finished_s: monotonic."""
+    """Everything known of one candidate; a strategy sees only `view`.
+
+    growth: (tokens, monotonic seconds) of its first piece, of each checkpoint and of its end. finished_s: monotonic.
+    """
 
     view: Candidate
     pieces: list[str] = field(default_factory=list)
+    growth: list[tuple[int, float]] = field(default_factory=list)
     rewards: dict[str, float] = field(default_factory=dict)
     error: Exception | None = None
     finished_s: float | None = None

@@ -8,12 +8,15 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from service.errors import InvalidRequest
+from service.profile import Share
 
+StrategyName = Literal["best_of_n", "prune", "adaptive"]
 Endpoint = Literal["chat", "completions", "responses", "messages"]
 
 ENDPOINTS: Mapping[str, Endpoint] = {
@@ -24,6 +27,12 @@ ENDPOINTS: Mapping[str, Endpoint] = {
 }
 BATCH_PATH = "/v1/chat/completions/batch"
 BEST_OF_HEADER = "x-best-of"
+_KNOBS: Mapping[str, tuple[StrategyName, ...]] = {
+    "checkpoint_tokens": ("best_of_n", "prune"),
+    "keep": ("prune",),
+    "wave": ("adaptive",),
+    "price": ("adaptive",),
+}
 _HUGE = 10**18
 _SHOWN_CHARACTERS = 60
 _INTEGER = TypeAdapter(int)
@@ -35,7 +44,24 @@ class RerankOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    strategy: Literal["best_of_n"] = Field(default="best_of_n", description="How candidates are sampled and stopped.")
+    strategy: StrategyName = Field(default="best_of_n", description="How candidates are sampled and stopped.")
+    checkpoint_tokens: int | None = Field(
+        default=None, ge=1, description="prune, best_of_n: score growing candidates every so many tokens."
+    )
+    keep: Share | Annotated[list[Share], Field(min_length=1, max_length=64)] | None = Field(
+        default=None,
+        description="prune: the share that each checkpoint keeps: one for all, or a list whose last holds on.",
+    )
+    wave: int | None = Field(default=None, ge=1, description="adaptive: candidates of the first wave.")
+    price: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="adaptive: reward that one more candidate has to add."
+    )
+    stop_after: int | None = Field(
+        default=None, ge=1, description="Answer as soon as so many candidates have a reward; the rest is aborted."
+    )
+    target_reward: float | None = Field(
+        default=None, allow_inf_nan=False, description="Answer as soon as a candidate has this reward."
+    )
     deadline_ms: int | None = Field(
         default=None,
         gt=0,
@@ -43,10 +69,25 @@ class RerankOptions(BaseModel):
         description="Answer with the best candidate so far after this many milliseconds.",
     )
     return_candidates: bool = Field(default=False, description="Put the text of every candidate into the response.")
+    trace: bool = Field(
+        default=False,
+        description="Tell how each candidate grew: rewards at checkpoints, and when it had its tokens.",
+    )
     progress: bool = Field(
         default=False,
         description="In a stream: tell what became of each candidate while they grow, in comments that clients ignore.",
     )
+
+    @model_validator(mode="after")
+    def _knobs_are_read(self) -> Self:
+        for knob, strategies in _KNOBS.items():
+            if knob in self.model_fields_set and self.strategy not in strategies:
+                raise PydanticCustomError(
+                    "unread_knob",
+                    "{knob} belongs to strategy {strategies}; this request has {strategy}",
+                    {"knob": knob, "strategies": " or ".join(strategies), "strategy": self.strategy},
+                )
+        return self
 
 
 @dataclass(frozen=True)
@@ -56,6 +97,7 @@ class Limits:
     default_best_of: int
     max_best_of: int
     max_candidates: int
+    default_strategy: StrategyName = "best_of_n"
 
 
 @dataclass(frozen=True)
@@ -94,13 +136,16 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
     if request.get("messages") == []:
         raise InvalidRequest("messages must hold at least one message", param="messages")
     rerank_given = request.get("rerank") is not None
-    options = _options(request.get("rerank"))
+    options = _options(request.get("rerank"), limits.default_strategy)
     if options.progress and not request.get("stream"):
         raise InvalidRequest("rerank.progress needs a stream: set stream to true", param="rerank.progress")
     asked = _asked_best_of(request, header)
     if rerank_given or asked is not None:
         _refuse_what_cannot_be_reranked(request, asked)
     n = _count(request.get("n")) if endpoint in ("chat", "completions") else 1
+    if options.stop_after is not None and options.stop_after < n:
+        message = f"rerank.stop_after is {options.stop_after}, fewer than n = {n} to return"
+        raise InvalidRequest(message, param="rerank.stop_after")
     best_of = _resolve_best_of(asked, n, request, limits)
     forwarded = _without_ours(request)
     ask = Ask(
@@ -145,16 +190,19 @@ def _object(body: bytes) -> dict[str, Any]:
     return request
 
 
-def _options(value: Any) -> RerankOptions:
+def _options(value: Any, default: StrategyName) -> RerankOptions:
     if value is None:
-        return RerankOptions()
+        return RerankOptions(strategy=default)
     if not isinstance(value, dict):
         raise InvalidRequest("rerank must be an object", param="rerank")
     try:
-        return RerankOptions.model_validate(value)
+        return RerankOptions.model_validate({"strategy": default} | value)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(["rerank", *map(str, first["loc"])])[:_SHOWN_CHARACTERS]
+        if first["type"] == "unread_knob":
+            field = f"rerank.{first['ctx']['knob']}"
+            raise InvalidRequest(f"rerank.{first['msg']}", param=field) from None
         if first["type"] == "extra_forbidden":
             known = ", ".join(RerankOptions.model_fields)
             raise InvalidRequest(f"{field} is not a known key; known keys are {known}", param=field) from None

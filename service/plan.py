@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from service.api import Ask
-from service.strategies import BestOfN, Deadline, Strategy
+from service.api import Ask, RerankOptions
+from service.profile import Profile
+from service.strategies import Adaptive, BestOfN, Limited, Prune, Strategy
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,33 @@ class Plan:
         return self.best_of == self.n and unsorted and self.strategy.alarm_s is None
 
 
-def make_plan(ask: Ask, *, n: int, temperature: float, checkpoint_tokens: int | None) -> Plan:
+def make_plan(ask: Ask, *, n: int, temperature: float, checkpoint_tokens: int | None, profile: Profile) -> Plan:
     """n and temperature: as vLLM resolved them, with the model's generation defaults.
 
-    At temperature 0 all candidates would be equal, so only as many are sampled as are returned.
+    checkpoint_tokens: of `BestOfN`, where the request does not say. At temperature 0 all candidates would be equal, so
+    only as many are sampled as are returned.
     """
     best_of = n if temperature == 0 else max(ask.best_of, n)
-    strategy: Strategy = BestOfN(best_of, checkpoint_tokens)
-    if ask.options.deadline_ms is not None:
-        strategy = Deadline(strategy, ask.options.deadline_ms / 1000)
+    options = ask.options
+    strategy = _strategy(options, best_of, n, options.checkpoint_tokens or checkpoint_tokens, profile)
+    if (options.deadline_ms, options.stop_after, options.target_reward) != (None, None, None):
+        alarm_s = None if options.deadline_ms is None else options.deadline_ms / 1000
+        strategy = Limited(strategy, alarm_s, options.stop_after, options.target_reward, n)
     ranked = ask.wants_reward or (best_of > 1 and (best_of > n or ask.explicit))
     return Plan(best_of=best_of, n=n, ranked=ranked, strategy=strategy)
+
+
+def _strategy(
+    options: RerankOptions, best_of: int, n: int, checkpoint_tokens: int | None, profile: Profile
+) -> Strategy:
+    match options.strategy:
+        case "best_of_n":
+            return BestOfN(best_of, checkpoint_tokens)
+        case "prune":
+            keep = profile.keep if options.keep is None else options.keep
+            live = n == 1 and options.deadline_ms is None
+            shares = (keep,) if isinstance(keep, float) else tuple(keep)
+            return Prune(best_of, options.checkpoint_tokens or profile.checkpoint_tokens, shares, n, live)
+        case "adaptive":
+            wave = max(n, options.wave or profile.wave)
+            return Adaptive(best_of, wave, options.price or profile.price, profile.prior)

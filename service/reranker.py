@@ -33,6 +33,7 @@ from service.strategies import (
     Action,
     Candidate,
     Clock,
+    Commit,
     Event,
     Failed,
     Finished,
@@ -70,7 +71,10 @@ _ENDED: Mapping[State, type[Finished | Aborted | Failed]] = {"finished": Finishe
 
 
 class Run:
-    """Best-of-N for one prompt. Times are monotonic seconds. meter: charges the ledger for what is at work."""
+    """One prompt's candidates. Times are monotonic seconds. meter: charges the ledger for what is at work.
+
+    committed: the candidate that will be returned, as soon as no other can be; it may still be growing.
+    """
 
     def __init__(
         self,
@@ -93,6 +97,7 @@ class Run:
         self._scored: dict[str, tuple[Record, asyncio.Future[RewardScore | None]]] = {}
         self._closing: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self.committed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     # -- the verbs
 
@@ -147,6 +152,9 @@ class Run:
                     self._score_one(self.ledger.records[index])
                 case Abort(index):
                     self._start(self._sampling, self._sampler.abort([index]))
+                case Commit(index):
+                    if not self.committed.done():
+                        self.committed.set_result(index)
                 case Stop(reason):
                     self.ledger.stop_reason = self.ledger.stop_reason or reason
 
@@ -187,10 +195,13 @@ class Run:
                 record.pieces.append(draft.text)
                 record.view = replace(record.view, tokens=record.view.tokens + draft.tokens)
                 step = self._strategy.checkpoint_tokens
+                at_checkpoint = step is not None and record.view.tokens - noted_tokens >= step
+                if at_checkpoint or draft.finish_reason is not None or not record.growth:
+                    record.growth.append((record.view.tokens, time.monotonic()))
                 if draft.finish_reason is not None:
                     ended = self.ledger.note_end(record, draft.finish_reason)
                     self._happenings.put_nowait(_ENDED[ended](index))
-                elif step is not None and record.view.tokens - noted_tokens >= step:
+                elif at_checkpoint:
                     noted_tokens = record.view.tokens
                     self._happenings.put_nowait(Progress(index))
             if record.view.state == "running":

@@ -8,12 +8,15 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.api import StrategyName
 from service.prices import HourlyPrice, Prices, TokenPrices
+from service.profile import Profile
 from service.reward_model import OnRewardFailure
 
 # Kubernetes describes a Service called "bestofn" to every pod of its namespace in variables of these names.
@@ -77,6 +80,13 @@ class Settings(BaseSettings):
         ge=1,
         description="Also score growing candidates every so many tokens, which leaves only a tail to score at the end.",
     )
+    strategy: StrategyName = Field(
+        default="best_of_n", description="How candidates are sampled and stopped when a request does not say."
+    )
+    strategy_profile: str | None = Field(
+        default=None,
+        description="JSON file that sets strategies where a request does not: `bestofn replay --profile` writes it.",
+    )
     gpu_hour_dollars: float | None = Field(
         default=None,
         gt=0,
@@ -115,7 +125,13 @@ class Settings(BaseSettings):
         for name, option in _OWN_OPTIONS.items():
             if name in self.reward_engine_args:
                 raise ValueError(f"--reward-engine-args may not hold {name}: use {option}")
+        self.profile  # noqa: B018  a file that cannot be read is an error of the settings
         return self
+
+    @cached_property
+    def profile(self) -> Profile:
+        """Of the file that `strategy_profile` names. Raises ValueError for what is no such file."""
+        return Profile() if self.strategy_profile is None else Profile.read(self.strategy_profile)
 
     @property
     def _mtoken_dollars(self) -> dict[str, float]:

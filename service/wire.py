@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reward.bounds import kl_bound_nats
-from service.accounting import Ledger, Tokens, count_tokens
+from service.accounting import Ledger, Record, Tokens, count_tokens
 from service.api import Endpoint
 from service.context import RequestContext
 from service.errors import ServiceError, error_body
@@ -248,9 +248,19 @@ def _candidate(ledger: Ledger, index: int, context: RequestContext) -> Json:
         described["aborted_at_tokens"] = view.tokens
     if record.error is not None:
         described["error"] = str(record.error)
+    if context.ask.options.trace:
+        described |= growth(ledger, record)
     if context.ask.options.return_candidates:
         described["text"] = record.text
     return described
+
+
+def growth(ledger: Ledger, record: Record) -> Json:
+    """How a candidate grew: [tokens, milliseconds since generation began] and [tokens, reward] at its checkpoints."""
+    return {
+        "growth": [[tokens, _ms(at_s - ledger.started_s)] for tokens, at_s in record.growth],
+        "prefix_rewards": [list(measured) for measured in record.view.prefix_rewards],
+    }
 
 
 def json_number(value: float | None) -> float | None:

@@ -1,11 +1,13 @@
 """Strategies decide how candidates are sampled, scored, aborted and when to stop: events in, actions out."""
 
+from service.strategies.adaptive import Adaptive
 from service.strategies.base import (
     Abort,
     Aborted,
     Action,
     Candidate,
     Clock,
+    Commit,
     Event,
     Failed,
     Finished,
@@ -19,22 +21,29 @@ from service.strategies.base import (
     Strategy,
 )
 from service.strategies.best_of_n import BestOfN
-from service.strategies.deadline import Deadline
 from service.strategies.first_finished import FirstFinished
+from service.strategies.limited import Limited
+from service.strategies.prior import NORMAL_KINDS, Prior
+from service.strategies.prune import Prune
 
 __all__ = [
+    "NORMAL_KINDS",
     "Abort",
     "Aborted",
     "Action",
+    "Adaptive",
     "BestOfN",
     "Candidate",
     "Clock",
-    "Deadline",
+    "Commit",
     "Event",
     "Failed",
     "Finished",
     "FirstFinished",
+    "Limited",
+    "Prior",
     "Progress",
+    "Prune",
     "RewardLost",
     "Sample",
     "Score",

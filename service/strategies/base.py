@@ -31,6 +31,11 @@ class Candidate:
     scores_pending: int = 0
     prefix_rewards: tuple[tuple[int, float], ...] = ()
 
+    def reward_at(self, tokens: int) -> float | None:
+        """The first reward measured when it had at least so many tokens; of a shorter, finished one that of its end."""
+        measured = next((reward for length, reward in self.prefix_rewards if length >= tokens), None)
+        return self.reward if measured is None else measured
+
     @property
     def settled(self) -> bool:
         """Nothing more can be learnt about this candidate."""
@@ -117,7 +122,14 @@ class Stop:
     reason: str
 
 
-Action = Sample | Score | Abort | Stop
+@dataclass(frozen=True)
+class Commit:
+    """Answer with this candidate, whatever becomes of it: all others have ended, so it may be passed on as it grows."""
+
+    index: int
+
+
+Action = Sample | Score | Abort | Stop | Commit
 
 
 class Strategy(Protocol):

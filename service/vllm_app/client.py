@@ -5,6 +5,7 @@ winner when the request at hand asks for it; `renderer`, which remembers the con
 health, which counts the reward engine in.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -22,6 +23,7 @@ from service.context import RequestContext, current_request
 from service.conversation import Conversation
 from service.errors import EngineDown, InvalidRequest, ServiceError
 from service.plan import Plan, make_plan
+from service.profile import Profile
 from service.reranker import Run, score_finished
 from service.reward_model import RewardModel
 from service.vllm_app.relay import Relay
@@ -31,7 +33,7 @@ from service.vllm_app.sampler import EngineRequest, VllmSampler
 class RerankingEngine:
     """engine: generates. reward: scores, and says when it dies. meter: charges requests for the machine's time.
 
-    checkpoint_tokens: see `BestOfN`.
+    checkpoint_tokens: see `BestOfN`. profile: how strategies are set where a request does not say.
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class RerankingEngine:
         reward: RewardModel,
         meter: BusyMeter,
         checkpoint_tokens: int | None,
+        profile: Profile,
     ) -> None:
         self._engine = engine
         self._reward = reward
         self._meter = meter
         self._checkpoint_tokens = checkpoint_tokens
+        self._profile = profile
         self.renderer = _RememberingRenderer(engine.renderer)
 
     def __getattr__(self, name: str) -> Any:
@@ -65,6 +69,7 @@ class RerankingEngine:
             n=sampling_params.n,
             temperature=sampling_params.temperature,
             checkpoint_tokens=self._checkpoint_tokens,
+            profile=self._profile,
         )
         generate = self._relay if plan.live else self._rerank
         return generate(context, plan, EngineRequest(prompt, sampling_params, request_id, options))
@@ -78,15 +83,24 @@ class RerankingEngine:
         sampler = VllmSampler(self._engine, request, plan.strategy.checkpoint_tokens)
         run = Run(plan, self._conversation(context, request), sampler, self._reward, self._meter)
         context.generations.append(run)
+        best = asyncio.create_task(run.best())
         try:
-            selected = await run.best()
+            decided: set[asyncio.Future[Any]] = {best, run.committed}
+            await asyncio.wait(decided, return_when=asyncio.FIRST_COMPLETED)
+            live = run.committed.done() and sampler.streams
+            if live:
+                async for output in sampler.follow(run.committed.result(), best):
+                    yield output
+            selected = await best
         except ServiceError as error:
             context.error = context.error or error
             raise
         finally:
+            best.cancel()
+            await asyncio.shield(run.close())
             run.ledger.prompt_tokens = sampler.prompt_tokens
             run.ledger.cached_prompt_tokens = sampler.cached_prompt_tokens
-        for output in sampler.winners(selected):
+        for output in () if live else sampler.winners(selected):
             yield output
 
     async def _relay(

@@ -1,5 +1,6 @@
 """vLLM's AsyncLLM as a `Sampler`, and its outputs put together again for vLLM's own serving code."""
 
+import asyncio
 import copy
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -51,6 +52,7 @@ class VllmSampler:
         self._params = request.params
         self._interval = checkpoint_tokens or _NO_PROGRESS
         self._aborted: set[int] = set()
+        self._grown = asyncio.Event()
         self.outputs: dict[int, list[RequestOutput]] = {}
 
     async def sample(self, index: int) -> AsyncIterator[Draft]:
@@ -64,6 +66,7 @@ class VllmSampler:
         try:
             async for output in generation:
                 kept.append(output)
+                self._grown.set()
                 completion = output.outputs[0]
                 yield Draft(len(completion.token_ids), completion.text, completion.finish_reason)
         except EngineDeadError as error:
@@ -80,7 +83,7 @@ class VllmSampler:
         child = copy.copy(self._params)
         child.n = 1
         child.seed = None if self._params.seed is None else _wrapped(self._params.seed + index)
-        if self._params.output_kind != RequestOutputKind.DELTA:  # a stream keeps its pieces: parsers depend on them
+        if not self.streams:  # a stream keeps its pieces: parsers depend on them
             child.stream_interval = self._interval
         child.output_kind = RequestOutputKind.DELTA
         child.skip_clone = True
@@ -92,17 +95,40 @@ class VllmSampler:
         A stream gets the pieces as the engine gave them, a whole answer one output with all choices.
         """
         ranked = [self._renumbered(index, rank) for rank, index in enumerate(selected)]
-        if self._params.output_kind == RequestOutputKind.DELTA:
+        if self.streams:
             return [output for outputs in ranked for output in outputs]
         whole = [_merged(outputs) for outputs in ranked]
         whole[0].outputs = [output.outputs[0] for output in whole]
         return [whole[0]]
 
+    @property
+    def streams(self) -> bool:
+        """Whether the request is answered piece by piece."""
+        return self._params.output_kind == RequestOutputKind.DELTA
+
+    async def follow(self, index: int, run: "asyncio.Task[Any]") -> AsyncIterator[RequestOutput]:
+        """The outputs of the one candidate that will be returned, as the engine gives them, to its end or `run`'s."""
+        run.add_done_callback(lambda _: self._grown.set())
+        sent = 0
+        while True:
+            self._grown.clear()
+            for output in self.outputs[index][sent:]:
+                sent += 1
+                yield self._renamed(output, rank=0)
+                if output.finished:
+                    return
+            if run.done():
+                return
+            await self._grown.wait()
+
     def _renumbered(self, index: int, rank: int) -> list[RequestOutput]:
-        for output in self.outputs[index]:
-            output.request_id = self._request.request_id
-            output.outputs[0].index = rank
-        return self.outputs[index]
+        return [self._renamed(output, rank) for output in self.outputs[index]]
+
+    def _renamed(self, output: RequestOutput, rank: int) -> RequestOutput:
+        """As the request's own: with its id, as choice number `rank`."""
+        output.request_id = self._request.request_id
+        output.outputs[0].index = rank
+        return output
 
     @property
     def prompt_tokens(self) -> int:

@@ -56,7 +56,7 @@ async def serve(args: Namespace, settings: Settings) -> int:
         raise
     meter = BusyMeter()
     reward = RewardModel(engines.scorer, settings.on_reward_failure, settings.reward_timeout_s)
-    engine = RerankingEngine(engines.generator, reward, meter, settings.prefix_score_tokens)
+    engine = RerankingEngine(engines.generator, reward, meter, settings.prefix_score_tokens, settings.profile)
     watching = asyncio.create_task(reward.watch())
     try:
         app = await build(args, settings, engine, reward, meter, engines.loads)
@@ -102,7 +102,7 @@ async def build(
         metrics.observe_engine(name, load)
     app = create_app(
         inner,
-        limits=Limits(settings.best_of, settings.max_best_of, settings.max_candidates),
+        limits=Limits(settings.best_of, settings.max_best_of, settings.max_candidates, settings.strategy),
         admission=admission,
         metrics=metrics,
         prices=prices,

@@ -23,6 +23,7 @@ from service.conversation import Conversation
 from service.errors import ServiceError, error_body
 from service.plan import Plan, make_plan
 from service.prices import Prices
+from service.profile import Profile
 from service.reranker import Draft, Run
 from service.reward_model import OnRewardFailure, RewardModel
 from service.strategies import Strategy
@@ -202,7 +203,7 @@ def make_ask(body: Mapping[str, Any] | None = None, *, endpoint: str = "chat", l
 
 def plan_for(best_of: int, n: int = 1, *, checkpoint_tokens: int | None = None, **rerank: Any) -> Plan:
     body: dict[str, Any] = {"best_of": best_of, "n": n} | ({"rerank": rerank} if rerank else {})
-    return make_plan(make_ask(body), n=n, temperature=1.0, checkpoint_tokens=checkpoint_tokens)
+    return make_plan(make_ask(body), n=n, temperature=1.0, checkpoint_tokens=checkpoint_tokens, profile=Profile())
 
 
 def with_strategy(plan: Plan, strategy: Strategy) -> Plan:
@@ -268,7 +269,7 @@ class FakeVllm:
     async def _generate(self, request: Mapping[str, Any]) -> tuple[tuple[int, ...], Run]:
         context = current_request.get()
         assert context is not None
-        plan = make_plan(context.ask, n=request.get("n", 1), temperature=1.0, checkpoint_tokens=None)
+        plan = make_plan(context.ask, n=request.get("n", 1), temperature=1.0, checkpoint_tokens=None, profile=Profile())
         sampler = self.sampler()
         run = Run(plan, CONVERSATION, sampler, RewardModel(self.scorer, self.on_reward_failure), METER)
         context.generations.append(run)

@@ -8,12 +8,15 @@ from hypothesis import strategies as st
 
 from service.errors import InvalidRequest
 from service.plan import Plan, make_plan
-from service.strategies import BestOfN, Deadline
+from service.profile import Profile
+from service.strategies import BestOfN, Limited
 from tests.service.fakes import make_ask
 
 
 def plan(body: dict[str, Any], *, n: int = 1, temperature: float = 1.0, checkpoint_tokens: int | None = None) -> Plan:
-    return make_plan(make_ask(body), n=n, temperature=temperature, checkpoint_tokens=checkpoint_tokens)
+    return make_plan(
+        make_ask(body), n=n, temperature=temperature, checkpoint_tokens=checkpoint_tokens, profile=Profile()
+    )
 
 
 def test_best_of_above_n_is_ranked() -> None:
@@ -51,7 +54,7 @@ def test_n_from_vllm_raises_best_of() -> None:
 
 def test_a_deadline_wraps_the_strategy_and_is_in_seconds() -> None:
     made = plan({"best_of": 2, "rerank": {"deadline_ms": 1500}})
-    assert made.strategy == Deadline(BestOfN(2), 1.5)
+    assert made.strategy == Limited(BestOfN(2), 1.5)
 
 
 def test_a_single_candidate_with_a_deadline_is_not_passed_on_live() -> None:

@@ -6,10 +6,10 @@ from service.strategies import (
     BestOfN,
     Candidate,
     Clock,
-    Deadline,
     Failed,
     Finished,
     FirstFinished,
+    Limited,
     Progress,
     Sample,
     Score,
@@ -72,12 +72,12 @@ def test_best_of_n_never_rings() -> None:
 
 
 def test_a_deadline_stops_whatever_the_state() -> None:
-    assert Deadline(BestOfN(2), 0.5).decide(Clock(0.5), [RUNNING, RUNNING]) == [Stop("deadline")]
+    assert Limited(BestOfN(2), 0.5).decide(Clock(0.5), [RUNNING, RUNNING]) == [Stop("deadline")]
 
 
 def test_a_deadline_leaves_everything_else_to_its_strategy() -> None:
     inner = BestOfN(2, checkpoint_tokens=4)
-    limited = Deadline(inner, 0.5)
+    limited = Limited(inner, 0.5)
     assert (limited.name, limited.checkpoint_tokens, limited.alarm_s) == ("best_of_n", 4, 0.5)
     assert limited.start() == inner.start()
     assert limited.decide(Finished(1), [RUNNING, FINISHED]) == [Score(1)]
@@ -100,12 +100,12 @@ def test_first_finished_stops_when_nothing_can_finish() -> None:
 
 
 def test_first_finished_never_scores_and_goes_by_the_name_of_its_strategy() -> None:
-    strategy = FirstFinished(Deadline(BestOfN(2, checkpoint_tokens=4), 0.5))
+    strategy = FirstFinished(Limited(BestOfN(2, checkpoint_tokens=4), 0.5))
     assert (strategy.name, strategy.checkpoint_tokens, strategy.alarm_s) == ("best_of_n", None, 0.5)
     assert strategy.start() == []
     assert strategy.decide(Progress(0), [RUNNING]) == []
 
 
 def test_the_deadline_holds_without_a_reward_model() -> None:
-    strategy = FirstFinished(Deadline(BestOfN(2), 0.5))
+    strategy = FirstFinished(Limited(BestOfN(2), 0.5))
     assert strategy.decide(Clock(0.5), [RUNNING, RUNNING]) == [Stop("deadline")]
