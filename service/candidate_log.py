@@ -24,7 +24,7 @@ from typing import Any, Literal, Self
 from service.accounting import Ledger
 from service.context import RequestContext
 from service.durable_file import DurableFile
-from service.wire import growth, json_number
+from service.wire import growth_ms, json_number
 
 Row = Mapping[str, Any]
 Outcome = Literal["written", "dropped", "failed"]
@@ -71,7 +71,8 @@ def _row(ledger: Ledger, *, bare: bool) -> dict[str, Any]:
         "states": [candidate.state for candidate in ledger.candidates],
         "finish_reasons": [candidate.finish_reason for candidate in ledger.candidates],
         "tokens": [candidate.tokens for candidate in ledger.candidates],
-        "grown": [growth(ledger, record) for record in records],
+        "growth_ms": [growth_ms(ledger, record) for record in records],
+        "prefix_rewards": [candidate.prefix_rewards for candidate in ledger.candidates],
         "best_of": ledger.plan.best_of,
         "strategy": ledger.plan.strategy.name,
         "stop_reason": ledger.stop_reason,

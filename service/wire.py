@@ -249,18 +249,15 @@ def _candidate(ledger: Ledger, index: int, context: RequestContext) -> Json:
     if record.error is not None:
         described["error"] = str(record.error)
     if context.ask.options.trace:
-        described |= growth(ledger, record)
+        described |= {"growth_ms": growth_ms(ledger, record), "prefix_rewards": view.prefix_rewards}
     if context.ask.options.return_candidates:
         described["text"] = record.text
     return described
 
 
-def growth(ledger: Ledger, record: Record) -> Json:
-    """How a candidate grew: [tokens, milliseconds since generation began] and [tokens, reward] at its checkpoints."""
-    return {
-        "growth": [[tokens, _ms(at_s - ledger.started_s)] for tokens, at_s in record.growth],
-        "prefix_rewards": [list(measured) for measured in record.view.prefix_rewards],
-    }
+def growth_ms(ledger: Ledger, record: Record) -> list[tuple[int, float]]:
+    """(tokens, milliseconds since generation began) of a candidate's first piece, checkpoints and end."""
+    return [(tokens, _ms(at_s - ledger.started_s)) for tokens, at_s in record.growth]
 
 
 def json_number(value: float | None) -> float | None:

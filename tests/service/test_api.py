@@ -195,7 +195,7 @@ def test_a_fault_in_the_rerank_object_is_refused_by_its_path(rerank: Any, field:
 
 
 def test_an_unknown_rerank_key_is_told_the_known_ones() -> None:
-    with pytest.raises(InvalidRequest, match="strategy, deadline_ms, return_candidates"):
+    with pytest.raises(InvalidRequest, match="deadline_ms, return_candidates"):
         read({"rerank": {"deadline": 5}})
 
 

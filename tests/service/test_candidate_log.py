@@ -143,6 +143,8 @@ def test_a_record_holds_everything_that_is_known_of_a_prompt() -> None:
         "states": ["finished", "finished", "aborted", "failed"],
         "finish_reasons": ["stop", "length", "abort", None],
         "tokens": [5, 7, 2, 0],
+        "growth_ms": [[], [], [], []],
+        "prefix_rewards": [[], [], [], []],
         "best_of": 4,
         "strategy": "best_of_n",
         "stop_reason": "complete",

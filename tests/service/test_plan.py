@@ -76,7 +76,7 @@ def test_a_plan_samples_enough_within_what_was_admitted_and_never_waits_for_noth
     n: int, best_of: int | None, rerank: dict[str, int] | None, temperature: float
 ) -> None:
     ask = make_ask({"n": n, "best_of": best_of, "rerank": rerank})
-    made = make_plan(ask, n=n, temperature=temperature, checkpoint_tokens=None)
+    made = make_plan(ask, n=n, temperature=temperature, checkpoint_tokens=None, profile=Profile())
     assert n == made.n <= made.best_of <= ask.best_of
     assert made.live or made.ranked
 
