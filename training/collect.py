@@ -22,8 +22,11 @@ from rich.progress import Progress
 from training.config import ConfigError
 from training.data import read_prompts, to_row
 from training.endpoint import connect, first_model, for_each, message_of, told
+from training.formats.checks import conversation
 from training.labs import lab, model_path
+from training.labs.lab import SPLITS
 from training.records import Comparison, Conversation
+from training.replay import trace
 from training.rollout import sampler
 from training.row_file import RowFile
 
@@ -37,7 +40,8 @@ _UNKNOWN_FIELD = re.compile(r"unknown|unrecogni[sz]ed|unsupported|unexpected|not
 class Collection:
     """What to sample, and from where. Raises ConfigError for settings that do not go together.
 
-    lab or data: where the prompts come from; of `data` at most `prompts` are taken. base_url: of a server; without one,
+    lab or data: where the prompts come from; of `data` at most `prompts` are taken. checkpoint_tokens: above 0, a trace
+    is made: rewards of growing candidates are measured every so many tokens. base_url: of a server; without one,
     `model` is a checkpoint. max_tokens: 0 for the lab's own limit, or DEFAULT_TOKENS for `data`.
     """
 
@@ -55,6 +59,7 @@ class Collection:
     seed: int = 0
     concurrency: int = 8
     sampler: str = "auto"
+    checkpoint_tokens: int = 0
 
     def __post_init__(self) -> None:
         if bool(self.lab) == bool(self.data):
@@ -65,6 +70,8 @@ class Collection:
             raise ConfigError("give --base-url of a server, or --model with a checkpoint")
         if self.temperature == 0:
             raise ConfigError("--temperature: at 0 all samples of a prompt are the same")
+        if self.checkpoint_tokens and not self.base_url:
+            raise ConfigError("--trace: needs --base-url, since only a server of ours can tell how candidates grow")
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,11 @@ def run(collection: Collection, output: Path) -> Collected:
     ConnectionError where the server cannot be reached. Later failures of single prompts are counted.
     """
     prompts, limit = _prompts(collection)
+    if collection.checkpoint_tokens:
+        rows = output.with_suffix(".jsonl")
+        collected = asyncio.run(_from_server(collection, prompts, limit, rows))
+        trace.write(output, [_traced(collection, row) for row in map(json.loads, rows.read_text().splitlines())])
+        return collected
     if collection.base_url:
         return asyncio.run(_from_server(collection, prompts, limit, output))
     return _from_checkpoint(collection, prompts, limit, output)
@@ -127,7 +139,7 @@ async def _from_server(
 
             async def ask(key: str) -> None:
                 try:
-                    file.append([to_row(await server.sample(key, prompts[key]))])
+                    file.append([await server.sample(key, prompts[key])])
                 except (APIError, ValueError) as error:
                     errors.append(told(error))
                 progress.advance(task)
@@ -166,19 +178,24 @@ class _Server:
 
     def __init__(self, client: AsyncOpenAI, model: str, collection: Collection, limit: int) -> None:
         self._client, self._model, self._collection, self._limit = client, model, collection, limit
-        self._ours = {"best_of": collection.samples, "rerank": {"return_candidates": True}}
+        rerank: dict[str, Any] = {"return_candidates": True}
+        if collection.checkpoint_tokens:
+            rerank |= {"strategy": "best_of_n", "trace": True, "checkpoint_tokens": collection.checkpoint_tokens}
+        self._ours = {"best_of": collection.samples, "rerank": rerank}
         self._refused = False
 
-    async def sample(self, key: str, prompt: Conversation) -> Comparison:
-        """Raises openai.APIError, or ValueError for an answer that does not hold what was asked."""
+    async def sample(self, key: str, prompt: Conversation) -> Mapping[str, Any]:
+        """A row of the file. Raises openai.APIError, or ValueError for an answer that does not hold what was asked."""
         try:
             answer = await self._ask(key, prompt, {} if self._refused else self._ours)
         except APIStatusError as error:
-            if error.status_code not in _BAD_REQUEST or not _UNKNOWN_FIELD.search(message_of(error)):
+            tracing = self._collection.checkpoint_tokens
+            if tracing or error.status_code not in _BAD_REQUEST or not _UNKNOWN_FIELD.search(message_of(error)):
                 raise
             answer = await self._ask(key, prompt, {})
             self._refused = True
-        return read_answer(prompt, answer, self._collection.samples)
+        row = to_row(read_answer(prompt, answer, self._collection.samples))
+        return row | {"rerank": (answer.model_extra or {})["rerank"]} if self._collection.checkpoint_tokens else row
 
     async def _ask(self, key: str, prompt: Conversation, ours: Mapping[str, Any]) -> ChatCompletion:
         answer: ChatCompletion = await self._client.chat.completions.create(
@@ -197,7 +214,9 @@ def _prompts(collection: Collection) -> tuple[dict[str, Conversation], int]:
     """The different prompts by key, and the longest answer in tokens."""
     if collection.lab:
         world = lab(collection.lab, collection.lab_options)
-        found: Sequence[Conversation] = world.prompts(collection.prompts, "train", seed=collection.seed)
+        if collection.split not in SPLITS:
+            raise ConfigError(f"--split: a lab has {' and '.join(SPLITS)}, not {collection.split!r}")
+        found: Sequence[Conversation] = world.prompts(collection.prompts, collection.split, seed=collection.seed)
         limit = collection.max_tokens or world.answer_tokens
     else:
         found = read_prompts(collection.data, split=collection.split)[0][: collection.prompts]
@@ -221,7 +240,19 @@ def _settings(collection: Collection, model: str, limit: int) -> dict[str, Any]:
         "temperature": collection.temperature,
         "max_tokens": limit,
         "seed": collection.seed,
+        **({"checkpoint_tokens": collection.checkpoint_tokens} if collection.checkpoint_tokens else {}),
+        **({"split": collection.split} if collection.lab and collection.split != "train" else {}),
     }
+
+
+def _traced(collection: Collection, row: Mapping[str, Any]) -> trace.TracedPrompt:
+    """A row of the file as a trace keeps it, with the lab's gold where there is a lab."""
+    texts = [candidate["text"] for candidate in row["rerank"]["candidates"]]
+    gold = [math.nan] * len(texts)
+    if collection.lab:
+        world, prompt = lab(collection.lab, collection.lab_options), conversation(row["prompt"], "prompt")
+        gold = [world.gold(prompt, text) for text in texts]
+    return trace.from_answer(json.dumps(row["prompt"]), row["rerank"], gold)
 
 
 def _seed(collection: Collection, part: object) -> int:

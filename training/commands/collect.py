@@ -9,13 +9,16 @@ from training.commands.errors import stop
 
 
 def collect(
-    output: Annotated[Path, typer.Option(help="JSONL file to append to; an interrupted collection there is resumed.")],
+    output: Annotated[
+        Path,
+        typer.Option(help="JSONL file to append to; an interrupted collection is resumed. With --trace: Parquet file."),
+    ],
     lab: Annotated[str, typer.Option(help="The lab whose training prompts are asked.")] = "",
     lab_option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the lab; can be given several times.")
     ] = None,
     data: Annotated[str, typer.Option(help="Or a file, folder or Hugging Face dataset that holds prompts.")] = "",
-    split: Annotated[str, typer.Option(help="Split of a Hugging Face dataset.")] = "train",
+    split: Annotated[str, typer.Option(help="Split of a Hugging Face dataset; train or held_out of a lab.")] = "train",
     base_url: Annotated[str, typer.Option(help="Sample from the server at this OpenAI address.")] = "",
     model: Annotated[
         str,
@@ -28,6 +31,12 @@ def collect(
     seed: Annotated[int, typer.Option(help="Seed of the lab's prompts and of the sampling.")] = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 8,
     api_key: Annotated[str, typer.Option(envvar="OPENAI_API_KEY", help="Key, where the server asks for one.")] = "",
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Keep how every candidate grew, for `bestofn replay`; needs --base-url.")
+    ] = False,
+    checkpoint_tokens: Annotated[
+        int, typer.Option(min=1, help="With --trace: tokens between two rewards of a growing candidate.")
+    ] = 8,
     sampler: Annotated[
         str,
         typer.Option(help="Engine that samples a checkpoint: vllm, transformers, or auto for vllm where installed."),
@@ -57,6 +66,7 @@ def collect(
                 concurrency=concurrency,
                 api_key=api_key,
                 sampler=sampler,
+                checkpoint_tokens=checkpoint_tokens if trace else 0,
             ),
             output,
         )

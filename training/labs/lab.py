@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 from training.records import Conversation, Demonstration
 
 Split = Literal["train", "held_out"]
+SPLITS: tuple[Split, ...] = ("train", "held_out")
 
 
 class LabOptionsError(ValueError):

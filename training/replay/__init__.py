@@ -1,0 +1,1 @@
+"""Recorded candidates, and what any strategy would have made of them."""

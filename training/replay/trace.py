@@ -1,0 +1,193 @@
+"""A trace: candidates with everything that a strategy could have seen of them, in a Parquet file.
+
+`bestofn collect --trace` makes one from a running server; the candidate log of a server's own traffic is read too.
+Columns, one row for each candidate: prompt (JSON), prompt_id, index, text, tokens, finish_reason, reward, rewards (a
+map of heads), gold (null where unknown), prefix_tokens and prefix_rewards, growth_tokens and growth_s, score_s.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_SCHEMA = pa.schema(
+    [
+        ("prompt_id", pa.int32()),
+        ("prompt", pa.string()),
+        ("index", pa.int32()),
+        ("text", pa.string()),
+        ("tokens", pa.int32()),
+        ("finish_reason", pa.string()),
+        ("reward", pa.float64()),
+        ("rewards", pa.map_(pa.string(), pa.float64())),
+        ("gold", pa.float64()),
+        ("prefix_tokens", pa.list_(pa.int32())),
+        ("prefix_rewards", pa.list_(pa.float64())),
+        ("growth_tokens", pa.list_(pa.int32())),
+        ("growth_s", pa.list_(pa.float64())),
+        ("score_s", pa.float64()),
+    ]
+)
+
+
+class TraceError(ValueError):
+    """A file is no trace; the message names it."""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """One finished candidate. reward, gold: nan where unknown.
+
+    prefix_rewards: (tokens, reward) of its prefixes. growth: (tokens, seconds since generation began) of its first
+    piece, of each checkpoint and of its end.
+    """
+
+    text: str
+    tokens: int
+    finish_reason: str
+    reward: float
+    gold: float = math.nan
+    rewards: Mapping[str, float] = field(default_factory=dict)
+    prefix_rewards: tuple[tuple[int, float], ...] = ()
+    growth: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class TracedPrompt:
+    """The candidates of one prompt. score_s: what scoring added after the last of them had ended; nan if unknown."""
+
+    prompt: str
+    candidates: tuple[Traced, ...]
+    score_s: float = math.nan
+
+
+def write(path: Path, prompts: Sequence[TracedPrompt]) -> None:
+    """Replaces the file."""
+    rows = [row for number, prompt in enumerate(prompts) for row in _rows(number, prompt)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), path)
+
+
+def read(path: Path) -> list[TracedPrompt]:
+    """A trace, or a candidate log: its folder or one of its files. Raises TraceError for anything else."""
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    found = [prompt for file in files for prompt in _read_log(file)]
+    if not found:
+        raise TraceError(f"{path}: holds no prompt with two finished, scored candidates")
+    return found
+
+
+def from_answer(prompt: str, rerank: Mapping[str, Any], gold: Sequence[float]) -> TracedPrompt:
+    """From the `rerank` object of an answer that was asked for with `trace` and `return_candidates`.
+
+    gold: of each candidate. Raises ValueError where one has no text or no reward.
+    """
+    candidates = rerank["candidates"]
+    for candidate in candidates:
+        if candidate.get("reward") is None or candidate.get("text") is None:
+            raise ValueError(f"candidate {candidate['index']} has no reward: {candidate.get('error', 'not finished')}")
+    traced = [_traced(candidate, value) for candidate, value in zip(candidates, gold, strict=True)]
+    return TracedPrompt(prompt, tuple(traced), rerank["timing"]["score_ms"] / 1000)
+
+
+def _traced(candidate: Mapping[str, Any], gold: float) -> Traced:
+    return Traced(
+        text=candidate["text"],
+        tokens=candidate["completion_tokens"],
+        finish_reason=candidate["finish_reason"],
+        reward=candidate["reward"],
+        gold=gold,
+        rewards=candidate.get("rewards", {}),
+        prefix_rewards=tuple((tokens, reward) for tokens, reward in candidate["prefix_rewards"]),
+        growth=tuple((tokens, at_ms / 1000) for tokens, at_ms in candidate["growth_ms"]),
+    )
+
+
+def _rows(number: int, prompt: TracedPrompt) -> Iterable[dict[str, Any]]:
+    for index, candidate in enumerate(prompt.candidates):
+        yield {
+            "prompt_id": number,
+            "prompt": prompt.prompt,
+            "index": index,
+            "text": candidate.text,
+            "tokens": candidate.tokens,
+            "finish_reason": candidate.finish_reason,
+            "reward": candidate.reward,
+            "rewards": list(candidate.rewards.items()),
+            "gold": None if math.isnan(candidate.gold) else candidate.gold,
+            "prefix_tokens": [tokens for tokens, _ in candidate.prefix_rewards],
+            "prefix_rewards": [reward for _, reward in candidate.prefix_rewards],
+            "growth_tokens": [tokens for tokens, _ in candidate.growth],
+            "growth_s": [at_s for _, at_s in candidate.growth],
+            "score_s": None if math.isnan(prompt.score_s) else prompt.score_s,
+        }
+
+
+def _read_parquet(path: Path) -> list[TracedPrompt]:
+    try:
+        rows = pq.read_table(path, schema=_SCHEMA).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise TraceError(f"{path}: is no trace: {error}") from None
+    found = []
+    for _, of_prompt in groupby(rows, key=lambda row: row["prompt_id"]):
+        together = list(of_prompt)
+        found.append(
+            TracedPrompt(together[0]["prompt"], tuple(map(_of_row, together)), _number(together[0]["score_s"]))
+        )
+    return found
+
+
+def _of_row(row: Mapping[str, Any]) -> Traced:
+    return Traced(
+        text=row["text"],
+        tokens=row["tokens"],
+        finish_reason=row["finish_reason"],
+        reward=_number(row["reward"]),
+        gold=_number(row["gold"]),
+        rewards=dict(row["rewards"] or ()),
+        prefix_rewards=tuple(zip(row["prefix_tokens"], row["prefix_rewards"], strict=True)),
+        growth=tuple(zip(row["growth_tokens"], row["growth_s"], strict=True)),
+    )
+
+
+def _read_log(file: Path) -> Iterable[TracedPrompt]:
+    """Prompts of a candidate log with their finished and scored candidates, where there are at least two."""
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+                whole = [
+                    index
+                    for index, state in enumerate(row["states"])
+                    if state == "finished" and row["scores"]["reward"][index] is not None
+                ]
+                candidates = tuple(_of_log(row, index) for index in whole)
+            except (ValueError, KeyError, TypeError, IndexError):
+                raise TraceError(f"{file}, line {number}: is no record of a candidate log") from None
+            if len(candidates) > 1:
+                yield TracedPrompt(json.dumps(row["prompt"]), candidates)
+
+
+def _of_log(row: Mapping[str, Any], index: int) -> Traced:
+    heads = {head: values[index] for head, values in row["scores"].items() if head != "reward"}
+    return Traced(
+        text=row["responses"][index],
+        tokens=row["tokens"][index],
+        finish_reason=row["finish_reasons"][index],
+        reward=row["scores"]["reward"][index],
+        rewards={head: value for head, value in heads.items() if value is not None},
+        prefix_rewards=tuple((tokens, reward) for tokens, reward in row["prefix_rewards"][index]),
+        growth=tuple((tokens, at_ms / 1000) for tokens, at_ms in row["growth_ms"][index]),
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
