@@ -1,4 +1,4 @@
-"""The command line: bestofn serve | train | evaluate | collect | label | study | sweep | compare.
+"""The command line: bestofn serve | train | evaluate | collect | label | study | sweep | compare | replay.
 
 Each command imports what it needs when it is run.
 """
@@ -11,6 +11,7 @@ from training.commands.collect import collect
 from training.commands.compare import compare
 from training.commands.evaluate import evaluate
 from training.commands.label import label
+from training.commands.replay import replay
 from training.compare.config import CompareConfig
 from training.config import describe
 
@@ -42,6 +43,7 @@ app.command()(collect)
 app.command()(label)
 app.command(epilog=describe(CompareConfig))(compare)
 app.command()(sweep)
+app.command()(replay)
 app.add_typer(study.app, name="study")
 
 

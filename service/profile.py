@@ -23,7 +23,7 @@ class Profile(BaseModel):
     )
     wave: int = Field(default=2, ge=1, description="adaptive: candidates of the first wave.")
     price: float = Field(
-        default=0.05, gt=0, allow_inf_nan=False, description="adaptive: reward that one more candidate has to add."
+        default=0.1, gt=0, allow_inf_nan=False, description="adaptive: reward that one more candidate has to add."
     )
     prior: Prior = Field(default=NORMAL_KINDS, description="adaptive: what rewards to expect of a prompt.")
 

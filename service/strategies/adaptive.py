@@ -15,7 +15,7 @@ from service.strategies.prior import Prior
 
 @dataclass(frozen=True)
 class Adaptive:
-    """best_of: candidates to sample at most. wave: of the first wave, and at least that many are sampled.
+    """best_of: candidates to sample at most. wave: the size of the first wave, and the least of a later one.
 
     price: reward that one more candidate must be expected to add. A later wave holds the candidates that would each
     pay for themselves, and no more than were sampled before it.
@@ -43,4 +43,4 @@ class Adaptive:
             return [Stop("complete")]
         gains = self.prior.gains(rewards, min(left, len(candidates)))
         worthwhile = sum(gain >= self.price for gain in gains)
-        return [Sample(worthwhile)] if worthwhile else [Stop("price")]
+        return [Sample(min(left, max(self.wave, worthwhile)))] if worthwhile else [Stop("price")]

@@ -24,10 +24,10 @@ def learn(rewards: Sequence[Sequence[float]], *, kinds: int = _KINDS, bins: int 
     Raises ValueError where all rewards are equal, or there are none.
     """
     pooled = np.concatenate([np.asarray(of_prompt, float) for of_prompt in rewards] or [np.empty(0)])
-    edges = np.unique(np.quantile(pooled, np.linspace(0, 1, bins + 1)[1:-1], method="nearest")) if len(pooled) else []
-    edges = [edge for edge in edges if edge > pooled.min()]
-    if not edges:
+    if not len(pooled) or pooled.min() == pooled.max():
         raise ValueError("a prior needs rewards that differ")
+    inner = np.unique(np.quantile(pooled, np.linspace(0, 1, bins + 1)[1:-1], method="nearest"))
+    edges = inner[inner > pooled.min()]
     places = np.digitize(pooled, edges)
     values = np.bincount(places, weights=pooled) / np.bincount(places)
     counts = np.array([np.bincount(np.digitize(of_prompt, edges), minlength=len(values)) for of_prompt in rewards])
