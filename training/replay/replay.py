@@ -31,7 +31,8 @@ _Answer = tuple[float, Outcome]  # quality of what was chosen, nan where nothing
 class Played:
     """One way to answer, over all prompts: means over draws, each [prompts].
 
-    latency_s: of every draw, [prompts, draws]. equal_tokens: the quality of plain best-of-n with an n that costs as many tokens.
+    latency_s: of every draw, [prompts, draws]. equal_tokens: the quality of plain best-of-n
+    with an n that costs as many tokens.
     """
 
     name: str
