@@ -20,7 +20,6 @@ class Record:
 
     view: Candidate
     pieces: list[str] = field(default_factory=list)
-    rewards: dict[str, float] = field(default_factory=dict)
     error: Exception | None = None
     finished_s: float | None = None
 
@@ -79,11 +78,12 @@ class Ledger:
     def note_end(self, record: Record, finish_reason: str) -> State:
         """Write down how a candidate ended: "abort" and "error" are the engine's words for what did not finish."""
         state = _END_STATES.get(finish_reason, "finished")
-        rank = None
+        rank, text = None, ""
         if state == "finished":
+            text = record.text
             record.finished_s = time.monotonic()
             rank = sum(candidate.finish_rank is not None for candidate in self.candidates)
-        record.view = replace(record.view, state=state, finish_reason=finish_reason, finish_rank=rank)
+        record.view = replace(record.view, state=state, finish_reason=finish_reason, finish_rank=rank, text=text)
         return state
 
     def note_score(self, record: Record, score: Score | None, *, finished: bool, tokens: int) -> None:
@@ -95,8 +95,7 @@ class Ledger:
         if score is None or not usable:
             record.view = replace(record.view, unscored=finished or record.view.unscored)
         elif finished:
-            record.rewards = dict(score.rewards)
-            record.view = replace(record.view, reward=score.reward)
+            record.view = replace(record.view, reward=score.reward, rewards=dict(score.rewards))
         else:
             prefixes = (*record.view.prefix_rewards, (tokens, score.reward))
             record.view = replace(record.view, prefix_rewards=prefixes)

@@ -245,7 +245,7 @@ class Run:
         return await _score_or_none(self._reward, self._prompt, text, record, finished=finished)
 
     def _select(self) -> tuple[int, ...]:
-        self.ledger.selected = select(self.ledger.candidates, self.ledger.plan.n)
+        self.ledger.selected = select(self.ledger.candidates, self.ledger.plan.n).selected
         if not self.ledger.selected:
             raise self._nothing_to_return()
         return self.ledger.selected

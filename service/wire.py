@@ -242,8 +242,8 @@ def _candidate(ledger: Ledger, index: int, context: RequestContext) -> Json:
         "completion_tokens": view.tokens,
         "finish_reason": view.finish_reason,
     }
-    if record.rewards:
-        described["rewards"] = {head: json_number(value) for head, value in record.rewards.items()}
+    if view.rewards:
+        described["rewards"] = {head: json_number(value) for head, value in view.rewards.items()}
     if view.state == "aborted":
         described["aborted_at_tokens"] = view.tokens
     if record.error is not None:

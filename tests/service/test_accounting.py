@@ -62,7 +62,7 @@ def test_no_ledgers_are_no_tokens() -> None:
 def test_a_final_score_is_the_reward() -> None:
     ledger, record = one_finished()
     ledger.note_score(record, Score(0.5, {"helpful": 1.0}, 12, 8), finished=True, tokens=5)
-    assert (record.view.reward, record.rewards, record.view.settled) == (0.5, {"helpful": 1.0}, True)
+    assert (record.view.reward, record.view.rewards, record.view.settled) == (0.5, {"helpful": 1.0}, True)
     assert (ledger.scored_tokens, ledger.scored_cached_tokens) == (12, 8)
     assert ledger.rewards == [0.5]
 

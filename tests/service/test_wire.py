@@ -24,13 +24,12 @@ def ledger_of_two() -> Ledger:
     """Of four candidates the second is returned; times are such that every stage has a length."""
     views = [
         Candidate(0, "finished", tokens=5, finish_reason="stop", finish_rank=0, reward=1.0),
-        Candidate(1, "finished", tokens=7, finish_reason="length", finish_rank=1, reward=3.0),
+        Candidate(1, "finished", tokens=7, finish_reason="length", finish_rank=1, reward=3.0, rewards={"helpful": 3.0}),
         Candidate(2, "aborted", tokens=2, finish_reason="abort"),
         Candidate(3, "failed", tokens=1),
     ]
     records = [Record(view, pieces=[f"text {view.index}"]) for view in views]
     records[0].finished_s, records[1].finished_s = 11.0, 12.0
-    records[1].rewards = {"helpful": 3.0}
     records[3].error = RuntimeError("broken")
     return Ledger(
         plan_for(4),

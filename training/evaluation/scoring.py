@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from reward.batching import score_sequences
-from reward.model import RewardConfig, combine, load
+from reward.config import RewardConfig, combine
+from reward.model import load
 from training.evaluation.estimators import Floats
 from training.labs import model_path
 from training.records import Comparison
