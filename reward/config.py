@@ -43,6 +43,9 @@ class RewardConfig:
         return cls(heads, mean, std)
 
 
+PLAIN = RewardConfig()
+
+
 def combine(raw: Sequence[float], config: RewardConfig) -> tuple[float, dict[str, float]]:
     """The reward to rank by, and the reward of each named head.
 

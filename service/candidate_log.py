@@ -74,6 +74,7 @@ def _row(ledger: Ledger, *, bare: bool) -> dict[str, Any]:
         "best_of": ledger.plan.best_of,
         "strategy": ledger.plan.strategy.name,
         "stop_reason": ledger.stop_reason,
+        **({"reward_weights": dict(weights)} if (weights := ledger.plan.reward_weights) else {}),
     }
 
 

@@ -8,13 +8,14 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.prices import HourlyPrice, Prices, TokenPrices
 from service.reward_model import OnRewardFailure
+from service.selection_options import DEFAULT, SelectionOptions, pick_or_json
 
 # Kubernetes describes a Service called "bestofn" to every pod of its namespace in variables of these names.
 _KUBERNETES = re.compile(r"BESTOFN_(SERVICE_|PORT(_|$))")
@@ -64,6 +65,11 @@ class Settings(BaseSettings):
         default=512,
         ge=1,
         description="Candidates in flight, over all requests; past it requests get 429 with retry-after.",
+    )
+    selection: Annotated[SelectionOptions, NoDecode, BeforeValidator(pick_or_json)] = Field(
+        default=DEFAULT,
+        description="How to choose among the candidates when a request's `rerank.selection` does not say: a pick such "
+        'as weighted_vote, or JSON: \'{"pick": "soft", "temperature": 0.2}\'.',
     )
     on_reward_failure: OnRewardFailure = Field(
         default="error",

@@ -4,6 +4,6 @@ A utility for each scored candidate (`utility`), then a pick among the candidate
 """
 
 from service.selection.choice import Choice, select
-from service.selection.method import Answer, Heads, Pick, Selection
+from service.selection.method import ARGMAX, Answer, Heads, Pick, Selection
 
-__all__ = ["Answer", "Choice", "Heads", "Pick", "Selection", "select"]
+__all__ = ["ARGMAX", "Answer", "Choice", "Heads", "Pick", "Selection", "select"]

@@ -5,12 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from service.selection.answers import extract
-from service.selection.method import Selection
+from service.selection.method import ARGMAX, Selection
 from service.selection.pick import drawn, pessimistic, softmax
 from service.selection.utility import utilities
 from service.strategies import Candidate
-
-ARGMAX = Selection()
 
 
 @dataclass(frozen=True)

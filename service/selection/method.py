@@ -1,11 +1,20 @@
 """How to choose among the candidates of one request: the names and knobs of every method."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Heads = Literal["mean", "worst", "variance"]
 Pick = Literal["argmax", "soft", "pessimistic", "majority", "weighted_vote"]
 Answer = Literal["boxed", "last_number", "last_line", "exact"]
+
+# Which knob is read by which picks, or which utilities.
+READ_BY: Mapping[str, tuple[Literal["heads", "pick"], tuple[str, ...]]] = {
+    "variance_weight": ("heads", ("variance",)),
+    "temperature": ("pick", ("soft", "weighted_vote")),
+    "beta": ("pick", ("pessimistic",)),
+    "answer": ("pick", ("majority", "weighted_vote")),
+}
 
 
 @dataclass(frozen=True)
@@ -39,3 +48,16 @@ class Selection:
     def by_reward(self) -> bool:
         """The utility is the reward itself."""
         return self.heads == "mean" and not self.length_calibrated
+
+    def described(self) -> dict[str, Any]:
+        """What it is: the pick, the knobs that are read, and what changes the utility."""
+        said: dict[str, Any] = {"pick": self.pick}
+        if self.heads != "mean":
+            said["heads"] = self.heads
+        if self.length_calibrated:
+            said["length_calibrated"] = True
+        reads = {name: getattr(self, reader) in kinds for name, (reader, kinds) in READ_BY.items()}
+        return said | {name: getattr(self, name) for name, read in reads.items() if read}
+
+
+ARGMAX = Selection()

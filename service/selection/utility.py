@@ -6,10 +6,12 @@ All utilities are on the scale of `reward` (normalised by the checkpoint), so th
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.selection.method import Selection
 from service.strategies import Candidate
 
+_Floats = NDArray[np.float64]
 _SHARE = 2 / 3  # of the candidates in one local regression; Cleveland 1979 recommends 0.2 to 0.8
 _LEAST_NEIGHBOURS = 8
 _LEAST_CANDIDATES = 4
@@ -69,7 +71,7 @@ def _length_calibrated(scored: Sequence[Candidate], values: Mapping[int, float])
     return {one.index: float(value) for one, value in zip(scored, after, strict=True)}
 
 
-def local_regression(x: "np.ndarray", y: "np.ndarray") -> "np.ndarray":  # type: ignore[type-arg]
+def local_regression(x: _Floats, y: _Floats) -> _Floats:
     """LOWESS (Cleveland 1979) of `y` at each `x` [n], without its robustness rounds: lines by tricube weights.
 
     Each takes the nearest two thirds of the points. Where these are fewer than eight, the bandwidth is widened beyond
@@ -88,5 +90,5 @@ def local_regression(x: "np.ndarray", y: "np.ndarray") -> "np.ndarray":  # type:
     offsets = x[None, :] - x_mean[:, None]
     spread = (weights * offsets**2).sum(axis=1)
     slope = (weights * offsets * y[None, :]).sum(axis=1) / np.where(spread > 0, spread, np.inf)
-    fitted: np.ndarray = y_mean + slope * (x - x_mean)  # type: ignore[type-arg]
+    fitted: _Floats = y_mean + slope * (x - x_mean)
     return fitted

@@ -5,6 +5,7 @@ winner when the request at hand asks for it; `renderer`, which remembers the con
 health, which counts the reward engine in.
 """
 
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -65,6 +66,7 @@ class RerankingEngine:
             n=sampling_params.n,
             temperature=sampling_params.temperature,
             checkpoint_tokens=self._checkpoint_tokens,
+            seed=secrets.randbits(32) if sampling_params.seed is None else sampling_params.seed,
         )
         generate = self._relay if plan.live else self._rerank
         return generate(context, plan, EngineRequest(prompt, sampling_params, request_id, options))

@@ -102,7 +102,9 @@ async def build(
         metrics.observe_engine(name, load)
     app = create_app(
         inner,
-        limits=Limits(settings.best_of, settings.max_best_of, settings.max_candidates),
+        limits=Limits(
+            settings.best_of, settings.max_best_of, settings.max_candidates, settings.selection, reward.config
+        ),
         admission=admission,
         metrics=metrics,
         prices=prices,
