@@ -130,7 +130,8 @@ def selection(sizes: Sequence[int], panels: Sequence[Mapping[str, Sequence[Inter
     lines = ("o-", "s-", "^-", "v-", "o--", "s--", "^--", "v--")
     for number, (axis, curves) in enumerate(zip(axes, panels, strict=True)):
         for place, (name, values) in enumerate(curves.items()):
-            intervals(axis, sizes, values, f"C{place}", name, lines[place % len(lines)])
+            aside = 2 ** (0.07 * (place - (len(curves) - 1) / 2))  # so that the bars of one N stand side by side
+            intervals(axis, [n * aside for n in sizes], values, f"C{place}", name, lines[place % len(lines)])
         axis.set_xscale("log", base=2)
         axis.set_xticks(sizes, [str(n) for n in sizes])
         axis.minorticks_off()

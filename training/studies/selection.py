@@ -23,7 +23,7 @@ from service.selection import ARGMAX, Answer, Selection, select
 from service.strategies import Candidate
 from training.config import ConfigError, setting
 from training.evaluation import plots
-from training.evaluation.estimators import Floats, Interval, mean_interval
+from training.evaluation.estimators import Floats, Interval, bootstrap
 from training.evaluation.measure import SEED, column_mean, gold, held_out_samples, sizes_up_to
 from training.evaluation.scoring import score
 from training.labs import lab, model_path
@@ -95,9 +95,14 @@ class Curve:
     @property
     def kept(self) -> float:
         """The gain at the largest size as a share of that at the peak; nan where nothing was gained."""
-        means = self.gold.mean(axis=0)
-        gain = means[self.peak] - means[0]
-        return float((means[-1] - means[0]) / gain) if gain > 0 else float("nan")
+        return share_kept(self.gold)
+
+
+def share_kept(gold: Floats) -> float:
+    """From gold [prompts, sizes]: see `Curve.kept`."""
+    means = gold.mean(axis=0)
+    gain = means.max() - means[0]
+    return float((means[-1] - means[0]) / gain) if gain > 0 else float("nan")
 
 
 @dataclass(frozen=True)
@@ -113,14 +118,14 @@ class SelectionStudy:
         """Markdown: what each method keeps, then every point of every seed."""
         largest = self.sizes[-1]
         head = [
-            f"| method | its peak, N per seed | gold at its peak | gold at {largest} | share of the peak's gain kept |",
-            "|---|---|---|---|---|",
+            f"| method | peak N per seed | gold at its peak | gold at {largest} | of the peak's gain kept | per seed |",
+            "|---|---|---|---|---|---|",
         ]
         rows = [self._row(name) for name in self.curves[0]]
         told = (
-            f"Means over {len(self.curves)} seeds of labels and weights; brackets: 95 % interval over seeds. "
-            f"Below: over {self.prompts} prompts. For each N below {largest}: {self.draws} random subsets of each prompt's "
-            "samples. A peak is the best of noisy means, so what is kept is told a little too low."
+            f"Means over {len(self.curves)} seeds of labels and weights; brackets: 95 % interval over {self.prompts} "
+            f"prompts. For each N below {largest}: {self.draws} random subsets of each prompt's samples. A peak is the "
+            "best of noisy means, so what is kept is told a little too low."
         )
         blocks = [self._points(seed, curves) for seed, curves in enumerate(self.curves)]
         return "\n\n".join(["\n".join([*head, *rows]), told, *blocks])
@@ -128,10 +133,10 @@ class SelectionStudy:
     def _row(self, name: str) -> str:
         curves = [by_name[name] for by_name in self.curves]
         peaks = ", ".join(str(self.sizes[curve.peak]) for curve in curves)
-        best = mean_interval([float(curve.gold.mean(axis=0).max()) for curve in curves])
-        last = mean_interval([float(curve.gold.mean(axis=0)[-1]) for curve in curves])
-        kept = mean_interval([curve.kept for curve in curves])
-        return f"| {name} | {peaks} | {best} | {last} | {kept.text(2)} |"
+        each = ", ".join(f"{curve.kept:.2f}" for curve in curves)
+        pooled = np.mean([curve.gold for curve in curves], axis=0)  # [prompts, sizes]
+        best, last = (column_mean(pooled, at) for at in (int(pooled.mean(axis=0).argmax()), -1))
+        return f"| {name} | {peaks} | {best} | {last} | {bootstrap(pooled, share_kept).text(2)} | {each} |"
 
     def _points(self, seed: int, curves: Mapping[str, Curve]) -> str:
         head = [
