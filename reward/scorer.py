@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from reward.config import RewardConfig
 from reward.template import ConversationTemplate, Prompt
 
 
@@ -30,6 +31,7 @@ class Scorer(Protocol):
     """A reward model that scores one candidate at a time; it batches by itself what arrives together."""
 
     template: ConversationTemplate
+    config: RewardConfig
 
     async def prefill(self, prompt: Prompt) -> None:
         """Warm the prompt's shared prefix; may do nothing."""

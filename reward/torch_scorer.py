@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from reward.batching import batches, score_batch
-from reward.model import RewardConfig, combine, load, max_positions
+from reward.config import RewardConfig, combine
+from reward.model import load, max_positions
 from reward.scorer import RewardUnavailable, Score
 from reward.template import Prompt
 
@@ -45,7 +46,7 @@ class TorchScorer:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model, self.template = load(path, device, _dtype(dtype, device))
-        self._config = RewardConfig.of(self._model.config)
+        self.config = RewardConfig.of(self._model.config)
         self._max_positions = max_positions(self._model.config)
         self._max_batch_tokens = max_batch_tokens
         self._collected: list[_Item] = []
@@ -137,7 +138,7 @@ class TorchScorer:
             )
             return
         for (item, tokens), raw in zip(wanted, outputs, strict=True):
-            reward, rewards = combine(raw, self._config)
+            reward, rewards = combine(raw, self.config)
             _answer(item, lambda f, s: f.set_result(s), Score(reward, rewards, len(tokens), 0))
 
     def _tokens(self, item: _Item) -> list[int]:

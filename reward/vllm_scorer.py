@@ -10,7 +10,7 @@ import asyncio
 import itertools
 from typing import TYPE_CHECKING
 
-from reward.model import RewardConfig, combine
+from reward.config import RewardConfig, combine
 from reward.scorer import RewardUnavailable, Score
 from reward.template import ConversationTemplate, Prompt
 
@@ -29,7 +29,7 @@ class VllmScorer:
 
         self.template = template
         self._engine = engine
-        self._config = config
+        self.config = config
         self._params = PoolingParams(task="classify", use_activation=False)
         self._as_input = tokens_input
         self._numbers = itertools.count()
@@ -49,7 +49,7 @@ class VllmScorer:
         """
         tokens = self.template.tokens(prompt, response, finished=finished)
         raw, cached_tokens = await self._encode(tokens)
-        reward, rewards = combine(raw, self._config)
+        reward, rewards = combine(raw, self.config)
         return Score(reward, rewards, tokens=len(tokens), cached_tokens=cached_tokens)
 
     async def _encode(self, tokens: list[int]) -> tuple[list[float], int]:

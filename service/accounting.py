@@ -9,8 +9,10 @@ from reward.scorer import Score
 from service.busy_time import WORK, Work
 from service.conversation import Conversation
 from service.plan import Plan
+from service.selection import Choice
 from service.strategies import Candidate, State
 
+NO_CHOICE = Choice(())
 _END_STATES: Mapping[str, State] = {"abort": "aborted", "error": "failed"}
 
 
@@ -24,7 +26,6 @@ class Record:
     view: Candidate
     pieces: list[str] = field(default_factory=list)
     growth: list[tuple[int, float]] = field(default_factory=list)
-    rewards: dict[str, float] = field(default_factory=dict)
     error: Exception | None = None
     finished_s: float | None = None
 
@@ -40,13 +41,14 @@ class Ledger:
     scored_tokens: length of every sequence given to the reward model; scored_cached_tokens: of those, the ones its
     prefix cache already held. stop_reason: why generation ended; None until it has. conversation: as the reward model
     reads it; None where it is not asked. busy_s: what its sequences were charged of the machine's time, see
-    `BusyMeter`. select_s: what choosing among the candidates took.
+    `BusyMeter`. select_s: what choosing among the candidates took. choice: what it came to, `selected` and why.
     """
 
     plan: Plan
     records: list[Record] = field(default_factory=list)
     conversation: Conversation | None = None
     selected: tuple[int, ...] = ()
+    choice: Choice = NO_CHOICE
     stop_reason: str | None = None
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
@@ -83,26 +85,26 @@ class Ledger:
     def note_end(self, record: Record, finish_reason: str) -> State:
         """Write down how a candidate ended: "abort" and "error" are the engine's words for what did not finish."""
         state = _END_STATES.get(finish_reason, "finished")
-        rank = None
+        rank, text = None, ""
         if state == "finished":
+            text = record.text
             record.finished_s = time.monotonic()
             rank = sum(candidate.finish_rank is not None for candidate in self.candidates)
-        record.view = replace(record.view, state=state, finish_reason=finish_reason, finish_rank=rank)
+        record.view = replace(record.view, state=state, finish_reason=finish_reason, finish_rank=rank, text=text)
         return state
 
     def note_score(self, record: Record, score: Score | None, *, finished: bool, tokens: int) -> None:
         """Write down a score of `record` as it stood at `tokens`; None, NaN or infinity leaves it unscored."""
-        usable = score is not None and math.isfinite(score.reward)
+        reward = math.nan if score is None else self.plan.reward_of(score)
         if score is not None:
             self.scored_tokens += score.tokens
             self.scored_cached_tokens += score.cached_tokens
-        if score is None or not usable:
+        if score is None or not math.isfinite(reward):
             record.view = replace(record.view, unscored=finished or record.view.unscored)
         elif finished:
-            record.rewards = dict(score.rewards)
-            record.view = replace(record.view, reward=score.reward)
+            record.view = replace(record.view, reward=reward, rewards=dict(score.rewards))
         else:
-            prefixes = (*record.view.prefix_rewards, (tokens, score.reward))
+            prefixes = (*record.view.prefix_rewards, (tokens, reward))
             record.view = replace(record.view, prefix_rewards=prefixes)
 
     def fate(self, candidate: Candidate) -> str:

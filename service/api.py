@@ -13,8 +13,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from reward.config import PLAIN, RewardConfig
 from service.errors import InvalidRequest
 from service.profile import Share
+from service.selection import Selection
+from service.selection_options import DEFAULT, SelectionField, SelectionOptions, Weight, check_heads, check_weights
 
 StrategyName = Literal["best_of_n", "prune", "adaptive"]
 Endpoint = Literal["chat", "completions", "responses", "messages"]
@@ -68,6 +71,15 @@ class RerankOptions(BaseModel):
         le=86_400_000,
         description="Answer with the best candidate so far after this many milliseconds.",
     )
+    selection: SelectionField | None = Field(
+        default=None, description="How to choose among the candidates: a pick, or an object with its knobs."
+    )
+    reward_weights: dict[str, Weight] | None = Field(
+        default=None, description="Weights of the reward model's named heads, in place of their mean."
+    )
+    min_reward: float | None = Field(
+        default=None, allow_inf_nan=False, description="Return only candidates of at least this reward, or fail."
+    )
     return_candidates: bool = Field(default=False, description="Put the text of every candidate into the response.")
     trace: bool = Field(
         default=False,
@@ -92,12 +104,23 @@ class RerankOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Limits:
-    """The server's own bounds and defaults for a request."""
+    """The server's own bounds and defaults for a request. reward: what the reward model says of itself.
+
+    Raises ValueError where the default selection asks for heads that the reward model does not have.
+    """
 
     default_best_of: int
     max_best_of: int
     max_candidates: int
     default_strategy: StrategyName = "best_of_n"
+    selection: SelectionOptions = DEFAULT
+    reward: RewardConfig = PLAIN
+
+    def __post_init__(self) -> None:
+        try:
+            check_heads(self.selection.selection, self.reward)
+        except InvalidRequest as error:
+            raise ValueError(f"--selection: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -105,7 +128,8 @@ class Ask:
     """One request, as far as reranking goes.
 
     best_of: candidates per prompt, before temperature 0 makes them all one. prompts: how many the request holds.
-    explicit: the client spoke of best_of or rerank. body: JSON for vLLM, without our fields. model: as vLLM knows it.
+    explicit: the client spoke of best_of or rerank. selection: the client's, or the server's. reward: see `Limits`.
+    body: JSON for vLLM, without our fields. model: as vLLM knows it.
     """
 
     endpoint: Endpoint
@@ -116,6 +140,8 @@ class Ask:
     wants_reward: bool
     background: bool
     options: RerankOptions
+    selection: Selection
+    reward: RewardConfig
     body: bytes
     model: str | None
 
@@ -139,6 +165,10 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
     options = _options(request.get("rerank"), limits.default_strategy)
     if options.progress and not request.get("stream"):
         raise InvalidRequest("rerank.progress needs a stream: set stream to true", param="rerank.progress")
+    selection = (options.selection or limits.selection).selection
+    check_heads(selection, limits.reward)
+    if options.reward_weights is not None:
+        check_weights(options.reward_weights, selection, limits.reward)
     asked = _asked_best_of(request, header)
     if rerank_given or asked is not None:
         _refuse_what_cannot_be_reranked(request, asked)
@@ -157,6 +187,8 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         wants_reward=rerank_given,
         background=bool(request.get("background")),
         options=options,
+        selection=selection,
+        reward=limits.reward,
         body=body if forwarded == request else json.dumps(forwarded).encode(),
         model=model if isinstance(model := forwarded.get("model"), str) else None,
     )
@@ -204,7 +236,8 @@ def _options(value: Any, default: StrategyName) -> RerankOptions:
             field = f"rerank.{first['ctx']['knob']}"
             raise InvalidRequest(f"rerank.{first['msg']}", param=field) from None
         if first["type"] == "extra_forbidden":
-            known = ", ".join(RerankOptions.model_fields)
+            model = SelectionOptions if first["loc"][0] == "selection" else RerankOptions
+            known = ", ".join(model.model_fields)
             raise InvalidRequest(f"{field} is not a known key; known keys are {known}", param=field) from None
         raise InvalidRequest(f"{field}: {first['msg']}", param=field) from None
 

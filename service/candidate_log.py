@@ -61,8 +61,8 @@ def candidate_rows(context: RequestContext, outcome: str, at: datetime, reward_m
 def _row(ledger: Ledger, *, bare: bool) -> dict[str, Any]:
     conversation, records = ledger.conversation, ledger.records
     assert conversation is not None
-    heads = dict.fromkeys(head for record in records for head in record.rewards)
-    scores = {head: [json_number(record.rewards.get(head)) for record in records] for head in heads}
+    heads = dict.fromkeys(head for record in records for head in record.view.rewards)
+    scores = {head: [json_number(record.view.rewards.get(head)) for record in records] for head in heads}
     return {
         "prompt": conversation.messages[0]["content"] if bare else conversation.messages,
         "responses": [conversation.answer_start + record.text for record in records],
@@ -76,6 +76,7 @@ def _row(ledger: Ledger, *, bare: bool) -> dict[str, Any]:
         "best_of": ledger.plan.best_of,
         "strategy": ledger.plan.strategy.name,
         "stop_reason": ledger.stop_reason,
+        **({"reward_weights": dict(weights)} if (weights := ledger.plan.reward_weights) else {}),
     }
 
 

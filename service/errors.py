@@ -3,6 +3,7 @@
 ServiceError
 ├── InvalidRequest       400  the request is at fault; names the field
 ├── NoCandidateLog       409  the server keeps no candidate log, so nothing can be stored in it
+├── BelowMinReward       424  no candidate reaches the reward that the request asks for
 ├── Overloaded           429  too many candidates in flight; says when to come back
 ├── NothingGenerated     502  every candidate failed
 ├── RewardModelDown      503  the reward model cannot answer
@@ -45,6 +46,14 @@ class NoCandidateLog(ServiceError):
     status = 409
     type = "invalid_request_error"
     code = "no_candidate_log"
+
+
+class BelowMinReward(ServiceError):
+    """Answers were generated and scored, and none is good enough; a larger model may do better."""
+
+    status = 424
+    type = "quality_error"
+    code = "below_min_reward"
 
 
 class Overloaded(ServiceError):

@@ -1,15 +1,22 @@
 """From what a client asks to what will be done for one prompt. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from reward.config import PLAIN, RewardConfig, weigh
+from reward.scorer import Score
 from service.api import Ask, RerankOptions
-from service.profile import Profile
+from service.profile import DEFAULTS, Profile
+from service.selection import ARGMAX, Selection
 from service.strategies import Adaptive, BestOfN, Limited, Prune, Strategy
 
 
 @dataclass(frozen=True)
 class Plan:
     """best_of: candidates to sample. n: to return. ranked: whether they are scored and sorted at all.
+
+    selection, min_reward: how to choose; seed: of its draws. reward: what the reward model says of itself.
+    reward_weights: of its heads; empty for the reward as the checkpoint has it.
 
     live: candidates are passed on while they grow, since none has to wait for another.
     """
@@ -18,15 +25,33 @@ class Plan:
     n: int
     ranked: bool
     strategy: Strategy
+    selection: Selection = ARGMAX
+    seed: int = 0
+    min_reward: float | None = None
+    reward: RewardConfig = PLAIN
+    reward_weights: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def live(self) -> bool:
         unsorted = self.n == 1 or not self.ranked
-        return self.best_of == self.n and unsorted and self.strategy.alarm_s is None
+        unchecked = self.min_reward is None and self.strategy.alarm_s is None
+        return self.best_of == self.n and unsorted and unchecked
+
+    def reward_of(self, score: Score) -> float:
+        """What ranks a candidate of this score."""
+        return weigh(score.rewards, self.reward_weights, self.reward) if self.reward_weights else score.reward
 
 
-def make_plan(ask: Ask, *, n: int, temperature: float, checkpoint_tokens: int | None, profile: Profile) -> Plan:
-    """n and temperature: as vLLM resolved them, with the model's generation defaults.
+def make_plan(
+    ask: Ask,
+    *,
+    n: int,
+    temperature: float,
+    checkpoint_tokens: int | None,
+    profile: Profile = DEFAULTS,
+    seed: int = 0,
+) -> Plan:
+    """n and temperature: as vLLM resolved them, with the model's generation defaults. seed: of a selection that draws.
 
     checkpoint_tokens: of `BestOfN`, where the request does not say. At temperature 0 all candidates would be equal, so
     only as many are sampled as are returned.
@@ -38,7 +63,17 @@ def make_plan(ask: Ask, *, n: int, temperature: float, checkpoint_tokens: int | 
         alarm_s = None if options.deadline_ms is None else options.deadline_ms / 1000
         strategy = Limited(strategy, alarm_s, options.stop_after, options.target_reward, n)
     ranked = ask.wants_reward or (best_of > 1 and (best_of > n or ask.explicit))
-    return Plan(best_of=best_of, n=n, ranked=ranked, strategy=strategy)
+    return Plan(
+        best_of=best_of,
+        n=n,
+        ranked=ranked,
+        strategy=strategy,
+        selection=ask.selection,
+        seed=seed,
+        min_reward=ask.options.min_reward,
+        reward=ask.reward,
+        reward_weights=ask.options.reward_weights or {},
+    )
 
 
 def _strategy(
@@ -49,7 +84,7 @@ def _strategy(
             return BestOfN(best_of, checkpoint_tokens)
         case "prune":
             keep = profile.keep if options.keep is None else options.keep
-            live = n == 1 and options.deadline_ms is None
+            live = n == 1 and options.deadline_ms is None and options.min_reward is None
             shares = (keep,) if isinstance(keep, float) else tuple(keep)
             return Prune(best_of, options.checkpoint_tokens or profile.checkpoint_tokens, shares, n, live)
         case "adaptive":

@@ -38,3 +38,6 @@ class Profile(BaseModel):
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "the file"
             raise ValueError(f"{path}: {field}: {first['msg']}") from None
+
+
+DEFAULTS = Profile()

@@ -19,6 +19,7 @@ from service.accounting import Ledger, Record
 from service.busy_time import BusyMeter, Work
 from service.conversation import Conversation
 from service.errors import (
+    BelowMinReward,
     DeadlineExceeded,
     EngineDown,
     NothingGenerated,
@@ -105,7 +106,8 @@ class Run:
         """Indices of the candidates to return, best first.
 
         Raises:
-            InvalidRequest, RewardModelDown, EngineDown, DeadlineExceeded, NothingGenerated: see `service.errors`.
+            InvalidRequest, RewardModelDown, EngineDown, DeadlineExceeded, BelowMinReward, NothingGenerated: see
+                `service.errors`.
             Exception: what the engine raised, when every candidate failed for the same reason.
         """
         try:
@@ -256,12 +258,23 @@ class Run:
         return await _score_or_none(self._reward, self._prompt, text, record, finished=finished)
 
     def _select(self) -> tuple[int, ...]:
-        self.ledger.selected = select(self.ledger.candidates, self.ledger.plan.n)
+        plan = self.ledger.plan
+        self.ledger.choice = select(
+            self.ledger.candidates,
+            plan.n,
+            plan.selection,
+            seed=plan.seed,
+            reward_std=plan.reward.std,
+            min_reward=plan.min_reward,
+        )
+        self.ledger.selected = self.ledger.choice.selected
         if not self.ledger.selected:
             raise self._nothing_to_return()
         return self.ledger.selected
 
     def _nothing_to_return(self) -> Exception:
+        if any(candidate.state == "finished" for candidate in self.ledger.candidates):
+            return self._below_min_reward()
         if self.ledger.stop_reason == "deadline":
             param = "rerank.deadline_ms"
             return DeadlineExceeded(f"{param} passed before any candidate finished", param=param)
@@ -269,6 +282,12 @@ class Run:
         if errors:
             return errors[0]
         return NothingGenerated(f"all {len(self.ledger.records)} candidates failed")
+
+    def _below_min_reward(self) -> BelowMinReward:
+        param, least = "rerank.min_reward", self.ledger.plan.min_reward
+        best = max(self.ledger.rewards, default=None)
+        known = "no candidate could be scored" if best is None else f"the best candidate's reward is {best:.6g}"
+        return BelowMinReward(f"{known}; {param} asks for at least {least:.6g}", param=param)
 
     async def _close(self) -> None:
         self._reward.unsubscribe(self._happenings.put_nowait)

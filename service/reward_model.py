@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
 
+from reward.config import RewardConfig
 from reward.scorer import RewardUnavailable, Score, Scorer
 from reward.template import Message, Prompt
 from service.errors import InvalidRequest
@@ -27,6 +28,11 @@ class RewardModel:
         self.failure: RewardUnavailable | None = None
         self.in_flight = 0
         self._listeners: set[Listener] = set()
+
+    @property
+    def config(self) -> RewardConfig:
+        """The names of its heads, and its normalisation."""
+        return self.scorer.config
 
     @property
     def fatal(self) -> bool:

@@ -9,15 +9,16 @@ import os
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.api import StrategyName
 from service.prices import HourlyPrice, Prices, TokenPrices
-from service.profile import Profile
+from service.profile import DEFAULTS, Profile
 from service.reward_model import OnRewardFailure
+from service.selection_options import DEFAULT, SelectionOptions, pick_or_json
 
 # Kubernetes describes a Service called "bestofn" to every pod of its namespace in variables of these names.
 _KUBERNETES = re.compile(r"BESTOFN_(SERVICE_|PORT(_|$))")
@@ -67,6 +68,11 @@ class Settings(BaseSettings):
         default=512,
         ge=1,
         description="Candidates in flight, over all requests; past it requests get 429 with retry-after.",
+    )
+    selection: Annotated[SelectionOptions, NoDecode, BeforeValidator(pick_or_json)] = Field(
+        default=DEFAULT,
+        description="How to choose among the candidates when a request's `rerank.selection` does not say: a pick such "
+        'as weighted_vote, or JSON: \'{"pick": "soft", "temperature": 0.2}\'.',
     )
     on_reward_failure: OnRewardFailure = Field(
         default="error",
@@ -131,7 +137,7 @@ class Settings(BaseSettings):
     @cached_property
     def profile(self) -> Profile:
         """Of the file that `strategy_profile` names. Raises ValueError for what is no such file."""
-        return Profile() if self.strategy_profile is None else Profile.read(self.strategy_profile)
+        return DEFAULTS if self.strategy_profile is None else Profile.read(self.strategy_profile)
 
     @property
     def _mtoken_dollars(self) -> dict[str, float]:

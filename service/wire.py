@@ -190,8 +190,18 @@ def _of_prompt(ledger: Ledger, context: RequestContext) -> Json:
         "reward_std": None if mean is None else _std(rewards, mean),
         "kl_bound_nats": kl_bound_nats(len(candidates)) if candidates else None,
         "stop_reason": ledger.stop_reason,
+        **_selection(ledger),
         **_totals([ledger], context),
     }
+
+
+def _selection(ledger: Ledger) -> Json:
+    """How the candidates were chosen, where it was not simply by the highest reward."""
+    choice, plan = ledger.choice, ledger.plan
+    if not (choice.weights or choice.utilities):
+        return {}
+    seed = {"seed": plan.seed} if plan.selection.draws else {}
+    return {"selection": plan.selection.described() | seed}
 
 
 def _totals(ledgers: Sequence[Ledger], context: RequestContext) -> Json:
@@ -242,8 +252,11 @@ def _candidate(ledger: Ledger, index: int, context: RequestContext) -> Json:
         "completion_tokens": view.tokens,
         "finish_reason": view.finish_reason,
     }
-    if record.rewards:
-        described["rewards"] = {head: json_number(value) for head, value in record.rewards.items()}
+    if view.rewards:
+        described["rewards"] = {head: json_number(value) for head, value in view.rewards.items()}
+    for name, values in (("utility", ledger.choice.utilities), ("weight", ledger.choice.weights)):
+        if index in values:
+            described[name] = values[index]
     if view.state == "aborted":
         described["aborted_at_tokens"] = view.tokens
     if record.error is not None:

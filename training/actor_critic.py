@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from reward.batching import score_sequences
-from reward.model import RewardConfig, combine, load, max_positions
+from reward.config import RewardConfig, combine
+from reward.model import load, max_positions
 from reward.template import ConversationTemplate
 from training.config import ConfigError, loading
 from training.data import DataError, read_demonstrations, read_prompts

@@ -4,8 +4,8 @@ A strategy is a pure function of the candidates as they stand and of the event t
 state, reads no clock and does no I/O, so the same code serves live requests and replays.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 State = Literal["running", "finished", "aborted", "failed"]
@@ -19,6 +19,7 @@ class Candidate:
     reward: of the finished text; None until it was scored, or when it could not be.
     scores_pending: scores asked for that have not come back.
     prefix_rewards: (tokens, reward) of earlier, unfinished prefixes, oldest first.
+    rewards: of each named head, raw, of the finished text. text: of a finished candidate.
     """
 
     index: int
@@ -30,6 +31,8 @@ class Candidate:
     unscored: bool = False
     scores_pending: int = 0
     prefix_rewards: tuple[tuple[int, float], ...] = ()
+    rewards: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
 
     def reward_at(self, tokens: int) -> float | None:
         """The first reward measured when it had at least so many tokens; of a shorter, finished one that of its end."""

@@ -6,6 +6,7 @@ health, which counts the reward engine in.
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -70,6 +71,7 @@ class RerankingEngine:
             temperature=sampling_params.temperature,
             checkpoint_tokens=self._checkpoint_tokens,
             profile=self._profile,
+            seed=secrets.randbits(32) if sampling_params.seed is None else sampling_params.seed,
         )
         generate = self._relay if plan.live else self._rerank
         return generate(context, plan, EngineRequest(prompt, sampling_params, request_id, options))

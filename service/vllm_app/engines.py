@@ -16,7 +16,7 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.metrics.loggers import StatLoggerFactory
 
-from reward.model import RewardConfig
+from reward.config import RewardConfig
 from reward.scorer import Scorer
 from reward.template import ConversationTemplate
 from reward.torch_scorer import TorchScorer

@@ -102,7 +102,14 @@ async def build(
         metrics.observe_engine(name, load)
     app = create_app(
         inner,
-        limits=Limits(settings.best_of, settings.max_best_of, settings.max_candidates, settings.strategy),
+        limits=Limits(
+            settings.best_of,
+            settings.max_best_of,
+            settings.max_candidates,
+            settings.strategy,
+            settings.selection,
+            reward.config,
+        ),
         admission=admission,
         metrics=metrics,
         prices=prices,

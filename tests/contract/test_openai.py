@@ -51,6 +51,26 @@ def test_plain_chat_is_untouched(client: openai.OpenAI) -> None:
     assert "rerank" not in answer.model_extra
 
 
+def test_a_draw_says_what_it_drew_from_and_is_repeated_by_its_seed(client: openai.OpenAI) -> None:
+    selection = {"pick": "pessimistic", "beta": 0.5}
+    asked: Any = {"best_of": 8, "rerank": {"selection": selection, "return_candidates": True}}
+    answers = [
+        client.chat.completions.create(model="arithmetic", messages=QUESTION, seed=7, extra_body=asked)
+        for _ in range(2)
+    ]
+    for answer in answers:
+        rerank = rerank_of(answer)
+        weights = [candidate["weight"] for candidate in rerank["candidates"]]
+        (winner,) = rerank["selected"]
+        assert rerank["selection"] == {**selection, "seed": 7}
+        assert sum(weights) == pytest.approx(1.0)
+        assert weights[winner] > 0
+        assert answer.choices[0].message.content == rerank["candidates"][winner]["text"]
+    first, again = map(rerank_of, answers)
+    assert [one["text"] for one in first["candidates"]] == [one["text"] for one in again["candidates"]]
+    assert first["selected"] == again["selected"]
+
+
 @pytest.mark.parametrize(
     "asking",
     [

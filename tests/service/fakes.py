@@ -7,11 +7,12 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from reward.config import PLAIN, RewardConfig
 from reward.scorer import RewardUnavailable, Score
 from reward.template import ConversationTemplate, Prompt
 from reward.template import Message as ChatMessage
@@ -23,7 +24,6 @@ from service.conversation import Conversation
 from service.errors import ServiceError, error_body
 from service.plan import Plan, make_plan
 from service.prices import Prices
-from service.profile import Profile
 from service.reranker import Draft, Run
 from service.reward_model import OnRewardFailure, RewardModel
 from service.strategies import Strategy
@@ -127,7 +127,9 @@ class FakeScorer:
         prefill_error: Exception | None = None,
         template_error: Exception | None = None,
         turns: int = 0,
+        config: RewardConfig = PLAIN,
     ) -> None:
+        self.config = config
         self.template: ConversationTemplate = FakeTemplate(template_error)
         self.rewards = dict(rewards or {})
         self.open = asyncio.Event()
@@ -203,11 +205,11 @@ def make_ask(body: Mapping[str, Any] | None = None, *, endpoint: str = "chat", l
 
 def plan_for(best_of: int, n: int = 1, *, checkpoint_tokens: int | None = None, **rerank: Any) -> Plan:
     body: dict[str, Any] = {"best_of": best_of, "n": n} | ({"rerank": rerank} if rerank else {})
-    return make_plan(make_ask(body), n=n, temperature=1.0, checkpoint_tokens=checkpoint_tokens, profile=Profile())
+    return make_plan(make_ask(body), n=n, temperature=1.0, checkpoint_tokens=checkpoint_tokens)
 
 
 def with_strategy(plan: Plan, strategy: Strategy) -> Plan:
-    return Plan(best_of=plan.best_of, n=plan.n, ranked=plan.ranked, strategy=strategy)
+    return replace(plan, strategy=strategy)
 
 
 def make_run(
@@ -269,7 +271,8 @@ class FakeVllm:
     async def _generate(self, request: Mapping[str, Any]) -> tuple[tuple[int, ...], Run]:
         context = current_request.get()
         assert context is not None
-        plan = make_plan(context.ask, n=request.get("n", 1), temperature=1.0, checkpoint_tokens=None, profile=Profile())
+        n, seed = request.get("n", 1), request.get("seed", 0)
+        plan = make_plan(context.ask, n=n, temperature=1.0, checkpoint_tokens=None, seed=seed)
         sampler = self.sampler()
         run = Run(plan, CONVERSATION, sampler, RewardModel(self.scorer, self.on_reward_failure), METER)
         context.generations.append(run)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reward.config import RewardConfig
 from reward.scorer import RewardUnavailable, Score
 from service.accounting import Ledger, Record, Tokens, count_tokens
 from service.errors import EngineDown
@@ -62,9 +63,18 @@ def test_no_ledgers_are_no_tokens() -> None:
 def test_a_final_score_is_the_reward() -> None:
     ledger, record = one_finished()
     ledger.note_score(record, Score(0.5, {"helpful": 1.0}, 12, 8), finished=True, tokens=5)
-    assert (record.view.reward, record.rewards, record.view.settled) == (0.5, {"helpful": 1.0}, True)
+    assert (record.view.reward, record.view.rewards, record.view.settled) == (0.5, {"helpful": 1.0}, True)
     assert (ledger.scored_tokens, ledger.scored_cached_tokens) == (12, 8)
     assert ledger.rewards == [0.5]
+
+
+def test_weights_decide_the_reward_of_answers_and_of_prefixes() -> None:
+    ledger, record = one_finished()
+    ledger.plan = replace(ledger.plan, reward=RewardConfig(("a", "b"), 1.0, 2.0), reward_weights={"a": 1.0, "b": -1.0})
+    for finished in (False, True):
+        ledger.note_score(record, Score(0.5, {"a": 4.0, "b": -4.0}, 12, 8), finished=finished, tokens=3)
+    assert (record.view.reward, record.view.prefix_rewards) == (1.5, ((3, 1.5),))
+    assert record.view.rewards == {"a": 4.0, "b": -4.0}
 
 
 def test_a_prefix_score_is_kept_but_is_no_reward() -> None:

@@ -2,14 +2,18 @@
 
 import json
 import string
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from reward.config import RewardConfig
 from service.api import Ask, Endpoint, Limits, read_ask
 from service.errors import InvalidRequest
+from service.selection import Selection
+from service.selection_options import SelectionOptions
 from tests.service.fakes import LIMITS, make_ask
 
 DEFAULT_4 = Limits(default_best_of=4, max_best_of=16, max_candidates=32)
@@ -195,8 +199,80 @@ def test_a_fault_in_the_rerank_object_is_refused_by_its_path(rerank: Any, field:
 
 
 def test_an_unknown_rerank_key_is_told_the_known_ones() -> None:
-    with pytest.raises(InvalidRequest, match="deadline_ms, return_candidates"):
+    known = "target_reward, deadline_ms, selection, reward_weights, min_reward, return_candidates, trace"
+    with pytest.raises(InvalidRequest, match=known):
         read({"rerank": {"deadline": 5}})
+
+
+HEADS = RewardConfig(("helpful", "short"), 0.5, 2.0)
+ENSEMBLE = replace(DEFAULT_4, reward=HEADS)
+
+
+@pytest.mark.parametrize(
+    ("rerank", "field"),
+    [
+        ({"selection": "best"}, "rerank.selection.pick"),
+        ({"selection": 1}, "rerank.selection"),
+        ({"selection": {"pick": "soft", "tempo": 1}}, "rerank.selection.tempo"),
+        ({"selection": {"pick": "soft", "temperature": 0}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "soft", "temperature": "1"}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "soft", "temperature": float("nan")}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "soft", "temperature": 10**400}}, "rerank.selection.temperature"),
+        ({"selection": {"temperature": 1}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "soft", "beta": 1}}, "rerank.selection.beta"),
+        ({"selection": {"pick": "pessimistic", "beta": -1}}, "rerank.selection.beta"),
+        ({"selection": {"pick": "pessimistic", "temperature": 1}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "soft", "answer": "boxed"}}, "rerank.selection.answer"),
+        ({"selection": {"pick": "majority", "temperature": 1}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "majority", "answer": "a+"}}, "rerank.selection.answer"),
+        ({"selection": {"heads": "worst", "variance_weight": 1}}, "rerank.selection.variance_weight"),
+        ({"selection": {"length_calibrated": 1}}, "rerank.selection.length_calibrated"),
+        ({"selection": {"heads": "worst", "pick": "soft"}, "reward_weights": {"short": 1}}, "rerank.reward_weights"),
+        ({"reward_weights": {"kind": 1}}, "rerank.reward_weights.kind"),
+        ({"reward_weights": {"short": 0, "helpful": 0}}, "rerank.reward_weights"),
+        ({"reward_weights": {}}, "rerank.reward_weights"),
+        ({"reward_weights": {"short": float("inf")}}, "rerank.reward_weights.short"),
+        ({"reward_weights": {"short": "1"}}, "rerank.reward_weights.short"),
+        ({"min_reward": "high"}, "rerank.min_reward"),
+        ({"min_reward": float("-inf")}, "rerank.min_reward"),
+    ],
+)
+def test_a_fault_in_how_to_select_is_refused_by_its_path(rerank: Any, field: str) -> None:
+    assert refusal({"rerank": rerank}, limits=ENSEMBLE) == field
+
+
+def test_what_needs_several_heads_is_refused_for_a_single_output() -> None:
+    for heads in ((), ("only",)):
+        limits = replace(DEFAULT_4, reward=RewardConfig(heads))
+        assert refusal({"rerank": {"selection": {"heads": "worst"}}}, limits=limits) == "rerank.selection.heads"
+        assert refusal({"rerank": {"reward_weights": {"only": 1}}}, limits=limits) == "rerank.reward_weights"
+
+
+def test_the_heads_are_listed_to_who_names_another_and_no_garbage_is_echoed() -> None:
+    with pytest.raises(InvalidRequest, match="its heads are helpful, short"):
+        read({"rerank": {"reward_weights": {"kind": 1}}}, limits=ENSEMBLE)
+    with pytest.raises(InvalidRequest, match=r"\\ud800"):
+        read(b'{"rerank": {"reward_weights": {"\\ud800": 1}}}', limits=ENSEMBLE)
+
+
+def test_a_string_names_a_pick_and_an_object_its_knobs() -> None:
+    assert read({"rerank": {"selection": "majority"}}).selection == Selection("majority")
+    knobs: dict[str, Any] = {
+        "pick": "weighted_vote",
+        "heads": "variance",
+        "variance_weight": 2,
+        "temperature": 3,
+        "answer": "boxed",
+    }
+    assert read({"rerank": {"selection": knobs}}, limits=ENSEMBLE).selection == Selection(**knobs)
+
+
+def test_the_servers_selection_is_used_where_a_request_does_not_say() -> None:
+    limits = replace(ENSEMBLE, selection=SelectionOptions(pick="soft", temperature=2, heads="worst"))
+    assert read({}, limits=limits).selection == Selection("soft", heads="worst", temperature=2)
+    assert read({"rerank": {"selection": "argmax"}}, limits=limits).selection == Selection()
+    with pytest.raises(ValueError, match=r"--selection: .*single output"):
+        replace(limits, reward=RewardConfig())
 
 
 def test_lone_surrogates_are_refused_not_crashed_on() -> None:
@@ -266,7 +342,19 @@ def test_our_fields_are_taken_out() -> None:
 
 
 FIELDS = st.sampled_from(
-    ["best_of", "rerank", "n", "model", "prompt", "messages", "use_beam_search", "stream", "strategy", "deadline_ms"]
+    [
+        "best_of",
+        "rerank",
+        "n",
+        "model",
+        "prompt",
+        "messages",
+        "use_beam_search",
+        "stream",
+        "strategy",
+        "deadline_ms",
+        "selection",
+    ]
 )
 SCALARS = (
     st.none()

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def ledger(conversation: Conversation | None = CONVERSATION) -> Ledger:
     texts = ("one ", "two ", "thr", "")
     heads: Sequence[dict[str, float]] = ({"help": 2.0, "tone": float("nan")}, {}, {}, {})
     records = [
-        Record(view, pieces=list(text), rewards=dict(head))
+        Record(replace(view, rewards=head), pieces=list(text))
         for view, text, head in zip(views, texts, heads, strict=True)
     ]
     return Ledger(plan_for(4), records=records, conversation=conversation, selected=(0,), stop_reason="complete")

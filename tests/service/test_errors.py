@@ -5,6 +5,7 @@ import json
 import pytest
 
 from service.errors import (
+    BelowMinReward,
     DeadlineExceeded,
     EngineDown,
     InvalidRequest,
@@ -21,6 +22,7 @@ TABLE = [
     (ServiceError("m"), 500, "server_error", "internal_error"),
     (InvalidRequest("m", param="best_of"), 400, "invalid_request_error", "invalid_value"),
     (NoCandidateLog("m"), 409, "invalid_request_error", "no_candidate_log"),
+    (BelowMinReward("m", param="rerank.min_reward"), 424, "quality_error", "below_min_reward"),
     (Overloaded("m", retry_after_s=7), 429, "rate_limit_error", "overloaded"),
     (NothingGenerated("m"), 502, "server_error", "generation_failed"),
     (RewardModelDown("m"), 503, "server_error", "reward_unavailable"),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -11,6 +12,8 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import service.gateway
+from reward.config import RewardConfig
+from reward.scorer import Score
 from service.admission import Admission
 from service.api import Limits
 from service.context import current_request
@@ -246,8 +249,9 @@ async def test_a_client_that_leaves_before_its_body_is_whole_is_forgotten() -> N
         (Script(error=EngineDown("dead")), {}, {}, 503, "engine_unavailable"),
         (says("a"), {"a": RuntimeError("odd")}, {}, 503, "reward_unavailable"),
         (says("a", held=True), {}, {"deadline_ms": 10}, 504, "deadline_exceeded"),
+        (says("a"), {"a": 1.0}, {"min_reward": 1.5}, 424, "below_min_reward"),
     ],
-    ids=["all-fail", "engine", "reward-model", "deadline"],
+    ids=["all-fail", "engine", "reward-model", "deadline", "min-reward"],
 )
 async def test_a_failure_has_our_status_and_openais_shape(
     script: Script, rewards: Any, rerank: dict[str, int], status: int, code: str
@@ -257,6 +261,26 @@ async def test_a_failure_has_our_status_and_openais_shape(
     assert (reply.status, reply.json["error"]["code"]) == (status, code)
     assert is_openai_error(reply.json)
     assert gateway.counted(code) == gateway.requests == 1
+
+
+async def test_what_was_generated_for_nothing_is_counted_all_the_same() -> None:
+    gateway, _ = served()
+    reply = await gateway.call({"best_of": 2, "rerank": {"min_reward": 9}})
+    assert reply.json["error"]["param"] == "rerank.min_reward"
+    tokens = gateway.registry.get_sample_value("bestofn_generated_tokens_total", {"fate": "rejected"})
+    assert tokens == 3
+
+
+async def test_weights_and_a_draw_reach_the_answer() -> None:
+    ensemble = RewardConfig(("help", "tone"), 0.0, 1.0)
+    scorer = FakeScorer({"a": Score(1.0, {"help": 0.0, "tone": 2.0}, 3, 0)}, config=ensemble)
+    gateway = Served(FakeVllm(two, scorer), replace(LIMITS, reward=ensemble))
+    scorer.rewards["bb"] = Score(2.0, {"help": 3.0, "tone": 1.0}, 4, 0)
+    rerank = {"selection": {"pick": "pessimistic", "beta": 0.5}, "reward_weights": {"tone": 1}}
+    told = (await gateway.call({"best_of": 2, "seed": 5, "rerank": rerank})).json["rerank"]
+    assert [one["reward"] for one in told["candidates"]] == [2.0, 1.0]
+    assert [one["weight"] for one in told["candidates"]] == [1.0, 0.0]
+    assert (told["selected"], told["selection"]) == ([0], {"pick": "pessimistic", "beta": 0.5, "seed": 5})
 
 
 async def test_an_error_that_is_not_ours_stays_vllms() -> None:

@@ -1,22 +1,23 @@
 """From an ask to a plan."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reward.config import RewardConfig
+from reward.scorer import Score
 from service.errors import InvalidRequest
 from service.plan import Plan, make_plan
-from service.profile import Profile
+from service.selection import Selection
 from service.strategies import BestOfN, Limited
-from tests.service.fakes import make_ask
+from tests.service.fakes import LIMITS, make_ask
 
 
 def plan(body: dict[str, Any], *, n: int = 1, temperature: float = 1.0, checkpoint_tokens: int | None = None) -> Plan:
-    return make_plan(
-        make_ask(body), n=n, temperature=temperature, checkpoint_tokens=checkpoint_tokens, profile=Profile()
-    )
+    return make_plan(make_ask(body), n=n, temperature=temperature, checkpoint_tokens=checkpoint_tokens)
 
 
 def test_best_of_above_n_is_ranked() -> None:
@@ -76,7 +77,7 @@ def test_a_plan_samples_enough_within_what_was_admitted_and_never_waits_for_noth
     n: int, best_of: int | None, rerank: dict[str, int] | None, temperature: float
 ) -> None:
     ask = make_ask({"n": n, "best_of": best_of, "rerank": rerank})
-    made = make_plan(ask, n=n, temperature=temperature, checkpoint_tokens=None, profile=Profile())
+    made = make_plan(ask, n=n, temperature=temperature, checkpoint_tokens=None)
     assert n == made.n <= made.best_of <= ask.best_of
     assert made.live or made.ranked
 
@@ -95,3 +96,18 @@ def test_a_deadline_beyond_a_day_is_refused() -> None:
 def test_what_is_generated_elsewhere_cannot_be_reranked(elsewhere: str) -> None:
     with pytest.raises(InvalidRequest, match=elsewhere):
         plan({"n": 4, elsewhere: True, "rerank": {}}, n=1)
+
+
+def test_how_to_select_reaches_the_plan() -> None:
+    limits = replace(LIMITS, reward=RewardConfig(("a", "b"), 0.5, 2.0))
+    rerank = {"selection": {"pick": "soft", "temperature": 2}, "reward_weights": {"a": 1}, "min_reward": -1}
+    ask = make_ask({"best_of": 2, "rerank": rerank}, limits=limits)
+    made = make_plan(ask, n=1, temperature=1.0, checkpoint_tokens=None, seed=7)
+    assert (made.selection, made.seed, made.min_reward) == (Selection("soft", temperature=2), 7, -1)
+    assert (made.reward, made.reward_weights) == (limits.reward, {"a": 1})
+    assert made.reward_of(Score(9.0, {"a": 4.5, "b": 0.0}, 3, 0)) == 2.0
+
+
+def test_a_single_candidate_that_may_be_refused_is_not_passed_on_live() -> None:
+    made = plan({"rerank": {"min_reward": 0}})
+    assert (made.best_of, made.ranked, made.live) == (1, True, False)

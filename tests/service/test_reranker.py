@@ -3,18 +3,29 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
+from reward.config import RewardConfig
 from reward.scorer import RewardUnavailable
+from reward.scorer import Score as RewardScore
 from service.accounting import Ledger, Record
 from service.context import RequestContext
 from service.conversation import Conversation
-from service.errors import DeadlineExceeded, EngineDown, InvalidRequest, NothingGenerated, RewardModelDown
+from service.errors import (
+    BelowMinReward,
+    DeadlineExceeded,
+    EngineDown,
+    InvalidRequest,
+    NothingGenerated,
+    RewardModelDown,
+)
 from service.reranker import Run, score_finished
 from service.reward_model import RewardModel
+from service.selection import Selection, select
 from service.strategies import (
     Abort,
     Action,
@@ -85,6 +96,60 @@ async def test_n_are_returned_best_first() -> None:
 
 async def test_equal_rewards_go_to_the_first_that_finished() -> None:
     assert await best(make_run(FakeSampler(says("a", turns=5), says("b")))) == (1,)
+
+
+def heads(first: float, second: float) -> RewardScore:
+    return RewardScore((first + second) / 2, {"a": first, "b": second}, 10, 0)
+
+
+async def test_cautious_heads_and_weights_choose_another_candidate() -> None:
+    scorer = FakeScorer({"a": heads(4.0, 0.0), "b": heads(1.5, 2.0), "c": heads(0.5, 1.0)})
+    chosen: dict[str, Any] = {}
+    changed: dict[str, dict[str, Any]] = {
+        "mean": {},
+        "worst": {"selection": Selection(heads="worst"), "reward": RewardConfig(("a", "b"), 0.0, 2.0)},
+        "weights": {"reward_weights": {"a": -1.0}},
+    }
+    for name, changes in changed.items():
+        run = make_run(FakeSampler(says("a"), says("b"), says("c")), scorer, plan=replace(plan_for(3), **changes))
+        chosen[name] = await best(run), run.ledger.choice.utilities
+    assert chosen["mean"] == ((0,), {})
+    assert chosen["worst"] == ((1,), pytest.approx({0: 1.0, 1: 1.25, 2: 0.75}))
+    assert chosen["weights"] == ((2,), {})
+
+
+async def test_a_draw_follows_the_plans_seed() -> None:
+    winners = []
+    for seed in range(12):
+        plan = replace(plan_for(3, selection={"pick": "soft", "temperature": 9}), seed=seed)
+        run = make_run(FakeSampler(says("a"), says("b"), says("c")), FakeScorer({"a": 1.0, "b": 3.0}), plan=plan)
+        winners.append(await best(run))
+        assert winners[-1] == select(run.ledger.candidates, 1, plan.selection, seed=seed).selected
+    assert len(set(winners)) == 3
+
+
+async def test_a_vote_reads_what_each_candidate_said() -> None:
+    sampler = FakeSampler(Script(pieces=("so\n", "4")), says("so\n5"), says("hm\n4"))
+    run = make_run(sampler, FakeScorer({"so\n5": 3.0, "hm\n4": 1.0}), plan=plan_for(3, selection="majority"))
+    assert await best(run) == (2,)
+    assert run.ledger.choice.weights == pytest.approx({0: 2 / 3, 1: 1 / 3, 2: 2 / 3})
+
+
+async def test_nothing_of_the_least_reward_is_an_error_that_says_what_there_was() -> None:
+    scorer = FakeScorer({"a": 1.0, "b": 3.0})
+    run = make_run(FakeSampler(says("a"), says("b")), scorer, plan=plan_for(2, min_reward=3.5))
+    with pytest.raises(BelowMinReward, match=r"the best candidate's reward is 3; rerank\.min_reward asks .* 3\.5"):
+        await best(run)
+    assert (run.ledger.selected, run.ledger.rewards) == ((), [1.0, 3.0])
+    unscorable = FakeScorer({"a": ValueError("long"), "b": ValueError("long")})
+    run = make_run(FakeSampler(says("a"), says("b")), unscorable, plan=plan_for(2, min_reward=-9))
+    with pytest.raises(BelowMinReward, match="no candidate could be scored"):
+        await best(run)
+
+
+async def test_only_who_reaches_the_least_reward_is_returned() -> None:
+    sampler, scorer = FakeSampler(says("a"), says("b"), says("c")), FakeScorer({"a": 1.0, "b": 3.0, "c": 2.0})
+    assert await best(make_run(sampler, scorer, plan=plan_for(3, 3, min_reward=2))) == (1, 2)
 
 
 async def test_each_candidate_is_scored_as_it_finishes_not_after_the_last() -> None:

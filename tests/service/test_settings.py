@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from service.prices import HourlyPrice, Prices, TokenPrices
+from service.selection_options import SelectionOptions
 from service.settings import Settings, add_arguments
 
 
@@ -48,6 +49,10 @@ def test_each_setting_is_resolved_by_itself(monkeypatch: pytest.MonkeyPatch) -> 
         ("reward_backend", "jax"),
         ("prefix_score_tokens", "0"),
         ("reward_engine_args", "4"),
+        ("selection", "best"),
+        ("selection", "{"),
+        ("selection", '{"pick": "soft", "beta": 1}'),
+        ("selection", '{"tempo": 1}'),
         ("candidate_log", ""),
         ("candidate_log_max_mb", "0"),
     ],
@@ -125,6 +130,17 @@ def test_options_reach_the_settings() -> None:
 def test_json_from_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BESTOFN_REWARD_ENGINE_ARGS", '{"max_model_len": 99}')
     assert Settings.resolve({}, {}).reward_engine_args == {"max_model_len": 99}
+
+
+def test_the_default_selection_is_a_name_or_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    soft = SelectionOptions(pick="soft", temperature=0.2)
+    given = '{"pick": "soft", "temperature": 0.2}'
+    assert Settings.resolve({}, {}).selection == SelectionOptions()
+    assert Settings.resolve(parsed("--selection", "majority"), {}).selection == SelectionOptions(pick="majority")
+    assert Settings.resolve(parsed("--selection", given), {}).selection == soft
+    assert Settings.resolve({}, {"selection": {"pick": "soft", "temperature": 0.2}}).selection == soft
+    monkeypatch.setenv("BESTOFN_SELECTION", given)
+    assert Settings.resolve({}, {}).selection == soft
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "4", "null"])

@@ -13,6 +13,7 @@ from reward.bounds import kl_bound_nats
 from service.accounting import Ledger, Record
 from service.context import RequestContext
 from service.prices import HourlyPrice
+from service.selection import Choice
 from service.strategies import Candidate
 from service.wire import StreamPatcher, patch_answer, rerank_object
 from tests.service.fakes import make_ask, make_context, plan_for, sse
@@ -24,13 +25,12 @@ def ledger_of_two() -> Ledger:
     """Of four candidates the second is returned; times are such that every stage has a length."""
     views = [
         Candidate(0, "finished", tokens=5, finish_reason="stop", finish_rank=0, reward=1.0),
-        Candidate(1, "finished", tokens=7, finish_reason="length", finish_rank=1, reward=3.0),
+        Candidate(1, "finished", tokens=7, finish_reason="length", finish_rank=1, reward=3.0, rewards={"helpful": 3.0}),
         Candidate(2, "aborted", tokens=2, finish_reason="abort"),
         Candidate(3, "failed", tokens=1),
     ]
     records = [Record(view, pieces=[f"text {view.index}"]) for view in views]
     records[0].finished_s, records[1].finished_s = 11.0, 12.0
-    records[1].rewards = {"helpful": 3.0}
     records[3].error = RuntimeError("broken")
     return Ledger(
         plan_for(4),
@@ -54,6 +54,21 @@ def context_of(*ledgers: Ledger, endpoint: str = "chat", **rerank: Any) -> Reque
 
 
 # -- the rerank object
+
+
+def test_what_was_done_is_told_where_it_was_not_simply_the_highest_reward() -> None:
+    plan = replace(plan_for(4, selection={"pick": "soft", "temperature": 2, "length_calibrated": True}), seed=7)
+    choice = Choice((1,), {0: 0.25, 1: 0.75}, {0: 1.5, 1: 2.5})
+    described = rerank_object(context_of(replace(ledger_of_two(), plan=plan, choice=choice)))
+    assert described["selection"] == {"pick": "soft", "length_calibrated": True, "temperature": 2.0, "seed": 7}
+    assert [candidate.get("weight") for candidate in described["candidates"]] == [0.25, 0.75, None, None]
+    assert [candidate.get("utility") for candidate in described["candidates"]] == [1.5, 2.5, None, None]
+
+
+def test_a_vote_has_no_seed() -> None:
+    choice = Choice((1,), {0: 0.5, 1: 0.5})
+    ledger = replace(ledger_of_two(), plan=plan_for(4, selection="majority"), choice=choice)
+    assert rerank_object(context_of(ledger))["selection"] == {"pick": "majority", "answer": "last_line"}
 
 
 def test_the_cost_is_told_where_prices_are_known() -> None:
@@ -308,7 +323,8 @@ def test_an_error_in_a_stream_does_not_overtake_the_text_before_it() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_head_that_is_no_number_does_not_break_the_answers_json(value: float) -> None:
     ledger = ledger_of_two()
-    ledger.records[1].rewards = {"helpful": value}
+    record = ledger.records[1]
+    record.view = replace(record.view, rewards={"helpful": value})
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)

@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from reward.batching import score_sequences
-from reward.model import RewardConfig, combine, load
+from reward.config import RewardConfig, combine
+from reward.model import load
 from reward.torch_scorer import TorchScorer
 from tests.training.parallel import train_in_processes
 from tests.training.run_files import metrics, same_weights, weights

@@ -1,4 +1,4 @@
-"""`bestofn study over-optimisation|k-wise|online`."""
+"""`bestofn study over-optimisation|k-wise|online|selection`."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,6 +41,14 @@ def online(recipe: Recipe = "reviews_online", output: Output = None, overrides: 
     from training.studies import online as study
 
     _run("online", study.OnlineConfig, study.run, recipe, output, overrides)
+
+
+@app.command(name="selection")
+def selection(recipe: Recipe = "selection", output: Output = None, overrides: Overrides = None) -> None:
+    """Gold against N for every way of selecting, with an ensemble that learned from noisy labels."""
+    from training.studies import selection as study
+
+    _run("selection", study.SelectionConfig, study.run, recipe, output, overrides)
 
 
 class _Tabled(Protocol):

@@ -123,6 +123,26 @@ def over_optimisation(curves: Mapping[str, Curve], fits: Mapping[str, Fit]) -> F
     return figure
 
 
+def selection(sizes: Sequence[int], panels: Sequence[Mapping[str, Sequence[Interval]]]) -> Figure:
+    """Gold reward against N, a line for each method of selection and a panel for each seed."""
+    figure = Figure(figsize=(5.5 * len(panels), 6), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    lines = ("o-", "s-", "^-", "v-", "o--", "s--", "^--", "v--")
+    for number, (axis, curves) in enumerate(zip(axes, panels, strict=True)):
+        for place, (name, values) in enumerate(curves.items()):
+            aside = 2 ** (0.07 * (place - (len(curves) - 1) / 2))  # so that the bars of one N stand side by side
+            intervals(axis, [n * aside for n in sizes], values, f"C{place}", name, lines[place % len(lines)])
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(sizes, [str(n) for n in sizes])
+        axis.minorticks_off()
+        axis.set_title(f"seed {number}", fontsize=15)
+        axis.set_xlabel("N: candidates to select among", fontsize=13)
+    axes[0].set_ylabel("gold reward of the selected answer", fontsize=13)
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=12, loc="outside upper center", ncols=4, frameon=False)
+    finish(*axes)
+    return figure
+
+
 def intervals(
     axis: Axes, places: Sequence[float], values: Sequence[Interval], colour: str, label: str, line: str = "o"
 ) -> None:

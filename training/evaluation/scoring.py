@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from reward.batching import score_sequences
-from reward.model import RewardConfig, combine, load
+from reward.config import RewardConfig, combine
+from reward.model import load
 from training.evaluation.estimators import Floats
 from training.labs import model_path
 from training.records import Comparison
@@ -19,6 +20,7 @@ from training.records import Comparison
 class Scored:
     """Of each comparison: the raw reward (the mean of the heads) and the tokens of each response.
 
+    heads: the raw reward of every head, [responses, heads].
     mean, std: the checkpoint's own normalisation, which serving applies and the Bradley-Terry model does not know.
     """
 
@@ -26,6 +28,7 @@ class Scored:
     tokens: list[Floats]
     mean: float
     std: float
+    heads: list[Floats]
 
     def normalised(self) -> list[Floats]:
         """Rewards as they are served."""
@@ -46,9 +49,10 @@ def score(comparisons: Sequence[Comparison], reward_model: str | Path) -> Scored
         rows = [template.tokens(prompt, text) for text in comparison.responses]
         sequences += rows
         lengths.append(np.array([len(row) - shared for row in rows], float))
-    outputs = np.array([combine(raw, RewardConfig(config.heads))[0] for raw in score_sequences(model, sequences)])
+    heads = np.array(score_sequences(model, sequences), float)  # [responses of all comparisons, heads]
+    outputs = np.array([combine(raw, RewardConfig(config.heads))[0] for raw in heads.tolist()])
     if not np.isfinite(outputs).all():
         raise FloatingPointError(f"{reward_model} gives {np.sum(~np.isfinite(outputs))} rewards that are not finite")
     ends = list(chain([0], np.cumsum([len(row) for row in lengths])))
-    raw = [outputs[start:end] for start, end in pairwise(ends)]
-    return Scored(raw, lengths, config.mean, config.std)
+    raw, by_head = ([values[start:end] for start, end in pairwise(ends)] for values in (outputs, heads))
+    return Scored(raw, lengths, config.mean, config.std, by_head)

@@ -113,7 +113,9 @@ def _answers(prompt: TracedPrompt, plan: Plan, timing: Timing, *, draws: int, se
     for _ in range(draws):
         drawn = generator.sample(prompt.candidates, plan.best_of)
         outcome = simulate(drawn, plan.strategy, timing)
-        chosen = select(outcome.candidates, 1)
+        chosen = select(
+            outcome.candidates, 1, plan.selection, seed=generator.getrandbits(32), min_reward=plan.min_reward
+        ).selected
         answers.append((quality(drawn[chosen[0]]) if chosen else math.nan, outcome))
     return answers
 

@@ -143,7 +143,11 @@ class _Engine:
             return
         rank = sum(other.finish_rank is not None for other in self._views)
         self._views[index] = replace(
-            view, state="finished", finish_reason=self._recorded[index].finish_reason, finish_rank=rank
+            view,
+            state="finished",
+            finish_reason=self._recorded[index].finish_reason,
+            finish_rank=rank,
+            text=self._recorded[index].text,
         )
         self._happen(Finished(index))
 
@@ -156,7 +160,8 @@ class _Engine:
         view = replace(view, scores_pending=view.scores_pending - 1)
         if tokens >= recorded.tokens:
             known = math.isfinite(recorded.reward)
-            self._views[index] = replace(view, reward=recorded.reward) if known else replace(view, unscored=True)
+            told = replace(view, reward=recorded.reward, rewards=recorded.rewards)
+            self._views[index] = told if known else replace(view, unscored=True)
         else:
             measured = next((pair for pair in recorded.prefix_rewards if pair[0] >= tokens), None)
             more = () if measured is None else ((tokens, measured[1]),)

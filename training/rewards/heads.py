@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from reward.batching import score_sequences
-from reward.model import RewardConfig
+from reward.config import RewardConfig
 from training.config import ConfigError
 from training.records import Comparison
 from training.settings import RewardModelConfig
