@@ -65,6 +65,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Candidates in flight, over all requests; past it requests get 429 with retry-after.",
     )
+    slo_p99_ms: float | None = Field(
+        default=None,
+        gt=0,
+        description="Target: 99 of 100 answers within so many milliseconds. N is lowered while the server is too busy "
+        "for it, and the answer's `rerank` says so; `rerank.fixed_best_of` is a request's way out.",
+    )
     on_reward_failure: OnRewardFailure = Field(
         default="error",
         description="Without a reward model: answer 503, or with the first finished candidate, marked unranked.",
