@@ -42,13 +42,13 @@ class RerankOptions(BaseModel):
         le=86_400_000,
         description="Answer with the best candidate so far after this many milliseconds.",
     )
-    fixed_best_of: bool = Field(
-        default=False, description="Sample as many candidates as asked for, whatever the server's latency target."
-    )
     return_candidates: bool = Field(default=False, description="Put the text of every candidate into the response.")
     progress: bool = Field(
         default=False,
         description="In a stream: tell what became of each candidate while they grow, in comments that clients ignore.",
+    )
+    fixed_best_of: bool = Field(
+        default=False, description="Sample as many candidates as asked for, whatever the server's latency target."
     )
 
 

@@ -87,8 +87,9 @@ class SloMetrics:
 
     def answered(self, ask: Ask, seconds: float) -> None:
         """A complete answer, from arrival to last byte."""
-        counter = self._met if seconds <= self._target_s else self._missed
-        counter.labels(best_of_label(ask.best_of)).inc()
+        label = best_of_label(ask.best_of)
+        self._met.labels(label).inc(seconds <= self._target_s)
+        self._missed.labels(label).inc(seconds > self._target_s)
         self._share.labels(best_of_label(ask.asked_best_of)).observe(ask.best_of / ask.asked_best_of)
 
 

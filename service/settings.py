@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     slo_p99_ms: float | None = Field(
         default=None,
         gt=0,
+        allow_inf_nan=False,
         description="Target: 99 of 100 answers within so many milliseconds. N is lowered while the server is too busy "
         "for it, and the answer's `rerank` says so; `rerank.fixed_best_of` is a request's way out.",
     )

@@ -115,8 +115,8 @@ class Latency:
 class Correction:
     """The share of the line's candidates that is let in, since the tail is what counts.
 
-    missed: share of late answers, older ones counting exponentially less. cut_s, changed_s: monotonic times of the last
-    decrease and the last answer.
+    missed: share of late answers, older ones counting exponentially less; no more than twice what is allowed, so that
+    a bad minute is soon forgotten. cut_s, changed_s: monotonic times of the last decrease and the last answer.
     """
 
     share: float = 1.0
@@ -126,7 +126,7 @@ class Correction:
 
     def learn(self, late: bool, *, admitted_s: float, now_s: float) -> "Correction":
         """A late answer lowers the share, unless it was let in before the last decrease could be felt."""
-        missed = self.missed + (late - self.missed) / _MEMORY
+        missed = min(self.missed + (late - self.missed) / _MEMORY, 2 * _ALLOWED)
         seen = replace(self, missed=missed, changed_s=now_s)
         if late and missed > _ALLOWED and admitted_s >= self.cut_s:
             return replace(seen, share=max(_CUT * self.share, _LEAST_CORRECTION), cut_s=now_s)

@@ -76,15 +76,15 @@ def test_a_request_that_has_room_when_lowered_is_not_refused(prompts: int, asked
     assert used * prompts <= room or used == 1
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.floats(0, 1), st.floats(0.001, 0.1), st.randoms(use_true_random=False))
-def test_the_line_is_found(fixed_s: float, each_s: float, generator: random.Random) -> None:
-    line = Latency()
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0, 1), st.floats(0.001, 0.1), st.integers(0, 1000))
+def test_the_line_is_found(fixed_s: float, each_s: float, seed: int) -> None:
+    line, generator = Latency(), random.Random(seed)
     for _ in range(400):
         load = generator.randint(1, 200)
         line = line.learn(load, fixed_s + each_s * load)
     assert line.expected_s(150) == pytest.approx(fixed_s + each_s * 150, rel=0.1)
-    assert line.deviation < 0.15
+    assert line.deviation < 0.3
 
 
 def test_answers_at_one_load_are_taken_to_be_in_proportion_to_it() -> None:
@@ -158,10 +158,11 @@ def test_late_answers_lower_the_share_once_for_each_time_that_it_takes_to_be_fel
     assert after([True] * 50, delay_s=5).share == pytest.approx(0.8)
 
 
-def test_the_share_comes_back_within_a_minute_of_good_answers() -> None:
-    lowered = after([True] * 30)
-    assert lowered.share < 0.5
-    assert after([True] * 30 + [False] * 1200).share == 1
+def test_the_share_comes_back_with_good_answers() -> None:
+    """Ten answers a second: half a minute until the late ones are forgotten, then a sixtieth each second."""
+    assert after([True] * 30).share < 0.5
+    assert after([True] * 30 + [False] * 200).share < 0.5
+    assert after([True] * 30 + [False] * 900).share == 1
 
 
 @settings(max_examples=60, deadline=None)
