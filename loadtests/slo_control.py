@@ -165,8 +165,8 @@ def show(goal: Goal, summaries: Mapping[str, Summary]) -> None:
     """The goal, and a column for each server."""
     console = Console(width=130)
     console.print(
-        f"Alone, N = {_BEST_OF} takes {goal.light_p99_s:.3f} s (p99); the target is {goal.target_s:.3f} s. A full server "
-        f"answers {goal.full_rate:.2f} requests/s; fixed N holds the target at {goal.rate:.2f}. p99 by load: "
+        f"Alone, N = {_BEST_OF} takes {goal.light_p99_s:.3f} s (p99); the target is {goal.target_s:.3f} s. "
+        f"A full server answers {goal.full_rate:.2f} requests/s; fixed N holds the target at {goal.rate:.2f}. p99 by load: "
         + ", ".join(f"{rate:.2f}/s {p99_s:.2f} s" for rate, p99_s in goal.steps)
     )
     title = f"{_TIMES * goal.rate:.2f} requests/s, {_ROUNDS} rounds of {_ROUND_S:.0f} s, {os.cpu_count()} cores"
@@ -192,8 +192,6 @@ def show(goal: Goal, summaries: Mapping[str, Summary]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--output", type=Path, default=Path("runs/slo"), help="folder for slo.json and slo.png")
-    parser.add_argument(
-        "--factor", type=float, default=_FACTOR, help="the target over the p99 of a server that is idle"
-    )
+    parser.add_argument("--factor", type=float, default=_FACTOR, help="the target over the p99 of an idle server")
     given = parser.parse_args()
     raise SystemExit(asyncio.run(main(given.output, given.factor)))

@@ -351,8 +351,8 @@ _OBJECTIVES = [
     ),
     Panel(
         "Answers past the target of --slo-p99-ms",
-        "Share of the answers that took longer, by the N that was used; empty without a target. The dashed line is where "
-        "an alert says that lowering N is not enough.",
+        "Share of the answers that took longer, by the N that was used; empty without a target. The dashed line is "
+        "where an alert says that lowering N is not enough.",
         "percentunit",
         [
             Query(
@@ -366,8 +366,8 @@ _OBJECTIVES = [
     ),
     Panel(
         "N used over N asked for",
-        "What --slo-p99-ms leaves of each N, on average; empty without a target. At 1 nobody gives anything up. Low for "
-        "hours: more machines, or a smaller --best-of for everybody.",
+        "What --slo-p99-ms leaves of each N, on average; empty without a target. At 1 nobody gives anything up. Low "
+        "for hours: more machines, or a smaller --best-of for everybody.",
         "percentunit",
         [
             Query(
