@@ -166,8 +166,8 @@ def show(goal: Goal, summaries: Mapping[str, Summary]) -> None:
     console = Console(width=130)
     console.print(
         f"Alone, N = {_BEST_OF} takes {goal.light_p99_s:.3f} s (p99); the target is {goal.target_s:.3f} s. "
-        f"A full server answers {goal.full_rate:.2f} requests/s; fixed N holds the target at {goal.rate:.2f}. p99 by load: "
-        + ", ".join(f"{rate:.2f}/s {p99_s:.2f} s" for rate, p99_s in goal.steps)
+        f"A full server answers {goal.full_rate:.2f} requests/s; fixed N holds the target at {goal.rate:.2f}. "
+        "p99 by load: " + ", ".join(f"{rate:.2f}/s {p99_s:.2f} s" for rate, p99_s in goal.steps)
     )
     title = f"{_TIMES * goal.rate:.2f} requests/s, {_ROUNDS} rounds of {_ROUND_S:.0f} s, {os.cpu_count()} cores"
     table = Table("", *summaries, title=title)

@@ -2,6 +2,7 @@
 
 import asyncio
 import statistics
+from itertools import pairwise
 
 import pytest
 
@@ -11,7 +12,7 @@ from loadtests.open_loop import Timed, arrivals, offer
 
 def test_arrivals_are_a_poisson_process_that_a_seed_repeats() -> None:
     times = list(arrivals(50, 200, seed=1))
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(times)]
     assert times == list(arrivals(50, 200, seed=1)) != list(arrivals(50, 200, seed=2))
     assert times == sorted(times)
     assert 0 < times[0] < times[-1] < 200
