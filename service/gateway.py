@@ -81,7 +81,8 @@ class Gateway:
         """The request with the N that the load leaves it, its places held. Raises Overloaded."""
         admission = self._admission
         if self._slo is not None:
-            ask = self._slo.fit(ask, in_flight=admission.in_flight, room=admission.limit - admission.in_flight)
+            room = admission.limit - admission.in_flight
+            ask = self._slo.fit(ask, in_flight=admission.in_flight, room=room, now_s=time.monotonic())
         places.enter_context(admission.hold(ask.candidates))
         if self._slo is not None:
             places.enter_context(self._slo.hold(ask))

@@ -29,6 +29,7 @@ _RESTORED_BELOW = 0.005  # between this and _ALLOWED the correction stands still
 _CUT = 0.8
 _RESTORED_S = 60.0
 _LEAST_CORRECTION = 0.1
+_RISE_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,11 @@ class Load:
     """Candidates in flight when a request arrives, without its own.
 
     in_flight: all of them. asked: of requests whose N may be lowered, as many as they asked for. fixed: of the others.
-    room: how many more the server takes.
     """
 
     in_flight: int
     asked: int
     fixed: int
-    room: int
 
 
 @dataclass(frozen=True)
@@ -162,10 +161,28 @@ class Knowledge:
         return min(fair, 1.0) * min(max(crowded, 0.0), 1.0)
 
 
-def lowered_best_of(ask: Ask, knowledge: Knowledge, load: Load, target_s: float) -> int:
-    """N for each prompt of a request: between what it must return and what it asked for."""
-    share = knowledge.share(ask.asked_best_of * ask.prompts, load, target_s)
-    wanted = min(round(share * ask.asked_best_of), load.room // ask.prompts)
+@dataclass(frozen=True)
+class Recent:
+    """The mean of the shares that requests could have had lately, those of 3 s ago counting 1/e.
+
+    A lull of a moment is no reason for a large N, whose candidates would be in the way of those who come next: a share
+    falls at once and rises with this mean.
+    """
+
+    share: float = 1.0
+    at_s: float = -math.inf
+
+    def follow(self, share: float, now_s: float) -> "Recent":
+        weight = 1 - math.exp(min(self.at_s - now_s, 0.0) / _RISE_S)
+        return Recent(self.share + weight * (share - self.share), now_s)
+
+
+def lowered_best_of(ask: Ask, share: float, room: int) -> int:
+    """N for each prompt of a request: between what it must return and what it asked for.
+
+    room: candidates that the server still takes; a smaller N is better than a refusal.
+    """
+    wanted = min(round(share * ask.asked_best_of), room // ask.prompts)
     return min(max(wanted, ask.n), ask.asked_best_of)
 
 
@@ -184,16 +201,19 @@ class SloController:
     def __init__(self, target_s: float) -> None:
         self.target_s = target_s
         self._known: defaultdict[RequestClass, Knowledge] = defaultdict(Knowledge)
+        self._recent: defaultdict[RequestClass, Recent] = defaultdict(Recent)
         self._asked = 0
         self._fixed = 0
 
-    def fit(self, ask: Ask, *, in_flight: int, room: int) -> Ask:
+    def fit(self, ask: Ask, *, in_flight: int, room: int, now_s: float) -> Ask:
         """The request with the N that it gets. in_flight, room: candidates, before this request is admitted."""
         if not adjustable(ask):
             return ask
-        load = Load(in_flight, self._asked, self._fixed, room)
-        known = self._known[RequestClass.of(ask)]
-        return replace(ask, best_of=lowered_best_of(ask, known, load, self.target_s))
+        key = RequestClass.of(ask)
+        load = Load(in_flight, self._asked, self._fixed)
+        share = self._known[key].share(ask.asked_best_of * ask.prompts, load, self.target_s)
+        self._recent[key] = self._recent[key].follow(share, now_s)
+        return replace(ask, best_of=lowered_best_of(ask, min(share, self._recent[key].share), room))
 
     @contextmanager
     def hold(self, ask: Ask) -> Iterator[None]:

@@ -23,7 +23,8 @@ def test_figures_are_of_what_was_offered_not_of_what_was_answered() -> None:
     assert summary.in_time.value == pytest.approx(6 / 20)
     assert summary.goodput.value == pytest.approx(6 / 20), "six answers in 20 seconds"
     assert summary.refused.value == 0.5
-    assert (summary.p50_s.value, summary.p99_s.value) == (pytest.approx(0.9), pytest.approx(1.4))
+    assert summary.p50_s.value == pytest.approx(0.9)
+    assert summary.p99_s.value == pytest.approx(1.4)
     assert (summary.best_of.value, summary.reward.value, summary.correct.value) == (8, 1, 1)
     assert summary.in_time.low < summary.in_time.value < summary.in_time.high
 

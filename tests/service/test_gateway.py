@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
@@ -296,7 +297,7 @@ async def test_failures_teach_nothing(script: Script) -> None:
     slo = SloController(1e-6)
     gateway = Served(FakeVllm(lambda: FakeSampler(script, script)), slo=slo)
     assert (await gateway.call({"best_of": 2})).status >= 500
-    assert slo.fit(make_ask({"best_of": 2}), in_flight=0, room=512).best_of == 2
+    assert slo.fit(make_ask({"best_of": 2}), in_flight=0, room=512, now_s=100.0).best_of == 2
     assert gateway.registry.get_sample_value("bestofn_slo_missed_total", {"best_of": "2"}) is None
 
 
@@ -304,11 +305,11 @@ async def test_what_a_refused_request_asked_for_weighs_on_nobody() -> None:
     slo, ask = SloController(1.0), make_ask({"best_of": 16})
     for second in range(100):
         slo.answered(ask, 16, admitted_s=second - 0.5, now_s=float(second))
-    alone = slo.fit(ask, in_flight=0, room=512)
+    alone = slo.fit(ask, in_flight=0, room=512, now_s=100.0)
     gateway = Served(FakeVllm(one), Limits(1, 64, 64), slo)
     gateway.admission.in_flight = 64
     assert (await gateway.call({"best_of": 16})).status == 429
-    assert slo.fit(ask, in_flight=0, room=512) == alone
+    assert slo.fit(ask, in_flight=0, room=512, now_s=time.monotonic() + 1000) == alone
 
 
 # -- failures

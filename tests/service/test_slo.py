@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.api import Ask
-from service.slo import Correction, Knowledge, Latency, Load, RequestClass, SloController, adjustable, lowered_best_of
+from service.slo import (
+    Correction,
+    Knowledge,
+    Latency,
+    Load,
+    Recent,
+    RequestClass,
+    SloController,
+    adjustable,
+    lowered_best_of,
+)
 from tests.service.fakes import make_ask
 
 TARGET_S = 1.0
@@ -28,8 +38,8 @@ loads = st.builds(
     in_flight=st.integers(0, 10_000),
     asked=st.integers(0, 10_000),
     fixed=st.integers(0, 10_000),
-    room=st.integers(0, 10_000),
 )
+rooms = st.integers(0, 10_000)
 answers = st.lists(st.tuples(st.integers(1, 5000), st.floats(1e-6, 1e4)), max_size=30)
 
 
@@ -41,13 +51,17 @@ def taught(seen: Sequence[tuple[int, float]]) -> Knowledge:
     return known
 
 
+def best_of(ask: Ask, known: Knowledge, load: Load, room: int = 10**6) -> int:
+    return lowered_best_of(ask, known.share(ask.asked_best_of * ask.prompts, load, TARGET_S), room)
+
+
 @settings(max_examples=200, deadline=None)
-@given(answers, loads, st.integers(1, 64), st.integers(1, 64))
+@given(answers, loads, rooms, st.integers(1, 64), st.integers(1, 64))
 def test_n_is_never_below_what_is_returned_nor_above_what_was_asked(
-    seen: list[tuple[int, float]], load: Load, n: int, more: int
+    seen: list[tuple[int, float]], load: Load, room: int, n: int, more: int
 ) -> None:
     ask = ask_for(min(n + more, 64), n)
-    assert ask.n <= lowered_best_of(ask, taught(seen), load, TARGET_S) <= ask.asked_best_of
+    assert ask.n <= best_of(ask, taught(seen), load, room) <= ask.asked_best_of
 
 
 @settings(max_examples=200, deadline=None)
@@ -56,24 +70,40 @@ def test_n_does_not_grow_with_any_part_of_the_load(
     seen: list[tuple[int, float]], load: Load, more: Load, asked: int
 ) -> None:
     known, ask = taught(seen), ask_for(asked)
-    heavier = Load(
-        load.in_flight + more.in_flight, load.asked + more.asked, load.fixed + more.fixed, min(load.room, more.room)
-    )
-    assert lowered_best_of(ask, known, heavier, TARGET_S) <= lowered_best_of(ask, known, load, TARGET_S)
+    heavier = Load(load.in_flight + more.in_flight, load.asked + more.asked, load.fixed + more.fixed)
+    assert best_of(ask, known, heavier) <= best_of(ask, known, load)
 
 
 @settings(max_examples=100, deadline=None)
 @given(loads, st.integers(2, 64))
-def test_without_an_answer_n_is_what_was_asked_as_far_as_there_is_room(load: Load, asked: int) -> None:
-    assert lowered_best_of(ask_for(asked), Knowledge(), load, TARGET_S) == min(max(load.room, 1), asked)
+def test_without_an_answer_n_is_what_was_asked(load: Load, asked: int) -> None:
+    assert best_of(ask_for(asked), Knowledge(), load) == asked
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 4), st.integers(2, 16), st.integers(0, 40))
 def test_a_request_that_has_room_when_lowered_is_not_refused(prompts: int, asked: int, room: int) -> None:
     ask = make_ask({"best_of": asked, "prompt": ["a"] * prompts}, endpoint="completions")
-    used = lowered_best_of(ask, Knowledge(), Load(0, 0, 0, room), TARGET_S)
+    used = best_of(ask, Knowledge(), Load(0, 0, 0), room)
     assert used * prompts <= room or used == 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 100)), min_size=1, max_size=20))
+def test_the_recent_share_lies_between_those_that_it_is_the_mean_of(seen: list[tuple[float, float]]) -> None:
+    recent, now_s = Recent(), 0.0
+    for share, gap_s in seen:
+        now_s += gap_s
+        recent = recent.follow(share, now_s)
+    shares = [share for share, _ in seen]
+    assert min(shares) - 1e-9 <= recent.share <= max(shares) + 1e-9
+
+
+def test_a_share_falls_at_once_and_rises_over_seconds() -> None:
+    busy = Recent().follow(0.25, 0.0)
+    assert busy.share == 0.25, "nothing is known from before"
+    risen = [busy.follow(1.0, seconds).share for seconds in (0.1, 3, 30)]
+    assert risen == pytest.approx([0.27, 0.72, 1.0], abs=0.01)
 
 
 @settings(max_examples=25, deadline=None)
@@ -97,15 +127,15 @@ def test_requests_share_what_fits_in_proportion_to_what_they_ask_for() -> None:
     known = taught([(load, 0.02 * load) for load in (10, 20, 30, 40) * 100])
     fits = known.latency.load_for(0.9 * TARGET_S)
     assert 20 < fits < 45
-    load = Load(in_flight=int(fits) // 2, asked=2 * int(fits), fixed=0, room=1000)
-    shares = [lowered_best_of(ask_for(asked), known, load, TARGET_S) / asked for asked in (16, 32)]
+    load = Load(in_flight=int(fits) // 2, asked=2 * int(fits), fixed=0)
+    shares = [best_of(ask_for(asked), known, load) / asked for asked in (16, 32)]
     assert shares == pytest.approx([0.4, 0.33], abs=0.07)
 
 
 def test_what_cannot_be_lowered_is_taken_off_first() -> None:
     known = taught([(load, 0.02 * load) for load in (10, 20, 30, 40) * 100])
-    free, taken = Load(0, 20, 0, 1000), Load(0, 20, 20, 1000)
-    assert lowered_best_of(ask_for(16), known, taken, TARGET_S) < lowered_best_of(ask_for(16), known, free, TARGET_S)
+    free, taken = Load(0, 20, 0), Load(0, 20, 20)
+    assert best_of(ask_for(16), known, taken) < best_of(ask_for(16), known, free)
 
 
 @pytest.mark.parametrize(
@@ -179,10 +209,10 @@ def test_what_requests_hold_is_given_back() -> None:
     ask = ask_for(16)
     for second in range(200):
         controller.answered(ask, 16, admitted_s=second - 0.5, now_s=float(second))
-    alone = controller.fit(ask, in_flight=0, room=512).best_of
+    alone = controller.fit(ask, in_flight=0, room=512, now_s=200.0).best_of
     with controller.hold(ask), controller.hold(ask_for(16, temperature=0)):
-        assert controller.fit(ask, in_flight=16, room=512).best_of < alone
-    assert controller.fit(ask, in_flight=0, room=512).best_of == alone
+        assert controller.fit(ask, in_flight=16, room=512, now_s=200.0).best_of < alone
+    assert controller.fit(ask, in_flight=0, room=512, now_s=300.0).best_of == alone
 
 
 def test_a_request_that_insists_gets_its_n_from_a_busy_server() -> None:
@@ -190,8 +220,8 @@ def test_a_request_that_insists_gets_its_n_from_a_busy_server() -> None:
     for second in range(200):
         controller.answered(ask_for(16), 16, admitted_s=second - 2.0, now_s=float(second))
     insists = ask_for(16, rerank={"fixed_best_of": True})
-    assert controller.fit(ask_for(16), in_flight=200, room=312).best_of == 1
-    assert controller.fit(insists, in_flight=200, room=312) == insists
+    assert controller.fit(ask_for(16), in_flight=200, room=312, now_s=200.0).best_of == 1
+    assert controller.fit(insists, in_flight=200, room=312, now_s=200.0) == insists
 
 
 # -- over time: a server that is a queueing model
@@ -238,7 +268,7 @@ class Server:
 
     def arrive(self, ask: Ask, generator: random.Random) -> None:
         if self.controller is not None:
-            ask = self.controller.fit(ask, in_flight=self.in_flight, room=10**6)
+            ask = self.controller.fit(ask, in_flight=self.in_flight, room=10**6, now_s=self.now_s)
         held = self.controller.hold(ask) if self.controller is not None else None
         if held is not None:
             held.__enter__()
