@@ -350,6 +350,35 @@ _OBJECTIVES = [
         [_rate_by("outcome", "requests")],
     ),
     Panel(
+        "Answers past the target of --slo-p99-ms",
+        "Share of the answers that took longer, by the N that was used; empty without a target. The dashed line is "
+        "where an alert says that lowering N is not enough.",
+        "percentunit",
+        [
+            Query(
+                f"sum by (best_of) (rate(bestofn_slo_missed_total{{{_S}}}[$window]))"
+                f" / (sum by (best_of) (rate(bestofn_slo_missed_total{{{_S}}}[$window])"
+                f" + rate(bestofn_slo_met_total{{{_S}}}[$window])) > 0)",
+                "N = {{best_of}}",
+            ),
+            _alert_at("slo_missed"),
+        ],
+    ),
+    Panel(
+        "N used over N asked for",
+        "What --slo-p99-ms leaves of each N, on average; empty without a target. At 1 nobody gives anything up. Low "
+        "for hours: more machines, or a smaller --best-of for everybody.",
+        "percentunit",
+        [
+            Query(
+                f"sum by (asked) (rate(bestofn_best_of_share_sum{{{_S}}}[$window]))"
+                f" / (sum by (asked) (rate(bestofn_best_of_share_count{{{_S}}}[$window])) > 0)",
+                "asked for {{asked}}",
+            )
+        ],
+        maximum=1,
+    ),
+    Panel(
         "Selected reward against its past week",
         "Solid: the past hour. Dashed: the mean of the past 7 days. Apart for long: other prompts, another policy or "
         "reward model, or a reward model that is being fooled.",

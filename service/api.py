@@ -89,6 +89,9 @@ class RerankOptions(BaseModel):
         default=False,
         description="In a stream: tell what became of each candidate while they grow, in comments that clients ignore.",
     )
+    fixed_best_of: bool = Field(
+        default=False, description="Sample as many candidates as asked for, whatever the server's latency target."
+    )
 
     @model_validator(mode="after")
     def _knobs_are_read(self) -> Self:
@@ -127,15 +130,19 @@ class Limits:
 class Ask:
     """One request, as far as reranking goes.
 
-    best_of: candidates per prompt, before temperature 0 makes them all one. prompts: how many the request holds.
+    best_of: candidates per prompt, before temperature 0 makes them all one. asked_best_of: before the server's latency
+    target lowered it. prompts: how many the request holds. greedy: asks for temperature 0. max_tokens: of an answer.
     explicit: the client spoke of best_of or rerank. selection: the client's, or the server's. reward: see `Limits`.
     body: JSON for vLLM, without our fields. model: as vLLM knows it.
     """
 
     endpoint: Endpoint
     best_of: int
+    asked_best_of: int
     n: int
     prompts: int
+    greedy: bool
+    max_tokens: int | None
     explicit: bool
     wants_reward: bool
     background: bool
@@ -181,8 +188,11 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
     ask = Ask(
         endpoint=endpoint,
         best_of=best_of,
+        asked_best_of=best_of,
         n=n,
         prompts=_prompt_count(request) if endpoint == "completions" else 1,
+        greedy=request.get("temperature") == 0,
+        max_tokens=_max_tokens(request),
         explicit=asked is not None or rerank_given,
         wants_reward=rerank_given,
         background=bool(request.get("background")),
@@ -309,6 +319,12 @@ def _count(value: Any) -> int:
     if not 1 <= n < _HUGE:
         raise InvalidRequest("n must be at least 1" if n < 1 else "n is far too large", param="n")
     return n
+
+
+def _max_tokens(request: Mapping[str, Any]) -> int | None:
+    """By the name that the endpoint has for it; what is no number vLLM refuses with its own message."""
+    given = (request.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
+    return next((value for value in given if isinstance(value, int)), None)
 
 
 def _shown(value: Any) -> str:

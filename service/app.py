@@ -24,6 +24,7 @@ from service.gateway import Gateway
 from service.metrics import Metrics
 from service.preferences import preference_routes
 from service.prices import Prices
+from service.slo import SloController
 from service.web import page_routes
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
@@ -37,6 +38,7 @@ def create_app(
     metrics: Metrics,
     prices: Prices | None = None,
     candidate_log: CandidateLog | None = None,
+    slo: SloController | None = None,
     guards: list[Middleware],
     check_ready: Callable[[], Awaitable[str | None]],
     engine_version: str,
@@ -77,6 +79,7 @@ def create_app(
                 metrics=metrics,
                 prices=prices,
                 candidate_log=candidate_log,
+                slo=slo,
             ),
         ],
         exception_handlers={Exception: _unexpected},

@@ -27,12 +27,14 @@ class Generation(Protocol):
 class RequestContext:
     """request_id: the header `x-request-id`. conversation: as vLLM rendered it last; None for a bare prompt.
 
+    in_flight: candidates of the server when it was admitted, its own included.
     prices: what its work is charged at; None where the server knows none.
     error: the first error of ours, so that the answer can carry it whatever vLLM makes of it. started_s: monotonic.
     """
 
     ask: Ask
     request_id: str = ""
+    in_flight: int = 0
     prices: Prices | None = None
     conversation: Conversation | None = None
     generations: list[Generation] = field(default_factory=list)
@@ -42,6 +44,11 @@ class RequestContext:
     @property
     def ledgers(self) -> Sequence[Ledger]:
         return [generation.ledger for generation in self.generations]
+
+    @property
+    def as_admitted(self) -> bool:
+        """Whether it sampled all that it held places for; a model's own temperature 0 makes them fewer."""
+        return sum(ledger.plan.best_of for ledger in self.ledgers) == self.ask.candidates
 
     def cost(self, ledgers: Sequence[Ledger]) -> dict[str, float] | None:
         """Dollars by part for some of its ledgers; None where the server knows no prices."""

@@ -21,6 +21,7 @@ from service.errors import Overloaded, ServiceError, error_body
 from service.metrics import Metrics
 from service.prices import Prices
 from service.progress import Progress
+from service.slo import SloController
 from service.wire import StreamPatcher, patch_answer
 
 _KEEP_ALIVE_S = 1.0
@@ -43,6 +44,7 @@ class Gateway:
         metrics: Metrics,
         prices: Prices | None = None,
         candidate_log: CandidateLog | None = None,
+        slo: SloController | None = None,
     ) -> None:
         self._app = app
         self._limits = limits
@@ -50,6 +52,7 @@ class Gateway:
         self._metrics = metrics
         self._prices = prices
         self._candidate_log = candidate_log
+        self._slo = slo
         self._ending: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,12 +70,23 @@ class Gateway:
         places = ExitStack()
         try:
             ask = read_ask(endpoint, body, Headers(scope=scope).get(BEST_OF_HEADER), self._limits)
-            places.enter_context(self._admission.hold(ask.candidates))
+            ask = self._admit(ask, places)
         except ServiceError as error:
             self._metrics.refused(endpoint, error)
             await send_error(send, error)
             return
         await self._answer(ask, places, scope, receive, send)
+
+    def _admit(self, ask: Ask, places: ExitStack) -> Ask:
+        """The request with the N that the load leaves it, its places held. Raises Overloaded."""
+        admission = self._admission
+        if self._slo is not None:
+            room = admission.limit - admission.in_flight
+            ask = self._slo.fit(ask, in_flight=admission.in_flight, room=room, now_s=time.monotonic())
+        places.enter_context(admission.hold(ask.candidates))
+        if self._slo is not None:
+            places.enter_context(self._slo.hold(ask))
+        return ask
 
     async def _pass_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Several conversations in one request are vLLM's alone; who asks to have them ranked is told so."""
@@ -87,7 +101,8 @@ class Gateway:
         await self._app(scope, _replay(body, receive, lambda: None), send)
 
     async def _answer(self, ask: Ask, places: ExitStack, scope: Scope, receive: Receive, send: Send) -> None:
-        context = RequestContext(ask, Headers(scope=scope).get("x-request-id", ""), self._prices)
+        request_id = Headers(scope=scope).get("x-request-id", "")
+        context = RequestContext(ask, request_id, self._admission.in_flight, self._prices)
         reply = _Reply(context, places, send)
         token = current_request.set(context)
         try:
@@ -108,6 +123,9 @@ class Gateway:
             await reply.close()
             await context.close()
         self._metrics.record(context, reply.outcome)
+        if self._slo is not None and reply.outcome == "ok" and context.as_admitted:
+            now_s = time.monotonic()
+            self._slo.answered(context.ask, context.in_flight, admitted_s=context.started_s, now_s=now_s)
         if self._candidate_log is not None:
             self._candidate_log.record(context, reply.outcome)
 
@@ -185,7 +203,7 @@ class _Reply:
     def _reports(self) -> bool:
         """Whether the answer gets a `rerank` object: the client asked, or the server's default N is above n."""
         ask = self._context.ask
-        return ask.explicit or ask.best_of > ask.n
+        return ask.explicit or ask.asked_best_of > ask.n
 
     async def _collect(self, message: Message) -> None:
         self._body += message.get("body", b"")

@@ -12,7 +12,7 @@ from prometheus_client.samples import Sample
 
 from reward.bounds import expected_best
 from service.accounting import Ledger, count_tokens
-from service.api import BATCH_PATH, Endpoint
+from service.api import BATCH_PATH, Ask, Endpoint
 from service.context import RequestContext
 from service.errors import ServiceError
 
@@ -24,6 +24,7 @@ _SECONDS = (
 _TOKENS = tuple(2.0**power for power in range(3, 21))
 _DOLLARS = tuple(10.0**power * step for power in range(-8, 0) for step in (1, 2.5, 5))
 _REWARDS = (-10, -5, -3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 5, 10)
+_SHARES = tuple(sixteenths / 16 for sixteenths in (1, 2, 3, 4, 6, 8, 10, 12, 14, 16))
 _GAINS = (0, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10)
 
 
@@ -65,6 +66,33 @@ class CostCounter(Collector):
         yield family
 
 
+class SloMetrics:
+    """How a target for the latency is kept, and what N that takes.
+
+    target_s: within which 99 of 100 answers are wanted.
+    """
+
+    def __init__(self, registry: CollectorRegistry, target_s: float) -> None:
+        self._target_s = target_s
+        Gauge("bestofn_slo_seconds", "Target for the p99 of latency.", registry=registry).set(target_s)
+        self._met = Counter("bestofn_slo_met_total", "Answers within the target.", ["best_of"], registry=registry)
+        self._missed = Counter("bestofn_slo_missed_total", "Answers past the target.", ["best_of"], registry=registry)
+        self._share = Histogram(
+            "bestofn_best_of_share",
+            "N that was used over N that was asked for.",
+            ["asked"],
+            buckets=_SHARES,
+            registry=registry,
+        )
+
+    def answered(self, ask: Ask, seconds: float) -> None:
+        """A complete answer, from arrival to last byte."""
+        label = best_of_label(ask.best_of)
+        self._met.labels(label).inc(seconds <= self._target_s)
+        self._missed.labels(label).inc(seconds > self._target_s)
+        self._share.labels(best_of_label(ask.asked_best_of)).observe(ask.best_of / ask.asked_best_of)
+
+
 class Load(Protocol):
     """How busy an engine is now."""
 
@@ -80,7 +108,7 @@ class Load(Protocol):
 class Metrics:
     """Instruments with the prefix `bestofn_`, in base units (seconds, tokens, dollars).
 
-    costs: counts what requests cost; None where no prices are known.
+    costs: counts what requests cost; None where no prices are known. target_s: for the p99 of latency; None without.
     """
 
     def __init__(
@@ -88,6 +116,7 @@ class Metrics:
         registry: CollectorRegistry,
         engine_version: str,
         costs: CostCounter | None = None,
+        target_s: float | None = None,
     ) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"bestofn_{name}", text, labels, registry=registry)
@@ -126,6 +155,7 @@ class Metrics:
         self._reward_up = gauge("reward_model_up", "1 while the reward model answers.")
         self._logged = counter("candidate_log_records_total", "Records for --candidate-log by outcome.", "outcome")
         self._candidate_log_up = gauge("candidate_log_up", "1 unless records for --candidate-log are being lost.")
+        self._slo = None if target_s is None else SloMetrics(registry, target_s)
         self._costs = costs
         if costs is not None:
             self._cost_per_request = histogram("cost_per_request_dollars", "Cost of one request.", _DOLLARS, "best_of")
@@ -166,7 +196,10 @@ class Metrics:
         """A request that reached vLLM's application, after everything it started has ended."""
         label = best_of_label(context.ask.best_of)
         self._requests.labels(context.ask.endpoint, context.ask.options.strategy, outcome).inc()
-        self._duration.labels(label).observe(time.monotonic() - context.started_s)
+        seconds = time.monotonic() - context.started_s
+        self._duration.labels(label).observe(seconds)
+        if self._slo is not None and outcome == "ok":
+            self._slo.answered(context.ask, seconds)
         self._tokens.labels(label).observe(count_tokens(context.ledgers).generated)
         cost = context.cost(context.ledgers)
         if cost is not None and self._costs is not None:

@@ -69,6 +69,13 @@ class Settings(BaseSettings):
         ge=1,
         description="Candidates in flight, over all requests; past it requests get 429 with retry-after.",
     )
+    slo_p99_ms: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Target: 99 of 100 answers within so many milliseconds. N is lowered while the server is too busy "
+        "for it, and the answer's `rerank` says so; `rerank.fixed_best_of` is a request's way out.",
+    )
     selection: Annotated[SelectionOptions, NoDecode, BeforeValidator(pick_or_json)] = Field(
         default=DEFAULT,
         description="How to choose among the candidates when a request's `rerank.selection` does not say: a pick such "

@@ -12,7 +12,7 @@ from typing import Any
 
 from reward.bounds import kl_bound_nats
 from service.accounting import Ledger, Record, Tokens, count_tokens
-from service.api import Endpoint
+from service.api import Ask, Endpoint
 from service.context import RequestContext
 from service.errors import ServiceError, error_body
 
@@ -178,7 +178,7 @@ def _of_prompt(ledger: Ledger, context: RequestContext) -> Json:
     candidates = ledger.candidates
     return {
         "strategy": ledger.plan.strategy.name,
-        "best_of": context.ask.best_of,
+        **_best_of(context.ask),
         "sampled": len(candidates),
         "finished": sum(candidate.state == "finished" for candidate in candidates),
         "aborted": sum(candidate.state == "aborted" for candidate in candidates),
@@ -193,6 +193,13 @@ def _of_prompt(ledger: Ledger, context: RequestContext) -> Json:
         **_selection(ledger),
         **_totals([ledger], context),
     }
+
+
+def _best_of(ask: Ask) -> Json:
+    """The N that was used, and where it is not the N that was asked for, that one and why."""
+    if ask.best_of >= ask.asked_best_of:
+        return {"best_of": ask.best_of}
+    return {"best_of": ask.best_of, "asked_best_of": ask.asked_best_of, "best_of_reason": "slo"}
 
 
 def _selection(ledger: Ledger) -> Json:

@@ -37,6 +37,7 @@ from service.errors import EngineDown, ServiceError, error_body
 from service.metrics import CostCounter, Metrics
 from service.reward_model import RewardModel
 from service.settings import Settings
+from service.slo import SloController
 from service.vllm_app.client import RerankingEngine
 from service.vllm_app.command_line import parse
 from service.vllm_app.engine_load import EngineLoad
@@ -89,7 +90,8 @@ async def build(
     admission = Admission(settings.max_candidates)
     prices = settings.prices
     costs = None if prices is None else CostCounter(prices.cost([]), lambda: prices.idle(meter.idle_s))
-    metrics = Metrics(REGISTRY, vllm.__version__, costs)
+    target_s = None if settings.slo_p99_ms is None else settings.slo_p99_ms / 1000
+    metrics = Metrics(REGISTRY, vllm.__version__, costs, target_s)
     candidate_log = _candidate_log(settings, metrics)
     metrics.observe(
         candidates_in_flight=lambda: admission.in_flight,
@@ -114,6 +116,7 @@ async def build(
         metrics=metrics,
         prices=prices,
         candidate_log=candidate_log,
+        slo=None if target_s is None else SloController(target_s),
         guards=[_cross_origin(args), *_authentication(args)],
         check_ready=lambda: _problem(engine, reward),
         engine_version=vllm.__version__,

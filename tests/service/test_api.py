@@ -192,6 +192,7 @@ def test_empty_messages_are_refused() -> None:
         ({"deadline_ms": True}, "rerank.deadline_ms"),
         ({"return_candidates": "yes"}, "rerank.return_candidates"),
         ({"return_candidates": 1}, "rerank.return_candidates"),
+        ({"fixed_best_of": 1}, "rerank.fixed_best_of"),
     ],
 )
 def test_a_fault_in_the_rerank_object_is_refused_by_its_path(rerank: Any, field: str) -> None:
@@ -435,3 +436,18 @@ def test_any_n_that_vllm_coerces_is_counted_or_refused(n: Any) -> None:
 def test_a_beam_search_takes_as_many_places_as_it_is_wide() -> None:
     assert read({"n": 3, "use_beam_search": True}).candidates == 3
     assert refusal({"n": 10_000, "use_beam_search": True}) == "n"
+
+
+@pytest.mark.parametrize(
+    ("body", "max_tokens", "greedy"),
+    [
+        ({}, None, False),
+        ({"max_tokens": 5, "temperature": 0}, 5, True),
+        ({"max_completion_tokens": 6, "max_tokens": 5, "temperature": 0.0}, 6, True),
+        ({"max_output_tokens": 7, "temperature": 0.5}, 7, False),
+        ({"max_tokens": "long", "temperature": "cold"}, None, False),
+    ],
+)
+def test_what_bears_on_the_latency_is_read(body: dict[str, Any], max_tokens: int | None, greedy: bool) -> None:
+    ask = make_ask(body)
+    assert (ask.max_tokens, ask.greedy, ask.asked_best_of) == (max_tokens, greedy, ask.best_of)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
@@ -20,6 +21,7 @@ from service.context import current_request
 from service.errors import EngineDown
 from service.gateway import Gateway
 from service.metrics import Metrics
+from service.slo import SloController
 from tests.service.fakes import (
     CHAT,
     LIMITS,
@@ -33,6 +35,7 @@ from tests.service.fakes import (
     call,
     cancelled,
     is_openai_error,
+    make_ask,
     make_run,
     plan_for,
     says,
@@ -47,10 +50,11 @@ REWARDS = {"a": 1.0, "bb": 2.0}
 class Served:
     """A gateway in front of an application, with all that it counts."""
 
-    def __init__(self, inner: ASGIApp, limits: Limits = LIMITS) -> None:
+    def __init__(self, inner: ASGIApp, limits: Limits = LIMITS, slo: SloController | None = None) -> None:
         self.registry = CollectorRegistry()
         self.admission = Admission(limits.max_candidates)
-        self.app = Gateway(inner, limits=limits, admission=self.admission, metrics=Metrics(self.registry, "0"))
+        metrics = Metrics(self.registry, "0", target_s=None if slo is None else slo.target_s)
+        self.app = Gateway(inner, limits=limits, admission=self.admission, metrics=metrics, slo=slo)
 
     def counted(self, outcome: str, endpoint: str = "chat", strategy: str = "best_of_n") -> float:
         labels = {"endpoint": endpoint, "strategy": strategy, "outcome": outcome}
@@ -237,6 +241,78 @@ async def test_a_client_that_leaves_before_its_body_is_whole_is_forgotten() -> N
 
     await gateway.app({"type": "http", "method": "POST", "path": CHAT, "headers": []}, receive, send)
     assert (inner.requests, gateway.admission.in_flight) == ([], 0)
+
+
+# -- a latency target
+
+
+def overloaded(target_s: float = 1.0) -> SloController:
+    """It has seen that one candidate alone takes twice the target."""
+    slo = SloController(target_s)
+    for second in range(100):
+        slo.answered(make_ask({"best_of": 2}), 1, admitted_s=second - 2 * target_s, now_s=float(second))
+    return slo
+
+
+def one() -> FakeSampler:
+    return FakeSampler(says("a"))
+
+
+async def test_a_busy_server_samples_fewer_and_says_so() -> None:
+    gateway = Served(FakeVllm(one, FakeScorer(REWARDS)), slo=overloaded())
+    rerank = (await gateway.call({"best_of": 8})).json["rerank"]
+    told = {key: rerank[key] for key in ("best_of", "asked_best_of", "best_of_reason", "sampled")}
+    assert told == {"best_of": 1, "asked_best_of": 8, "best_of_reason": "slo", "sampled": 1}
+
+
+async def test_a_default_that_was_lowered_to_one_is_still_reported() -> None:
+    gateway = Served(FakeVllm(one, FakeScorer(REWARDS)), Limits(8, 64, 512), overloaded())
+    rerank = (await gateway.call({})).json["rerank"]
+    assert (rerank["best_of"], rerank["asked_best_of"]) == (1, 8)
+
+
+async def test_who_insists_gets_what_was_asked_and_nothing_is_said_of_it() -> None:
+    gateway = Served(FakeVllm(two, FakeScorer(REWARDS)), slo=overloaded())
+    rerank = (await gateway.call({"best_of": 2, "rerank": {"fixed_best_of": True}})).json["rerank"]
+    assert (rerank["best_of"], rerank["sampled"]) == (2, 2)
+    assert not {"asked_best_of", "best_of_reason"} & rerank.keys()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_answers_teach_and_are_counted_against_the_target(stream: bool) -> None:
+    """The target is so short that the first answer misses it: the second request gets one candidate."""
+    slo = SloController(1e-6)
+    scripts = iter([two(), one()])
+    gateway = Served(FakeVllm(lambda: next(scripts), FakeScorer(REWARDS)), slo=slo)
+    for _ in range(2):
+        assert (await gateway.call({"best_of": 2, "stream": stream})).status == 200
+    await settle()
+    missed = [gateway.registry.get_sample_value("bestofn_slo_missed_total", {"best_of": n}) for n in ("2", "1")]
+    assert missed == [1, 1]
+    share = gateway.registry.get_sample_value("bestofn_best_of_share_sum", {"asked": "2"})
+    assert share == 1 + 0.5
+
+
+@pytest.mark.parametrize(
+    "script", [Script(reason="error"), Script(error=EngineDown("dead"))], ids=["all-fail", "engine"]
+)
+async def test_failures_teach_nothing(script: Script) -> None:
+    slo = SloController(1e-6)
+    gateway = Served(FakeVllm(lambda: FakeSampler(script, script)), slo=slo)
+    assert (await gateway.call({"best_of": 2})).status >= 500
+    assert slo.fit(make_ask({"best_of": 2}), in_flight=0, room=512, now_s=100.0).best_of == 2
+    assert gateway.registry.get_sample_value("bestofn_slo_missed_total", {"best_of": "2"}) is None
+
+
+async def test_what_a_refused_request_asked_for_weighs_on_nobody() -> None:
+    slo, ask = SloController(1.0), make_ask({"best_of": 16})
+    for second in range(100):
+        slo.answered(ask, 16, admitted_s=second - 0.5, now_s=float(second))
+    alone = slo.fit(ask, in_flight=0, room=512, now_s=100.0)
+    gateway = Served(FakeVllm(one), Limits(1, 64, 64), slo)
+    gateway.admission.in_flight = 64
+    assert (await gateway.call({"best_of": 16})).status == 429
+    assert slo.fit(ask, in_flight=0, room=512, now_s=time.monotonic() + 1000) == alone
 
 
 # -- failures

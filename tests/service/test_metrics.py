@@ -1,6 +1,6 @@
 """What is counted of a request."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import pytest
@@ -21,9 +21,9 @@ from tests.service.fakes import make_ask, make_context, plan_for
 class Counted:
     """Metrics in a registry of their own."""
 
-    def __init__(self, costs: CostCounter | None = None) -> None:
+    def __init__(self, costs: CostCounter | None = None, target_s: float | None = None) -> None:
         self.registry = CollectorRegistry()
-        self.metrics = Metrics(self.registry, "0", costs)
+        self.metrics = Metrics(self.registry, "0", costs, target_s)
 
     def __call__(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"bestofn_{name}", labels)
@@ -189,6 +189,23 @@ def test_half_of_two_candidates_is_the_first_of_them(counted: Counted) -> None:
     records = [Record(Candidate(index, "finished"), finished_s=1.0 + 8 * index) for index in range(2)]
     counted.metrics.record(make_context(Ledger(plan_for(2), records=records, started_s=0.0, ended_s=10.0)), "ok")
     assert counted("straggler_seconds_sum") == 8.0
+
+
+@pytest.mark.parametrize(("target_s", "met", "missed"), [(1000.0, 1, 0), (1e-9, 0, 1)])
+def test_answers_are_counted_against_the_target(target_s: float, met: int, missed: int) -> None:
+    """A failed request is neither. Both counters begin together, so that their sum is never without one of them."""
+    counted = Counted(target_s=target_s)
+    ask = replace(make_ask({"best_of": 16}), best_of=4)
+    counted.metrics.record(make_context(ledger(), ask=ask), "ok")
+    counted.metrics.record(make_context(ledger(), ask=ask), "generation_failed")
+    assert (counted("slo_met_total", best_of="4"), counted("slo_missed_total", best_of="4")) == (met, missed)
+    assert (counted("best_of_share_sum", asked="16"), counted("best_of_share_count", asked="16")) == (0.25, 1)
+    assert counted("slo_seconds") == target_s
+
+
+def test_without_a_target_nothing_is_counted_against_it(counted: Counted) -> None:
+    counted.metrics.record(make_context(ledger()), "ok")
+    assert not any("slo" in metric.name or "share" in metric.name for metric in counted.registry.collect())
 
 
 def test_without_prices_there_is_no_cost(counted: Counted) -> None:
