@@ -24,14 +24,15 @@ from training.replay.learn import Fold
 from training.replay.simulate import Outcome, Timing, simulate
 from training.replay.trace import Traced, TracedPrompt
 
-_Answer = tuple[float, Outcome]  # quality of what was chosen, nan where nothing was
+_Answer = tuple[float, float, Outcome]  # quality and tokens of what was chosen, nan where nothing was
 
 
 @dataclass(frozen=True)
 class Played:
     """One way to answer, over all prompts: means over draws, each [prompts].
 
-    latency_s: of every draw, [prompts, draws]. equal_tokens: the quality of plain best-of-n
+    latency_s: of every draw, [prompts, draws]. returned: tokens of the answer. Quality and these are of the draws that
+    were answered, nan where none was; unanswered: the share of all draws. equal_tokens: the quality of plain best-of-n
     with an n that costs as many tokens.
     """
 
@@ -39,8 +40,10 @@ class Played:
     quality: Floats
     tokens: Floats
     sampled: Floats
+    returned: Floats
     latency_s: Floats
     equal_tokens: Floats
+    unanswered: float
     stop_reasons: Mapping[str, float]
 
 
@@ -56,7 +59,7 @@ class Replay:
     def gain_kept(self, played: Played) -> Interval:
         """Share of best-of-N's gain over one sample; nan where best-of-N gains nothing."""
         rows = np.column_stack([played.quality, self.played[0].quality, self.single])
-        return bootstrap(rows, _share_of_gain)
+        return bootstrap(known(rows), _share_of_gain)
 
     def tokens_share(self, played: Played) -> Interval:
         """Of best-of-N's tokens."""
@@ -66,7 +69,7 @@ class Replay:
     def over_equal_tokens(self, played: Played) -> Interval:
         """Quality less that of plain best-of-n at equal tokens."""
         rows = np.column_stack([played.quality - played.equal_tokens])
-        return bootstrap(rows, lambda sample: float(sample.mean()))
+        return bootstrap(known(rows), lambda sample: float(sample.mean()))
 
 
 def replay(
@@ -116,21 +119,25 @@ def _answers(prompt: TracedPrompt, plan: Plan, timing: Timing, *, draws: int, se
         chosen = select(
             outcome.candidates, 1, plan.selection, seed=generator.getrandbits(32), min_reward=plan.min_reward
         ).selected
-        answers.append((quality(drawn[chosen[0]]) if chosen else math.nan, outcome))
+        answer = drawn[chosen[0]] if chosen else None
+        worth = (math.nan, math.nan) if answer is None else (quality(answer), float(answer.tokens))
+        answers.append((*worth, outcome))
     return answers
 
 
 def _played(name: str, answers: Sequence[Sequence[_Answer]], prompts: Sequence[TracedPrompt]) -> Played:
-    outcomes = [[outcome for _, outcome in of_prompt] for of_prompt in answers]
+    outcomes = [[outcome for *_, outcome in of_prompt] for of_prompt in answers]
     tokens = np.array([np.mean([outcome.tokens for outcome in of_prompt]) for of_prompt in outcomes])
     reasons = [outcome.stop_reason for of_prompt in outcomes for outcome in of_prompt]
     return Played(
         name=name,
-        quality=np.array([np.mean([value for value, _ in of_prompt]) for of_prompt in answers]),
+        quality=np.array([_mean_of_known([value for value, *_ in of_prompt]) for of_prompt in answers]),
         tokens=tokens,
         sampled=np.array([np.mean([len(outcome.candidates) for outcome in of_prompt]) for of_prompt in outcomes]),
+        returned=np.array([_mean_of_known([tokens for _, tokens, _ in of_prompt]) for of_prompt in answers]),
         latency_s=np.array([[outcome.latency_s for outcome in of_prompt] for of_prompt in outcomes]),
         equal_tokens=_at_equal_tokens(prompts, float(tokens.mean())),
+        unanswered=float(np.mean([math.isnan(value) for of_prompt in answers for value, *_ in of_prompt])),
         stop_reasons={reason: reasons.count(reason) / len(reasons) for reason in sorted(set(reasons))},
     )
 
@@ -159,6 +166,17 @@ def _at_equal_tokens(prompts: Sequence[TracedPrompt], tokens: float) -> Floats:
     )
     mixed: Floats = curve[:, 0] + (n - low) * (curve[:, 1] - curve[:, 0])
     return mixed
+
+
+def known(rows: Floats) -> Floats:
+    """The rows without nan; one row of nan where that is none."""
+    whole: Floats = rows[~np.isnan(rows).any(axis=1)]
+    return whole if len(whole) else rows[:1]
+
+
+def _mean_of_known(values: Sequence[float]) -> float:
+    numbers = [value for value in values if not math.isnan(value)]
+    return float(np.mean(numbers)) if numbers else math.nan
 
 
 def _share_of_gain(sample: Floats) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from training.evaluation.estimators import bootstrap
 from training.evaluation.report import strict
 from training.replay.prefixes import PrefixRanks
-from training.replay.replay import Played, Replay
+from training.replay.replay import Played, Replay, known
 
 _COLUMNS = (
     "strategy",
@@ -18,6 +18,7 @@ _COLUMNS = (
     "of best-of-N's",
     "over equal tokens",
     "sampled",
+    "answer tokens",
     "p50 s",
     "p99 s",
     "stopped by",
@@ -59,12 +60,14 @@ def to_json(replay: Replay, ranks: PrefixRanks | None) -> str:
 def _numbers(replay: Replay, played: Played) -> dict[str, Any]:
     return {
         "name": played.name,
-        "quality": bootstrap(played.quality[:, None], lambda sample: float(sample.mean())),
+        "quality": bootstrap(known(played.quality[:, None]), lambda sample: float(sample.mean())),
+        "unanswered": played.unanswered,
         "gain_kept": replay.gain_kept(played),
         "tokens": float(played.tokens.mean()),
         "tokens_share": replay.tokens_share(played),
         "over_equal_tokens": replay.over_equal_tokens(played),
         "sampled": float(played.sampled.mean()),
+        "returned": bootstrap(known(played.returned[:, None]), lambda sample: float(sample.mean())),
         "latency_p50_s": float(np.quantile(played.latency_s, 0.5)),
         "latency_p99_s": float(np.quantile(played.latency_s, 0.99)),
         "stop_reasons": played.stop_reasons,
@@ -74,6 +77,8 @@ def _numbers(replay: Replay, played: Played) -> dict[str, Any]:
 def _row(replay: Replay, played: Played) -> tuple[str, ...]:
     found = _numbers(replay, played)
     reasons = ", ".join(f"{reason} {100 * share:.0f} %" for reason, share in played.stop_reasons.items())
+    if played.unanswered:
+        reasons += f"; {100 * played.unanswered:.1f} % without an answer"
     return (
         played.name,
         str(found["quality"]),
@@ -82,6 +87,7 @@ def _row(replay: Replay, played: Played) -> tuple[str, ...]:
         str(found["tokens_share"]),
         str(found["over_equal_tokens"]),
         f"{found['sampled']:.1f}",
+        str(found["returned"].text(1)),
         f"{found['latency_p50_s']:.2f}",
         f"{found['latency_p99_s']:.2f}",
         reasons,
