@@ -14,6 +14,16 @@ def kl_bound_nats(n: int) -> float:
     return math.log(n) - (n - 1) / n
 
 
+def kl_bound_of_choice_nats(n: int) -> float:
+    """log n: an upper bound, in nats, on the KL to the base of whatever is chosen among at most n draws, by any rule.
+
+    The chosen answer has at most n times its probability under the base. Raises ValueError for n < 1.
+    """
+    if n < 1:
+        raise ValueError(f"kl_bound_of_choice_nats needs n >= 1, got {n}")
+    return math.log(n)
+
+
 def kl_bound_of_response_nats(n: int, probability: float) -> float:
     """The tighter bound of Beirami et al. 2024 (section 3), where the base gives the selected response `probability`.
 

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reward.bounds import kl_bound_nats
+from reward.bounds import kl_bound_nats, kl_bound_of_choice_nats
 from service.accounting import Ledger, Record, Tokens, count_tokens
 from service.api import Ask, Endpoint
 from service.context import RequestContext
 from service.errors import ServiceError, error_body
+from service.selection import ARGMAX
+from service.strategies import BestOfN
 
 Json = dict[str, Any]
 
@@ -188,7 +190,7 @@ def _of_prompt(ledger: Ledger, context: RequestContext) -> Json:
         "reward": ledger.reward,
         "reward_mean": mean,
         "reward_std": None if mean is None else _std(rewards, mean),
-        "kl_bound_nats": kl_bound_nats(len(candidates)) if candidates else None,
+        "kl_bound_nats": _kl_bound_nats(ledger) if candidates else None,
         "stop_reason": ledger.stop_reason,
         **_selection(ledger),
         **_totals([ledger], context),
@@ -200,6 +202,13 @@ def _best_of(ask: Ask) -> Json:
     if ask.best_of >= ask.asked_best_of:
         return {"best_of": ask.best_of}
     return {"best_of": ask.best_of, "asked_best_of": ask.asked_best_of, "best_of_reason": "slo"}
+
+
+def _kl_bound_nats(ledger: Ledger) -> float:
+    """Of plain best-of-N its own bound; of anything cleverer the one that holds for every choice among as many."""
+    plan = ledger.plan
+    plain = isinstance(plan.strategy, BestOfN) and plan.selection == ARGMAX
+    return kl_bound_nats(len(ledger.records)) if plain else kl_bound_of_choice_nats(plan.best_of)
 
 
 def _selection(ledger: Ledger) -> Json:

@@ -33,10 +33,10 @@ export class AskView {
 
   /** System prompt and sampling as they are set; what is left open is the server's to decide. */
   get sampling() {
-    const { system, temperature, max_tokens, seed } = this._form.elements;
+    const { system, strategy, temperature, max_tokens, seed } = this._form.elements;
     const numbers = Object.entries({ temperature, max_tokens, seed }).filter(([, input]) => input.value !== "");
     const given = numbers.map(([name, input]) => [name, Number(input.value)]);
-    return { system: system.value.trim(), ...Object.fromEntries(given) };
+    return { system: system.value.trim(), strategy: strategy.value, ...Object.fromEntries(given) };
   }
 
   async ask() {
@@ -158,8 +158,14 @@ function summary(rerank) {
   const time = seconds(rerank.timing.total_ms / 1000);
   const chosen = `Candidate #${rerank.selected[0]} has the highest reward of ${rerank.sampled}`;
   if (rerank.reward === null) return `Answered in ${time}, without a reward: the first that finished was returned.`;
-  const isGreedy = rerank.sampled < rerank.best_of;
-  const alike = isGreedy ? " At temperature 0 all candidates would be equal, so one was sampled." : "";
   const text = rerank.sampled > 1 ? chosen : "One candidate, with the reward";
-  return `${text}: ${reward(rerank.reward)}, after ${time}.${alike}`;
+  return `${text}: ${reward(rerank.reward)}, after ${time}.${whyFewer(rerank)}`;
+}
+
+/** Why not all N were sampled, or not all of them to their end. */
+function whyFewer(rerank) {
+  if (rerank.stop_reason === "price") return " Another one was not expected to be worth its price.";
+  if (rerank.aborted > 0) return ` ${counted(rerank.aborted, "candidate")} stopped early.`;
+  if (rerank.sampled < rerank.best_of) return " At temperature 0 all candidates would be equal, so one was sampled.";
+  return "";
 }

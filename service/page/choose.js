@@ -75,7 +75,7 @@ export class ChooseView {
     const { seed: _, ...sampling } = this._ask.sampling; // the same seed would bring the same pair each time
     const bestOf = Math.min(SAMPLES, (await this._catalogue).maxBestOf);
     const question = byId("choose-question").value.trim();
-    const body = completionBody({ question, bestOf, ...sampling });
+    const body = completionBody({ question, bestOf, ...sampling, strategy: "best_of_n" });
     return { body, response: await call("v1/chat/completions", { body, signal }) };
   }
 

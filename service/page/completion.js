@@ -6,12 +6,13 @@ import { events } from "./stream.js";
 
 /**
  * The parts of a request that both asking views share, the chosen model among them.
- * @param {{question: string, system?: string, bestOf: number}} asked
+ * @param {{question: string, system?: string, strategy?: string, bestOf: number}} asked
  */
-export function completionBody({ question, system, bestOf, ...sampling }) {
+export function completionBody({ question, system, strategy, bestOf, ...sampling }) {
   const model = byId("model").value || undefined; // undefined leaves it to the server
   const messages = conversation(question, system);
-  return { model, messages, best_of: bestOf, rerank: { return_candidates: true }, ...sampling };
+  const rerank = { return_candidates: true, ...(strategy ? { strategy } : {}) };
+  return { model, messages, best_of: bestOf, rerank, ...sampling };
 }
 
 /** The conversation up to the answer. */
