@@ -195,7 +195,14 @@ class _Server:
             answer = await self._ask(key, prompt, {})
             self._refused = True
         row = to_row(read_answer(prompt, answer, self._collection.samples))
-        return row | {"rerank": (answer.model_extra or {})["rerank"]} if self._collection.checkpoint_tokens else row
+        return row | self._trace(key, answer) if self._collection.checkpoint_tokens else row
+
+    def _trace(self, key: str, answer: ChatCompletion) -> Mapping[str, Any]:
+        rerank = (answer.model_extra or {}).get("rerank")
+        if rerank is None:
+            raise ValueError("--trace: this server does not tell how candidates grow")
+        trace.from_answer(key, rerank, [math.nan] * self._collection.samples)
+        return {"rerank": rerank}
 
     async def _ask(self, key: str, prompt: Conversation, ours: Mapping[str, Any]) -> ChatCompletion:
         answer: ChatCompletion = await self._client.chat.completions.create(
