@@ -195,9 +195,9 @@ class _Server:
             answer = await self._ask(key, prompt, {})
             self._refused = True
         row = to_row(read_answer(prompt, answer, self._collection.samples))
-        return row | self._trace(key, answer) if self._collection.checkpoint_tokens else row
+        return {**row, **self._trace(key, answer)} if self._collection.checkpoint_tokens else row
 
-    def _trace(self, key: str, answer: ChatCompletion) -> Mapping[str, Any]:
+    def _trace(self, key: str, answer: ChatCompletion) -> dict[str, Any]:
         rerank = (answer.model_extra or {}).get("rerank")
         if rerank is None:
             raise ValueError("--trace: this server does not tell how candidates grow")
