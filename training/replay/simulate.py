@@ -217,7 +217,7 @@ class _Engine:
     def _ended(self, view: Candidate) -> Candidate:
         """Aborted now, with the tokens that it has come to; with none before its first."""
         offset = self._offsets.get(view.index, self._grown + 1)
-        tokens = min(int(self._grown - offset + 1e-9) + 1, self._recorded[view.index].tokens)
+        tokens = min(math.floor(self._grown - offset + 1e-9) + 1, self._recorded[view.index].tokens)
         return replace(view, state="aborted", finish_reason="abort", tokens=max(view.tokens, tokens))
 
 
