@@ -164,7 +164,7 @@ def _from_checkpoint(
                         chunk,
                         count=collection.samples,
                         max_tokens=limit,
-                        seed=_seed(collection, start),
+                        seed=seed_of(collection, start),
                         temperature=collection.temperature,
                     )
                     drawn = map(Comparison, chunk, map(tuple, answers))
@@ -211,7 +211,7 @@ class _Server:
             n=self._collection.samples,
             temperature=self._collection.temperature,
             max_tokens=self._limit,
-            seed=_seed(self._collection, key),
+            seed=seed_of(self._collection, key),
             extra_body=ours,
         )
         return answer
@@ -262,7 +262,7 @@ def _traced(collection: Collection, row: Mapping[str, Any]) -> trace.TracedPromp
     return trace.from_answer(json.dumps(row["prompt"]), row["rerank"], gold)
 
 
-def _seed(collection: Collection, part: object) -> int:
+def seed_of(collection: Collection, part: object) -> int:
     """A seed for one part of the work: the same in every run, and in no simple relation to another part's."""
     return random.Random(f"collect-{collection.seed}-{part}").getrandbits(31)
 
