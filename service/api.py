@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from reward.config import PLAIN, RewardConfig
@@ -42,6 +42,10 @@ _INTEGER = TypeAdapter(int)
 _ALIAS = re.compile(r"(?P<model>.+):best-of-(?P<best_of>\d+)")
 
 
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, int | float) else value
+
+
 class RerankOptions(BaseModel):
     """The request's `rerank` object. An unknown key is an error that names it."""
 
@@ -51,7 +55,7 @@ class RerankOptions(BaseModel):
     checkpoint_tokens: int | None = Field(
         default=None, ge=1, description="prune, best_of_n: score growing candidates every so many tokens."
     )
-    keep: Share | Annotated[list[Share], Field(min_length=1, max_length=64)] | None = Field(
+    keep: Annotated[list[Share] | None, Field(min_length=1, max_length=64), BeforeValidator(_listed)] = Field(
         default=None,
         description="prune: the share that each checkpoint keeps: one for all, or a list whose last holds on.",
     )
@@ -96,7 +100,7 @@ class RerankOptions(BaseModel):
     @model_validator(mode="after")
     def _knobs_are_read(self) -> Self:
         for knob, strategies in _KNOBS.items():
-            if knob in self.model_fields_set and self.strategy not in strategies:
+            if getattr(self, knob) is not None and self.strategy not in strategies:
                 raise PydanticCustomError(
                     "unread_knob",
                     "{knob} belongs to strategy {strategies}; this request has {strategy}",

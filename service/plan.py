@@ -83,10 +83,9 @@ def _strategy(
         case "best_of_n":
             return BestOfN(best_of, checkpoint_tokens)
         case "prune":
-            keep = profile.keep if options.keep is None else options.keep
+            keep = tuple(options.keep or profile.keep)
             live = n == 1 and options.deadline_ms is None and options.min_reward is None
-            shares = (keep,) if isinstance(keep, float) else tuple(keep)
-            return Prune(best_of, options.checkpoint_tokens or profile.checkpoint_tokens, shares, n, live)
+            return Prune(best_of, options.checkpoint_tokens or profile.checkpoint_tokens, keep, n, live)
         case "adaptive":
             wave = max(n, options.wave or profile.wave)
             return Adaptive(best_of, wave, options.price or profile.price, profile.prior)

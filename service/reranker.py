@@ -153,6 +153,8 @@ class Run:
                 case Score(index):
                     self._score_one(self.ledger.records[index])
                 case Abort(index):
+                    record = self.ledger.records[index]
+                    record.view = replace(record.view, aborting=True)
                     self._start(self._sampling, self._sampler.abort([index]))
                 case Commit(index):
                     if not self.committed.done():

@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     )
     strategy_profile: str | None = Field(
         default=None,
-        description="JSON file that sets strategies where a request does not: `bestofn replay --profile` writes it.",
+        description="JSON file that sets strategies where a request does not: `bestofn replay --learn` writes it.",
     )
     gpu_hour_dollars: float | None = Field(
         default=None,

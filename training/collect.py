@@ -164,7 +164,7 @@ def _from_checkpoint(
                         chunk,
                         count=collection.samples,
                         max_tokens=limit,
-                        seed=_seed(collection, start),
+                        seed=seed_of(collection, start),
                         temperature=collection.temperature,
                     )
                     drawn = map(Comparison, chunk, map(tuple, answers))
@@ -195,7 +195,14 @@ class _Server:
             answer = await self._ask(key, prompt, {})
             self._refused = True
         row = to_row(read_answer(prompt, answer, self._collection.samples))
-        return row | {"rerank": (answer.model_extra or {})["rerank"]} if self._collection.checkpoint_tokens else row
+        return {**row, **self._trace(key, answer)} if self._collection.checkpoint_tokens else row
+
+    def _trace(self, key: str, answer: ChatCompletion) -> dict[str, Any]:
+        rerank = (answer.model_extra or {}).get("rerank")
+        if rerank is None:
+            raise ValueError("--trace: this server does not tell how candidates grow")
+        trace.from_answer(key, rerank, [math.nan] * self._collection.samples)
+        return {"rerank": rerank}
 
     async def _ask(self, key: str, prompt: Conversation, ours: Mapping[str, Any]) -> ChatCompletion:
         answer: ChatCompletion = await self._client.chat.completions.create(
@@ -204,7 +211,7 @@ class _Server:
             n=self._collection.samples,
             temperature=self._collection.temperature,
             max_tokens=self._limit,
-            seed=_seed(self._collection, key),
+            seed=seed_of(self._collection, key),
             extra_body=ours,
         )
         return answer
@@ -255,7 +262,7 @@ def _traced(collection: Collection, row: Mapping[str, Any]) -> trace.TracedPromp
     return trace.from_answer(json.dumps(row["prompt"]), row["rerank"], gold)
 
 
-def _seed(collection: Collection, part: object) -> int:
+def seed_of(collection: Collection, part: object) -> int:
     """A seed for one part of the work: the same in every run, and in no simple relation to another part's."""
     return random.Random(f"collect-{collection.seed}-{part}").getrandbits(31)
 

@@ -4,6 +4,7 @@ A strategy is a pure function of the candidates as they stand and of the event t
 state, reads no clock and does no I/O, so the same code serves live requests and replays.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -17,7 +18,7 @@ class Candidate:
 
     tokens: generated so far. finish_rank: 0 for the first candidate of the request that finished.
     reward: of the finished text; None until it was scored, or when it could not be.
-    scores_pending: scores asked for that have not come back.
+    aborting: was told to stop, and has not ended yet. scores_pending: scores asked for that have not come back.
     prefix_rewards: (tokens, reward) of earlier, unfinished prefixes, oldest first.
     rewards: of each named head, raw, of the finished text. text: of a finished candidate.
     """
@@ -29,6 +30,7 @@ class Candidate:
     finish_rank: int | None = None
     reward: float | None = None
     unscored: bool = False
+    aborting: bool = False
     scores_pending: int = 0
     prefix_rewards: tuple[tuple[int, float], ...] = ()
     rewards: Mapping[str, float] = field(default_factory=dict)
@@ -36,8 +38,13 @@ class Candidate:
 
     def reward_at(self, tokens: int) -> float | None:
         """The first reward measured when it had at least so many tokens; of a shorter, finished one that of its end."""
-        measured = next((reward for length, reward in self.prefix_rewards if length >= tokens), None)
-        return self.reward if measured is None else measured
+        place = bisect_left(self.prefix_rewards, (tokens,))
+        return self.prefix_rewards[place][1] if place < len(self.prefix_rewards) else self.reward
+
+    @property
+    def alive(self) -> bool:
+        """It has finished, or is left to."""
+        return self.state == "finished" or (self.state == "running" and not self.aborting)
 
     @property
     def settled(self) -> bool:

@@ -28,6 +28,8 @@ class Prior:
 
     def __post_init__(self) -> None:
         bins = len(self.values)
+        if not all(map(math.isfinite, (*self.values, *self.edges))):
+            raise ValueError("prior: values and edges must be finite")
         if not bins or len(self.edges) != bins - 1 or {len(row) for row in self.shares} != {bins}:
             raise ValueError("prior: every kind needs a share for each value, and edges stand between values")
         if any(low >= high for low, high in [*pairwise(self.values), *pairwise(self.edges)]):

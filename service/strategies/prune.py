@@ -5,7 +5,8 @@ about the reward of the whole, so most candidates need not be finished. Use it w
 prefixes ranks them well (`bestofn replay` shows how well); with one that was not, the best are thrown away early.
 
 They prune when memory runs out and wait for every candidate at each cut. Here a candidate is aborted as soon as enough
-others are ahead of it at the same length: that can only become truer, so nobody waits, and the same ones are left.
+others are ahead of it at the same length: that can only become truer, so nobody waits. Where candidates keep step, as
+in one batch, the same ones are left as by waiting, in whatever order the scores of a checkpoint arrive.
 """
 
 import math
@@ -49,41 +50,58 @@ class Prune:
     def decide(self, event: Event, candidates: Sequence[Candidate]) -> Sequence[Action]:
         if isinstance(event, Finished):
             return [Score(event.index)]
-        alive = [candidate for candidate in candidates if candidate.state in ("running", "finished")]
         if isinstance(event, Progress):
-            decided = len(alive) <= self.n
-            return [] if decided or candidates[event.index].scores_pending else [Score(event.index)]
+            grown = candidates[event.index]
+            busy = grown.aborting or grown.scores_pending
+            return [] if busy or not self._spare(candidates) else [Score(event.index)]
+        if isinstance(event, Scored) and (late := self._late(candidates[event.index], candidates)):
+            return [Abort(index) for index in late]
         if all(candidate.settled for candidate in candidates):
             return [Stop("complete")]
-        if self.live and len(alive) == 1 and alive[0].state == "running":
-            return [Commit(alive[0].index)]
-        return [Abort(index) for index in self._late(candidates, alive)] if isinstance(event, Scored) else []
+        left = [candidate for candidate in candidates if candidate.state in ("running", "finished")]
+        alone = self.live and len(left) == 1 and left[0].state == "running"
+        return [Commit(left[0].index)] if alone and left[0].alive else []
 
     def places(self, checkpoint: int) -> int:
         """How many candidates are left after a checkpoint, counted from 1."""
-        shares = [*self.keep[:checkpoint], *[self.keep[-1]] * (checkpoint - len(self.keep))]
-        return max(self.n, math.ceil(self.best_of * math.prod(shares) - 1e-9))
+        share = math.prod(self.keep[:checkpoint]) * self.keep[-1] ** max(0, checkpoint - len(self.keep))
+        return max(self.n, math.ceil(self.best_of * share - 1e-9))
 
-    def _late(self, candidates: Sequence[Candidate], alive: Sequence[Candidate]) -> Sequence[int]:
-        """The running ones to abort, worst first; where others have failed, as many are spared as are to be returned.
+    def _spare(self, candidates: Sequence[Candidate]) -> int:
+        """How many may be aborted."""
+        return max(0, len([None for candidate in candidates if candidate.alive]) - self.n)
 
-        What was decided before comes out again, from the same rewards: an aborted one competes up to the checkpoint
-        that it was lost at, so that a reward that comes late changes nothing.
+    def _late(self, scored: Candidate, candidates: Sequence[Candidate]) -> list[int]:
+        """The running ones that are behind at the checkpoints which the last score of `scored` tells of, worst first.
+
+        Whoever was scored at a length competes there, aborted since or not; only those that failed do not.
         """
-        behind: list[Candidate] = []
-        farthest = max((length for candidate in alive for length, _ in candidate.prefix_rewards), default=0)
-        rest = [candidate for candidate in candidates if candidate.state != "failed"]
-        for checkpoint in range(1, farthest // self.checkpoint_tokens + 1):
-            order = _ranking(rest, checkpoint * self.checkpoint_tokens)
-            lost = [candidate for candidate in order[self.places(checkpoint) :] if candidate.state != "finished"]
-            behind += reversed(lost)
-            gone = {candidate.index for candidate in lost}
-            rest = [candidate for candidate in rest if candidate.index not in gone]
-        running = [candidate.index for candidate in behind if candidate.state == "running"]
-        return running[: max(0, len(alive) - self.n)]
+        behind: list[int] = []
+        spare = self._spare(candidates)
+        for checkpoint in self._told_of(scored, candidates) if spare else ():
+            places = self.places(checkpoint)
+            if places < len(candidates):
+                behind += _behind(candidates, checkpoint * self.checkpoint_tokens, places)
+        return [index for index in dict.fromkeys(behind) if _runs(candidates[index])][:spare]
+
+    def _told_of(self, scored: Candidate, candidates: Sequence[Candidate]) -> range:
+        """Checkpoints that only its last score has come to; of a finished one all that others have come to."""
+        lengths = [length for length, _ in scored.prefix_rewards[-2:]]
+        first = lengths[0] // self.checkpoint_tokens + 1 if len(lengths) > 1 else 1
+        if scored.state == "finished":
+            lengths = [c.prefix_rewards[-1][0] for c in candidates if c.prefix_rewards and c.alive]
+        return range(first, max(lengths, default=0) // self.checkpoint_tokens + 1)
 
 
-def _ranking(candidates: Sequence[Candidate], tokens: int) -> list[Candidate]:
-    """Those that were scored at this length, best first; of equal ones the earlier."""
-    there = [(-reward, c.index, c) for c in candidates if (reward := c.reward_at(tokens)) is not None]
-    return [candidate for _, _, candidate in sorted(there)]
+def _behind(candidates: Sequence[Candidate], tokens: int, places: int) -> list[int]:
+    """Those for whom there is no place among those scored at this length, worst first; of equal ones the later."""
+    there = [
+        (-reward, candidate.index)
+        for candidate in candidates
+        if (reward := candidate.reward_at(tokens)) is not None and candidate.state != "failed"
+    ]
+    return [index for _, index in sorted(there)[: places - 1 : -1]] if len(there) > places else []
+
+
+def _runs(candidate: Candidate) -> bool:
+    return candidate.alive and candidate.state == "running"

@@ -407,3 +407,61 @@ async def call(
 
 def is_openai_error(answer: Any) -> bool:
     return set(answer) == {"error"} and set(answer["error"]) == {"message", "type", "param", "code"}
+
+
+@dataclass(frozen=True)
+class Told:
+    """A candidate as it was recorded. lengths: tokens at each checkpoint. rewards: there, and of the end."""
+
+    lengths: tuple[int, ...]
+    rewards: tuple[float, ...]
+    tokens: int
+
+
+class LockstepSampler:
+    """Candidates of a record that grow together, a token each at every step, once all work of the last step is done."""
+
+    def __init__(self, told: Sequence[Told]) -> None:
+        self._told = told
+        self._aborted: set[int] = set()
+        self._steps: list[asyncio.Future[None]] = []
+        self._ticker: asyncio.Task[None] | None = None
+
+    async def sample(self, index: int) -> AsyncIterator[Draft]:
+        told = self._told[index]
+        for tokens in range(1, told.tokens + 1):
+            await self._step()
+            if index in self._aborted:
+                yield Draft(0, "", "abort")
+                return
+            yield Draft(1, chr(0x4E00 + index), "stop" if tokens == told.tokens else None)
+
+    async def abort(self, indices: list[int]) -> None:
+        self._aborted.update(indices)
+
+    async def _step(self) -> None:
+        if self._ticker is None or self._ticker.done():
+            self._ticker = asyncio.create_task(self._tick())
+        waiting = asyncio.get_running_loop().create_future()
+        self._steps.append(waiting)
+        await waiting
+
+    async def _tick(self) -> None:
+        await settle()
+        steps, self._steps = self._steps, []
+        self._ticker = None
+        for waiting in steps:
+            waiting.set_result(None)
+
+
+class RecordScorer(FakeScorer):
+    """Scores a text of `LockstepSampler` by the record."""
+
+    def __init__(self, told: Sequence[Told]) -> None:
+        super().__init__()
+        self._told = told
+
+    async def score(self, prompt: Prompt, response: str, *, finished: bool = True) -> Score:
+        told = self._told[ord(response[0]) - 0x4E00]
+        place = len(told.lengths) if finished else told.lengths.index(len(response))
+        return Score(told.rewards[place], {}, 10 + len(response), 10)

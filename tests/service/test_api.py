@@ -451,3 +451,72 @@ def test_a_beam_search_takes_as_many_places_as_it_is_wide() -> None:
 def test_what_bears_on_the_latency_is_read(body: dict[str, Any], max_tokens: int | None, greedy: bool) -> None:
     ask = make_ask(body)
     assert (ask.max_tokens, ask.greedy, ask.asked_best_of) == (max_tokens, greedy, ask.best_of)
+
+
+# -- strategies
+
+
+@pytest.mark.parametrize(
+    ("rerank", "strategy"),
+    [
+        ({"keep": 0.5}, "best_of_n"),
+        ({"keep": [0.5, 1]}, "adaptive"),
+        ({"wave": 2}, "best_of_n"),
+        ({"wave": 2}, "prune"),
+        ({"price": 0.1}, "prune"),
+        ({"checkpoint_tokens": 8}, "adaptive"),
+    ],
+)
+def test_a_knob_that_the_strategy_does_not_read_is_refused_by_name(rerank: dict[str, Any], strategy: Any) -> None:
+    (knob,) = rerank
+    assert refusal({"rerank": {"strategy": strategy, **rerank}}) == f"rerank.{knob}"
+    assert refusal({"rerank": rerank}, limits=replace(DEFAULT_4, default_strategy=strategy)) == f"rerank.{knob}"
+    with pytest.raises(InvalidRequest, match=f"{knob} belongs to strategy .*; this request has {strategy}"):
+        read({"rerank": {"strategy": strategy, **rerank}})
+
+
+def test_a_knob_that_is_null_is_silence() -> None:
+    assert read({"rerank": {"keep": None, "wave": None}}).options.keep is None
+
+
+def test_one_share_is_a_list_of_one() -> None:
+    assert read({"rerank": {"strategy": "prune", "keep": 1}}).options.keep == [1.0]
+    assert read({"rerank": {"strategy": "prune", "keep": [0.5, 0.75]}}).options.keep == [0.5, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("rerank", "field"),
+    [
+        ({"strategy": "worst_of_n"}, "rerank.strategy"),
+        ({"strategy": "prune", "keep": 0}, "rerank.keep.0"),
+        ({"strategy": "prune", "keep": True}, "rerank.keep.0"),
+        ({"strategy": "prune", "keep": [0.5, 1.5]}, "rerank.keep.1"),
+        ({"strategy": "prune", "keep": []}, "rerank.keep"),
+        ({"strategy": "prune", "keep": "half"}, "rerank.keep"),
+        ({"strategy": "prune", "checkpoint_tokens": 0}, "rerank.checkpoint_tokens"),
+        ({"strategy": "adaptive", "wave": 0}, "rerank.wave"),
+        ({"strategy": "adaptive", "price": 0}, "rerank.price"),
+        ({"stop_after": 0}, "rerank.stop_after"),
+        ({"target_reward": "high"}, "rerank.target_reward"),
+        ({"trace": 1}, "rerank.trace"),
+    ],
+)
+def test_a_fault_in_a_strategys_knobs_is_refused_by_its_path(rerank: Any, field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read({"rerank": rerank})
+    assert caught.value.param == field
+    assert field in str(caught.value)
+
+
+def test_the_servers_strategy_is_used_where_a_request_does_not_say() -> None:
+    limits = replace(DEFAULT_4, default_strategy="prune")
+    assert [read(body, limits=limits).options.strategy for body in ({}, {"rerank": {}}, {"best_of": 2})] == [
+        "prune"
+    ] * 3
+    assert read({"rerank": {"strategy": "best_of_n"}}, limits=limits).options.strategy == "best_of_n"
+    assert read({"rerank": {"keep": 0.5}}, limits=limits).options.keep == [0.5]
+
+
+def test_fewer_than_are_returned_are_never_enough() -> None:
+    assert refusal({"n": 3, "rerank": {"stop_after": 2}}) == "rerank.stop_after"
+    assert read({"n": 3, "rerank": {"stop_after": 3}}).options.stop_after == 3

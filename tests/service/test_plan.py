@@ -11,8 +11,9 @@ from reward.config import RewardConfig
 from reward.scorer import Score
 from service.errors import InvalidRequest
 from service.plan import Plan, make_plan
+from service.profile import Profile
 from service.selection import Selection
-from service.strategies import BestOfN, Limited
+from service.strategies import NORMAL_KINDS, Adaptive, BestOfN, Limited, Prune
 from tests.service.fakes import LIMITS, make_ask
 
 
@@ -111,3 +112,46 @@ def test_how_to_select_reaches_the_plan() -> None:
 def test_a_single_candidate_that_may_be_refused_is_not_passed_on_live() -> None:
     made = plan({"rerank": {"min_reward": 0}})
     assert (made.best_of, made.ranked, made.live) == (1, True, False)
+
+
+# -- strategies
+
+PROFILE = Profile(checkpoint_tokens=4, keep=(0.25, 0.5), wave=3, price=0.3)
+
+
+def planned(rerank: dict[str, Any], n: int = 1, **body: Any) -> Any:
+    ask = make_ask({"best_of": 8, "n": n, "rerank": rerank, **body})
+    return make_plan(ask, n=n, temperature=1.0, checkpoint_tokens=32, profile=PROFILE)
+
+
+def test_the_profile_speaks_where_the_request_does_not() -> None:
+    assert planned({"strategy": "prune"}).strategy == Prune(8, 4, (0.25, 0.5))
+    assert planned({"strategy": "adaptive"}).strategy == Adaptive(8, 3, 0.3, NORMAL_KINDS)
+    asked = {"strategy": "prune", "keep": 0.75, "checkpoint_tokens": 2}
+    assert planned(asked).strategy == Prune(8, 2, (0.75,))
+    assert planned({"strategy": "adaptive", "wave": 1, "price": 2.0}).strategy == Adaptive(8, 1, 2.0, NORMAL_KINDS)
+    assert planned({"checkpoint_tokens": 2}).strategy == BestOfN(8, 2)
+
+
+def test_the_first_wave_holds_what_is_returned() -> None:
+    assert planned({"strategy": "adaptive", "wave": 2}, n=4).strategy == Adaptive(8, 4, 0.3, NORMAL_KINDS)
+
+
+@pytest.mark.parametrize(("rerank", "n"), [({"deadline_ms": 9}, 1), ({"min_reward": 0}, 1), ({}, 2)])
+def test_nothing_is_committed_to_that_may_not_be_the_answer(rerank: dict[str, Any], n: int) -> None:
+    strategy = planned({"strategy": "prune", **rerank}, n=n).strategy
+    inner = strategy.inner if isinstance(strategy, Limited) else strategy
+    assert inner == Prune(8, 4, (0.25, 0.5), n, live=False)
+
+
+def test_limits_wrap_any_strategy() -> None:
+    made = planned({"strategy": "adaptive", "stop_after": 3, "target_reward": 0.0, "deadline_ms": 500}, n=2)
+    assert made.strategy == Limited(Adaptive(8, 3, 0.3, NORMAL_KINDS), 0.5, 3, 0.0, 2)
+    assert planned({"target_reward": 0.0}).strategy == Limited(BestOfN(8, 32), None, None, 0.0)
+
+
+@pytest.mark.parametrize("strategy", ["prune", "adaptive"])
+def test_a_single_candidate_is_passed_on_whatever_the_strategy(strategy: str) -> None:
+    ask = make_ask({"best_of": 8, "rerank": {"strategy": strategy}})
+    made = make_plan(ask, n=1, temperature=0.0, checkpoint_tokens=None)
+    assert (made.best_of, made.live) == (1, True)

@@ -1,11 +1,13 @@
 """Settings: where they come from, and what is said of a wrong one."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.prices import HourlyPrice, Prices, TokenPrices
+from service.profile import DEFAULTS
 from service.selection_options import SelectionOptions
 from service.settings import Settings, add_arguments
 
@@ -56,6 +58,7 @@ def test_each_setting_is_resolved_by_itself(monkeypatch: pytest.MonkeyPatch) -> 
         ("selection", "{"),
         ("selection", '{"pick": "soft", "beta": 1}'),
         ("selection", '{"tempo": 1}'),
+        ("strategy", "worst_of_n"),
         ("candidate_log", ""),
         ("candidate_log_max_mb", "0"),
     ],
@@ -185,3 +188,23 @@ def test_prices_are_of_one_kind(given: dict[str, str], prices: Prices | None) ->
 def test_two_kinds_of_prices_are_refused() -> None:
     with pytest.raises(ValueError, match="--gpu-hour-dollars and --scored-mtoken-dollars exclude each other"):
         Settings.resolve({"gpu_hour_dollars": "2", "scored_mtoken_dollars": "1"}, {})
+
+
+def test_strategies_are_set_by_name_and_by_file(tmp_path: Path) -> None:
+    file = tmp_path / "profile.json"
+    file.write_text('{"keep": [0.25], "wave": 4}')
+    settings = Settings.resolve(parsed("--strategy", "prune", "--strategy-profile", str(file)), {})
+    assert (settings.strategy, settings.profile.keep, settings.profile.wave) == ("prune", (0.25,), 4)
+    plain = Settings.resolve({}, {})
+    assert (plain.strategy, plain.profile) == ("best_of_n", DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"), [(None, "No such file"), ('{"keep": [2]}', r"keep\.0"), ("no", "the file: Invalid JSON")]
+)
+def test_a_profile_that_cannot_be_read_is_an_error_of_the_start(tmp_path: Path, text: str | None, named: str) -> None:
+    file = tmp_path / "profile.json"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ValueError, match=rf"profile\.json: {named}"):
+        Settings.resolve({"strategy_profile": str(file)}, {})

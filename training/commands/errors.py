@@ -6,6 +6,8 @@ from typing import NoReturn
 
 import typer
 
+from service.errors import ServiceError
+
 
 def stop(error: Exception) -> NoReturn:
     """Say why on stderr and end with status 2."""
@@ -23,8 +25,8 @@ def refuse(context: typer.Context, names: Iterable[str], why: str) -> None:
 
 @contextmanager
 def stopping() -> Iterator[None]:
-    """End so where settings, data, files, servers or the numbers of a training are at fault."""
+    """End so where settings, data, files, servers, requests or the numbers of a training are at fault."""
     try:
         yield
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ServiceError, ValueError, OSError, FloatingPointError) as error:
         stop(error)

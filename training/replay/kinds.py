@@ -27,7 +27,7 @@ def learn(rewards: Sequence[Sequence[float]], *, kinds: int = _KINDS, bins: int 
     if not len(pooled) or pooled.min() == pooled.max():
         raise ValueError("a prior needs rewards that differ")
     inner = np.unique(np.quantile(pooled, np.linspace(0, 1, bins + 1)[1:-1], method="nearest"))
-    edges = inner[inner > pooled.min()]
+    edges = inner[inner > pooled.min()] if inner[-1] > pooled.min() else np.unique(pooled)[1:2]
     places = np.digitize(pooled, edges)
     values = np.bincount(places, weights=pooled) / np.bincount(places)
     counts = np.array([np.bincount(np.digitize(of_prompt, edges), minlength=len(values)) for of_prompt in rewards])

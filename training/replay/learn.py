@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from service.profile import Profile
 from training.replay.kinds import learn
 from training.replay.prefixes import checkpoint_of, learn_keep
-from training.replay.trace import TracedPrompt
+from training.replay.trace import TracedPrompt, check_pools
 
 Fold = tuple[Profile, Sequence[TracedPrompt]]
 
@@ -13,8 +13,10 @@ Fold = tuple[Profile, Sequence[TracedPrompt]]
 def learn_profile(prompts: Sequence[TracedPrompt], *, best_of: int, miss: float) -> Profile:
     """What rewards to expect, and, where the trace has rewards of prefixes, how many `prune` has to keep of `best_of`.
 
-    miss: how often a checkpoint may lose the best candidate. Raises ValueError where all rewards are equal.
+    miss: how often a checkpoint may lose the best candidate. Raises ValueError where all rewards are equal, or
+    where some prompt has fewer candidates than `best_of`.
     """
+    check_pools(prompts, best_of)
     prior = learn([[candidate.reward for candidate in prompt.candidates] for prompt in prompts])
     if not any(candidate.prefix_rewards for prompt in prompts for candidate in prompt.candidates):
         return Profile(prior=prior)

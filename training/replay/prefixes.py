@@ -36,9 +36,10 @@ def checkpoint_of(prompts: Sequence[TracedPrompt]) -> int:
     """Tokens between two rewards of a growing candidate of this trace. Raises ValueError where there are none."""
     lengths = [[tokens for tokens, _ in c.prefix_rewards] for prompt in prompts for c in prompt.candidates]
     gaps = [int(gap) for of_candidate in lengths if len(of_candidate) > 1 for gap in np.diff(of_candidate)]
-    if not gaps:
+    firsts = [of_candidate[0] for of_candidate in lengths if of_candidate]
+    if not firsts:
         raise ValueError("the trace holds no rewards of growing candidates; collect it with --trace")
-    return int(np.median(gaps))
+    return int(np.median(gaps or firsts))
 
 
 def learn_keep(

@@ -22,7 +22,7 @@ from service.selection import select
 from training.evaluation.estimators import Floats, Interval, best_of_each, bootstrap
 from training.replay.learn import Fold
 from training.replay.simulate import Outcome, Timing, simulate
-from training.replay.trace import Traced, TracedPrompt
+from training.replay.trace import Traced, TracedPrompt, check_pools
 
 _Answer = tuple[float, float, Outcome]  # quality and tokens of what was chosen, nan where nothing was
 
@@ -80,9 +80,7 @@ def replay(
     Raises ValueError where a pool holds fewer than `best_of`, and ServiceError for what no request could ask.
     """
     prompts = [prompt for _, of_fold in folds for prompt in of_fold]
-    smallest = min(len(prompt.candidates) for prompt in prompts)
-    if best_of > smallest:
-        raise ValueError(f"--best-of {best_of}: the trace holds only {smallest} candidates of some prompt")
+    check_pools(prompts, best_of)
     timing = Timing.of(prompts)
     plain = {"strategy": "best_of_n"}
     played = []
@@ -151,8 +149,9 @@ def _at_equal_tokens(prompts: Sequence[TracedPrompt], tokens: float) -> Floats:
     """Quality of plain best-of-n for each prompt, where n candidates cost so many tokens in the mean; n between two
     whole numbers is a lottery between them.
     """
-    each = np.mean([candidate.tokens for prompt in prompts for candidate in prompt.candidates])
-    n = max(1.0, tokens / float(each))
+    each = np.mean([np.mean([candidate.tokens for candidate in prompt.candidates]) for prompt in prompts])
+    most = min(len(prompt.candidates) for prompt in prompts)
+    n = min(max(1.0, tokens / float(each)), float(most))
     low, high = math.floor(n), math.ceil(n)
     curve = np.array(
         [

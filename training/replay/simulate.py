@@ -41,14 +41,18 @@ class Timing:
 
     @classmethod
     def of(cls, prompts: Sequence[TracedPrompt]) -> "Timing":
-        """Medians of a trace, and least squares of the time a token takes against how many candidates were running."""
+        """Medians of a trace, and least squares of the time a token takes against how many candidates were running.
+
+        Where that says nothing, or less than nothing, a token takes the same time however many run.
+        """
         firsts = [candidate.growth[0][1] for prompt in prompts for candidate in prompt.candidates if candidate.growth]
         scores = [prompt.score_s for prompt in prompts if not math.isnan(prompt.score_s)]
         running, token_s = np.array([pair for prompt in prompts for pair in _paces(prompt)] or [(1.0, 0.0)]).T
-        terms = np.column_stack([np.ones_like(running), running])
-        step_s, candidate_s = np.linalg.lstsq(terms, token_s, rcond=None)[0]
-        if step_s < 0 or candidate_s < 0:
-            step_s, candidate_s = float(np.median(token_s)), 0.0
+        step_s, candidate_s = float(np.median(token_s)), 0.0
+        if np.ptp(running):
+            terms = np.column_stack([np.ones_like(running), running])
+            fitted = np.linalg.lstsq(terms, token_s, rcond=None)[0]
+            step_s, candidate_s = fitted if min(fitted) >= 0 else (step_s, candidate_s)
         return cls(
             float(np.median(firsts)) if firsts else 0.0,
             float(step_s),
@@ -82,6 +86,7 @@ class _Engine:
     def __init__(self, recorded: Sequence[Traced], strategy: Strategy, timing: Timing) -> None:
         self._recorded, self._strategy, self._timing = recorded, strategy, timing
         self._views: list[Candidate] = []
+        self._running = 0  # that have their first token
         self._offsets: dict[int, float] = {}
         self._now_s = 0.0
         self._grown = 0.0
@@ -106,8 +111,7 @@ class _Engine:
 
     def _advance(self) -> None:
         """To what happens next: a candidate comes to its next stop, a score is there, or the alarm rings."""
-        running = sum(view.state == "running" and view.index in self._offsets for view in self._views)
-        step_s = self._timing.step_s + self._timing.candidate_s * running
+        step_s = self._timing.step_s + self._timing.candidate_s * self._running
         while self._growths and self._views[self._growths[0][2]].state != "running":
             heapq.heappop(self._growths)
         if not self._growths and not self._timers:
@@ -115,7 +119,7 @@ class _Engine:
         grows_s = self._now_s + (self._growths[0][0] - self._grown) * step_s if self._growths else math.inf
         if self._timers and self._timers[0][0] <= grows_s:
             at_s, _, index, tokens = heapq.heappop(self._timers)
-            if running and step_s:
+            if self._running and step_s:
                 self._grown += (at_s - self._now_s) / step_s
             self._now_s = at_s
             self._ring(index, tokens)
@@ -128,10 +132,15 @@ class _Engine:
         if index is None:
             self._happen(Clock(self._now_s))
         elif tokens is None:
-            self._offsets[index] = self._grown
-            self._await_growth(index, 0)
+            self._begin(index)
         else:
             self._scored(index, tokens)
+
+    def _begin(self, index: int) -> None:
+        if self._views[index].state == "running":
+            self._offsets[index] = self._grown
+            self._running += 1
+            self._await_growth(index, 0)
 
     def _grow(self, index: int, place: int) -> None:
         tokens, finished = self._stops[index][place], place == len(self._stops[index]) - 1
@@ -141,6 +150,7 @@ class _Engine:
             self._await_growth(index, place + 1)
             self._happen(Progress(index))
             return
+        self._running -= 1
         rank = sum(other.finish_rank is not None for other in self._views)
         self._views[index] = replace(
             view,
@@ -184,8 +194,7 @@ class _Engine:
                     at_s = self._now_s + self._timing.score_s
                     heapq.heappush(self._timers, (at_s, self._next(), index, view.tokens))
                 case Abort(index):
-                    self._views[index] = self._ended(self._views[index])
-                    self._happen(Aborted(index))
+                    self._abort(index)
                 case Stop(reason):
                     self._stopped = reason
                 case Commit():
@@ -199,10 +208,16 @@ class _Engine:
             self._views.append(Candidate(index))
             heapq.heappush(self._timers, (self._now_s + self._timing.first_s, self._next(), index, None))
 
+    def _abort(self, index: int) -> None:
+        if self._views[index].state == "running":
+            self._running -= index in self._offsets
+            self._views[index] = self._ended(self._views[index])
+            self._happen(Aborted(index))
+
     def _ended(self, view: Candidate) -> Candidate:
-        """Aborted now, with the tokens that it has come to."""
-        offset = self._offsets.get(view.index, self._grown)
-        tokens = min(int(self._grown - offset) + 1, self._recorded[view.index].tokens)
+        """Aborted now, with the tokens that it has come to; with none before its first."""
+        offset = self._offsets.get(view.index, self._grown + 1)
+        tokens = min(math.floor(self._grown - offset + 1e-9) + 1, self._recorded[view.index].tokens)
         return replace(view, state="aborted", finish_reason="abort", tokens=max(view.tokens, tokens))
 
 

@@ -85,6 +85,13 @@ def read(path: Path) -> list[TracedPrompt]:
     return found
 
 
+def check_pools(prompts: Sequence[TracedPrompt], best_of: int) -> None:
+    """Raises ValueError where some prompt has fewer than `best_of` candidates to draw."""
+    smallest = min(len(prompt.candidates) for prompt in prompts)
+    if best_of > smallest:
+        raise ValueError(f"--best-of {best_of}: the trace holds only {smallest} candidates of some prompt")
+
+
 def from_answer(prompt: str, rerank: Mapping[str, Any], gold: Sequence[float]) -> TracedPrompt:
     """From the `rerank` object of an answer that was asked for with `trace` and `return_candidates`.
 
@@ -133,9 +140,15 @@ def _rows(number: int, prompt: TracedPrompt) -> Iterable[dict[str, Any]]:
 
 def _read_parquet(path: Path) -> list[TracedPrompt]:
     try:
+        there = pq.read_schema(path)
+        missing = [name for name in _SCHEMA.names if name not in there.names]
+        if missing:
+            raise TraceError(f"{path}: is no trace: it has no column {missing[0]!r}")
         rows = pq.read_table(path, schema=_SCHEMA).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise TraceError(f"{path}: is no trace: {error}") from None
+    if not rows:
+        raise TraceError(f"{path}: holds no prompt")
     found = []
     for _, of_prompt in groupby(rows, key=lambda row: row["prompt_id"]):
         together = list(of_prompt)
@@ -160,7 +173,7 @@ def _of_row(row: Mapping[str, Any]) -> Traced:
 
 def _read_log(file: Path) -> Iterable[TracedPrompt]:
     """Prompts of a candidate log with their finished and scored candidates, where there are at least two."""
-    with file.open(encoding="utf-8") as lines:
+    with file.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
