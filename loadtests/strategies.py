@@ -217,7 +217,7 @@ async def _bestofn(*arguments: str) -> None:
 
 async def main(folder: Path, profile: Path | None) -> int:
     """Measure, print, write strategies.json and strategies.png; exit status 1 where tokens or what was left differ."""
-    began_s = time.monotonic()
+    console, began_s = Console(), time.monotonic()
     if profile is None:
         profile = folder / "profile.json"
         await learn(profile)
@@ -229,15 +229,17 @@ async def main(folder: Path, profile: Path | None) -> int:
         for arm in (CUT[FULL], CUT["prune"], *WAVES.values()):  # warms up
             warm = LAB.prompts(6, "held_out", seed=1)
             await drive(client, [body(prompt, index, arm) for index, prompt in enumerate(warm)], 2)
+        console.print(f"learned and started after {time.monotonic() - began_s:.0f} s")
         pruning = await take_turns(client, PRUNING)
         waving = await take_turns(client, WAVING)
+        console.print(f"prune and adaptive measured after {time.monotonic() - began_s:.0f} s")
         load = await find_load(client)
         loaded, left = await under_load(client, load)
     waves = {name: waving[name] for name in WAVES}
     fixed = {size: waving[f"best of {size}"] for size in FIXED}
     measured = Measured(pruning, waves, fixed, loaded, load, left)
     write(folder, measured)
-    Console().print(f"{time.monotonic() - began_s:.0f} s on {os.cpu_count()} cores")
+    console.print(f"{time.monotonic() - began_s:.0f} s on {os.cpu_count()} cores")
     return show(measured)
 
 

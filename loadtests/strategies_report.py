@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests import strategies_summary as summary
-from loadtests.strategies_summary import FULL, OPEN, Arm, Measured
+from loadtests.strategies_summary import FULL, OPEN, TOO_LATE, Arm, Measured
 from training.evaluation.estimators import Interval
 from training.evaluation.plots import GREY, finish, intervals, save
 from training.evaluation.report import strict
@@ -40,7 +40,7 @@ def cut_figures(measured: Measured) -> dict[str, Figures]:
 
 def wave_figures(measured: Measured) -> dict[str, Figures]:
     """Of adaptive, and of each fixed N."""
-    named = measured.waves | {arm.name: arm for arm in measured.fixed.values()}
+    named = {**measured.waves, **{arm.name: arm for arm in measured.fixed.values()}}
     return {
         name: {
             "p50_s": summary.latency_s(arm, 0.5),
@@ -57,7 +57,7 @@ def wave_figures(measured: Measured) -> dict[str, Figures]:
 def load_figures(measured: Measured) -> dict[str, Figures]:
     """Of each arm of the open loop."""
     full = measured.loaded[OPEN]
-    found = {}
+    found: dict[str, Figures] = {}
     for name, arm in measured.loaded.items():
         left = measured.left[name]
         found[name] = {
@@ -70,6 +70,7 @@ def load_figures(measured: Measured) -> dict[str, Figures]:
             "length, calibrated": summary.mean_of(arm, "calibrated_length"),
             "gain_kept, calibrated": summary.gain_kept(arm, full, "calibrated_gold"),
             "cut short": sum(shot.stop_reason != "complete" for shot in arm.shots) / len(arm.shots),
+            "no answer in time": sum(shot.stop_reason == TOO_LATE for shot in arm.shots),
             "left running": f"{left.in_flight} / {left.running}, {1000 * left.idle_after_s:.0f} ms",
         }
     return found

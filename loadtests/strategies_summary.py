@@ -24,25 +24,27 @@ _CALIBRATED = Selection(length_calibrated=True)
 
 
 FULL, OPEN = "best of 32", "best of 16"  # what others are compared with
+TOO_LATE = "too late"
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One answer. gold: of it. single: the mean gold of all its finished candidates, what one sample is expected to
-    have. tokens: generated. sampled: candidates. length: tokens of the answer.
+    """One request. gold: of its answer; 0 where the deadline passed before there was one, of which no more is known.
 
-    calibrated_gold, calibrated_length: had the same candidates been chosen among with `length_calibrated`.
+    single: the mean gold of all finished candidates, what one sample is expected to have. tokens: generated. sampled:
+    candidates. length: tokens of the answer. calibrated_gold, calibrated_length: had the same candidates been chosen
+    among with `length_calibrated`.
     """
 
     latency_s: float
     gold: float
-    single: float
-    tokens: int
-    sampled: int
-    length: int
-    stop_reason: str
-    calibrated_gold: float
-    calibrated_length: int
+    single: float = math.nan
+    tokens: int = 0
+    sampled: int = 0
+    length: float = math.nan
+    stop_reason: str = TOO_LATE
+    calibrated_gold: float = 0.0
+    calibrated_length: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,9 @@ class Arm:
 
     @property
     def exact(self) -> bool:
-        """The counters are what was billed, to the token."""
-        return self.tokens == self.counted_tokens == self.engine_tokens
+        """The counters are what was billed, to the token; a request without an answer has no bill."""
+        billed = self.tokens == self.counted_tokens or any(shot.stop_reason == TOO_LATE for shot in self.shots)
+        return billed and self.counted_tokens == self.engine_tokens
 
     def column(self, field: str) -> Floats:
         """A field of all shots, [prompts]."""
@@ -117,7 +120,9 @@ class Measured:
 
 
 def read_shot(answer: Answer, prompt: Conversation, lab: Lab, *, latency_s: float) -> Shot:
-    """answer: to a request with `rerank.return_candidates`. Raises RuntimeError for one that failed."""
+    """answer: to a request with `rerank.return_candidates`. Raises RuntimeError where one failed that was in time."""
+    if answer.status == 504:
+        return Shot(latency_s, gold=0.0)
     if not answer.ok or answer.body is None:
         raise RuntimeError(f"a request failed: {answer.error}")
     candidates = answer.rerank["candidates"]
@@ -175,12 +180,16 @@ def latency_ratio(arm: Arm, full: Arm, share: float) -> Interval:
 def over(arm: Arm, full: Arm, field: str, statistic: Callable[[Floats], float]) -> Interval:
     """A statistic of one field, over the same of `full`."""
     rows = np.stack([arm.column(field), full.column(field)], axis=1)
-    return bootstrap(rows, lambda sample: statistic(sample[:, 0]) / statistic(sample[:, 1]))
+
+    def ratio(sample: Floats) -> float:
+        return statistic(sample[:, 0]) / statistic(sample[:, 1])
+
+    return bootstrap(rows, ratio)
 
 
 def mean_of(arm: Arm, field: str) -> Interval:
-    """The mean over prompts."""
-    return bootstrap(arm.column(field)[:, None], lambda sample: float(sample.mean()))
+    """The mean over the prompts that were answered."""
+    return bootstrap(arm.column(field)[:, None], lambda sample: float(np.nanmean(sample)))
 
 
 def latency_s(arm: Arm, share: float) -> Interval:
