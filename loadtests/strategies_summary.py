@@ -189,7 +189,12 @@ def over(arm: Arm, full: Arm, field: str, statistic: Callable[[Floats], float]) 
 
 def mean_of(arm: Arm, field: str) -> Interval:
     """The mean over the prompts that were answered."""
-    return bootstrap(arm.column(field)[:, None], lambda sample: float(np.nanmean(sample)))
+
+    def average(sample: Floats) -> float:
+        known = sample[~np.isnan(sample)]
+        return float(known.mean()) if len(known) else math.nan
+
+    return bootstrap(arm.column(field)[:, None], average)
 
 
 def latency_s(arm: Arm, share: float) -> Interval:
@@ -204,7 +209,7 @@ def samples_saved(arm: Arm, fixed: Mapping[int, Arm]) -> Interval:
 
     def saved(sample: Floats) -> float:
         sampled, gold, *curve = sample.mean(axis=0).tolist()
-        return 1 - sampled / size_for(gold, sizes, curve)
+        return 1 - float(sampled) / size_for(gold, sizes, curve)
 
     return bootstrap(rows, saved)
 
