@@ -11,7 +11,7 @@ LOCK := requirements/$(VARIANT).lock
 STAMP := .venv/installed-$(VARIANT)-$(shell cat $(LOCK) pyproject.toml | sha256sum | cut -c1-16)
 TYPED := service reward training loadtests tests scripts
 
-.PHONY: help install serve observe test check format bench bench-n bench-peers bench-training overload slo compare dashboard tools lock clean
+.PHONY: help install serve observe test check format bench bench-n bench-peers bench-training overload slo strategies compare dashboard tools lock clean
 
 help: ## List these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ overload: $(STAMP) ## Drive a server to four times its capacity with locust, and
 
 slo: $(STAMP) ## Twice the load that fixed N = 16 can bear, with and without --slo-p99-ms (8 minutes)
 	@.venv/bin/python -m loadtests.slo_control $(ARGS)
+
+strategies: $(STAMP) ## Measure what prune, adaptive, deadlines and stop_after cost and keep, by gold (9 minutes)
+	@.venv/bin/python -m loadtests.strategies $(ARGS)
 
 bench-peers: $(STAMP) ## Compare with its_hub and optillm (ARGS="--its-hub PYTHON --optillm PYTHON", see the module)
 	@.venv/bin/python -m loadtests.bench_peers $(ARGS)

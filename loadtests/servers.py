@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,12 +43,15 @@ def ours(port: int, options: Sequence[str] = ()) -> list[str]:
 
 
 @asynccontextmanager
-async def serving(command: Command) -> AsyncIterator[Serving]:
-    """Start a server, wait until it is healthy, and stop it at the end. Raises ServerFailed with its last words."""
+async def serving(command: Command, environment: Mapping[str, str] | None = None) -> AsyncIterator[Serving]:
+    """Start a server, wait until it is healthy, and stop it at the end. Raises ServerFailed with its last words.
+
+    environment: more than `QUIET`.
+    """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        with running(command(port), log, environment=QUIET) as process:
+        with running(command(port), log, environment={**QUIET, **(environment or {})}) as process:
             await asyncio.to_thread(until_ready, f"{url}/health", process, log)
             yield Serving(url, process.pid)
