@@ -22,8 +22,10 @@ def use_bundled_policy(args: Namespace, defaults: Mapping[str, Any]) -> None:
 
 
 def with_bundled_reward(settings: Settings) -> Settings:
-    """The reward model that belongs to the bundled policy, and sizes that fit it."""
+    """The reward model that belongs to the bundled policy, sizes that fit it, and how strategies are set for it."""
     sizes = {name: value for name, value in _SIZES.items() if name != "dtype"}
     arguments = sizes | settings.reward_engine_args
-    model = str(checkpoint("arithmetic-reward"))
-    return settings.model_copy(update={"reward_model": model, "reward_engine_args": arguments})
+    model = checkpoint("arithmetic-reward")
+    profile = settings.strategy_profile or str(model / "strategy_profile.json")
+    changes = {"reward_model": str(model), "reward_engine_args": arguments, "strategy_profile": profile}
+    return settings.model_copy(update=changes)

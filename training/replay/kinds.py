@@ -32,12 +32,12 @@ def learn(rewards: Sequence[Sequence[float]], *, kinds: int = _KINDS, bins: int 
     values = np.bincount(places, weights=pooled) / np.bincount(places)
     counts = np.array([np.bincount(np.digitize(of_prompt, edges), minlength=len(values)) for of_prompt in rewards])
     weights, shares = _mixture(counts.astype(float), min(kinds, len(counts)))
-    return Prior(
-        values=tuple(map(float, values)),
-        edges=tuple(map(float, edges)),
-        weights=tuple(map(float, weights)),
-        shares=tuple(tuple(map(float, row)) for row in shares),
-    )
+    return Prior(_rounded(values), _rounded(edges), _rounded(weights), tuple(map(_rounded, shares)))
+
+
+def _rounded(values: Floats) -> tuple[float, ...]:
+    """To six digits, so that the file can be read."""
+    return tuple(float(f"{value:.6g}") for value in values)
 
 
 def _mixture(counts: Floats, kinds: int) -> tuple[Floats, Floats]:
