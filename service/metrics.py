@@ -234,6 +234,6 @@ class Metrics:
         mean = sum(rewards) / len(rewards)
         self._reward.labels("selected", label).observe(selected)
         self._reward.labels("mean", label).observe(mean)
-        if len(rewards) > 1 and ledger.plan.strategy.name == "best_of_n":  # of others, the rewards are no fair sample
+        if len(rewards) > 1 and ledger.plan.waits_for_all:
             self._reward.labels("half", label).observe(expected_best(rewards, len(rewards) // 2))
         self._gain.labels(label).observe(max(selected - mean, 0.0))

@@ -37,6 +37,11 @@ class Plan:
         unchecked = self.min_reward is None and self.strategy.alarm_s is None
         return self.best_of == self.n and unsorted and unchecked
 
+    @property
+    def waits_for_all(self) -> bool:
+        """Nothing ends a candidate before its time, so the rewards of all are a fair sample of the policy's."""
+        return isinstance(self.strategy, BestOfN)
+
     def reward_of(self, score: Score) -> float:
         """What ranks a candidate of this score."""
         return weigh(score.rewards, self.reward_weights, self.reward) if self.reward_weights else score.reward

@@ -1,4 +1,8 @@
-"""How the strategies of this server are set where a request does not say: learned from a trace by `bestofn replay`."""
+"""How the strategies of this server are set where a request does not say.
+
+`bestofn replay --learn` writes such a file: checkpoint_tokens, keep and prior are learned from a trace, wave and price
+stay the user's to set.
+"""
 
 from pathlib import Path
 from typing import Annotated, Self

@@ -16,7 +16,6 @@ from service.api import Ask, Endpoint
 from service.context import RequestContext
 from service.errors import ServiceError, error_body
 from service.selection import ARGMAX
-from service.strategies import BestOfN
 
 Json = dict[str, Any]
 
@@ -207,7 +206,7 @@ def _best_of(ask: Ask) -> Json:
 def _kl_bound_nats(ledger: Ledger) -> float:
     """Of plain best-of-N its own bound; of anything cleverer the one that holds for every choice among as many."""
     plan = ledger.plan
-    plain = isinstance(plan.strategy, BestOfN) and plan.selection == ARGMAX
+    plain = plan.waits_for_all and plan.selection == ARGMAX
     return kl_bound_nats(len(ledger.records)) if plain else kl_bound_of_choice_nats(plan.best_of)
 
 

@@ -98,6 +98,8 @@ def run(collection: Collection, output: Path) -> Collected:
     """
     prompts, limit = _prompts(collection)
     if collection.checkpoint_tokens:
+        if output.suffix != ".parquet":
+            raise ConfigError(f"--output: a trace is a .parquet file, not {output.name}")
         rows = output.with_suffix(".jsonl")
         collected = asyncio.run(_from_server(collection, prompts, limit, rows))
         trace.write(output, [_traced(collection, row) for row in map(json.loads, rows.read_text().splitlines())])

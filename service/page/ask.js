@@ -156,10 +156,14 @@ export class AskView {
 
 function summary(rerank) {
   const time = seconds(rerank.timing.total_ms / 1000);
-  const chosen = `Candidate #${rerank.selected[0]} has the highest reward of ${rerank.sampled}`;
+  const chosen = `Candidate #${rerank.selected[0]} ${whyChosen(rerank)} of ${rerank.sampled}`;
   if (rerank.reward === null) return `Answered in ${time}, without a reward: the first that finished was returned.`;
   const text = rerank.sampled > 1 ? chosen : "One candidate, with the reward";
   return `${text}: ${reward(rerank.reward)}, after ${time}.${whyFewer(rerank)}`;
+}
+
+function whyChosen({ selection }) {
+  return selection ? `was chosen by ${selection.pick}` : "has the highest reward";
 }
 
 /** Why not all N were sampled, or not all of them to their end. */

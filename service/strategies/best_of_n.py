@@ -14,7 +14,7 @@ from service.strategies.base import Action, Candidate, Event, Finished, Progress
 class BestOfN:
     """best_of: candidates to sample.
 
-    checkpoint_tokens: also score each growing candidate every so many tokens. The result is thrown away; it puts the
+    checkpoint_tokens: also score each growing candidate every so many tokens. It decides nothing; it puts the
     prefix into the reward engine's cache, so that after the last token only a tail is left to compute. None: never.
     """
 

@@ -5,13 +5,16 @@ from typing import Annotated
 
 import typer
 
-from training.commands.errors import stop
+from training.commands.errors import refuse, stop
 
 
 def collect(
+    context: typer.Context,
     output: Annotated[
         Path,
-        typer.Option(help="JSONL file to append to; an interrupted collection is resumed. With --trace: Parquet file."),
+        typer.Option(
+            help="JSONL file to append to; an interrupted collection is resumed. With --trace: .parquet, beside such a file."
+        ),
     ],
     lab: Annotated[str, typer.Option(help="The lab whose training prompts are asked.")] = "",
     lab_option: Annotated[
@@ -46,6 +49,8 @@ def collect(
 
     From a server of ours every candidate comes with its reward. What fails is counted and asked again by the next run.
     """
+    if not trace:
+        refuse(context, ["checkpoint_tokens"], "is read with --trace only")
     from training.collect import Collection, run
     from training.config import read_options
 

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from training.commands.errors import stop, stopping
+from training.commands.errors import refuse, stop, stopping
 
 
 def replay(
+    context: typer.Context,
     trace: Annotated[
         Path, typer.Argument(help="A trace (`bestofn collect --trace`), or a server's candidate log: folder or file.")
     ],
@@ -52,6 +53,8 @@ def replay(
 
     if profile and learn:
         stop(ValueError("--profile and --learn exclude each other"))
+    if not learn:
+        refuse(context, ["miss"], "is read with --learn only")
     asked = [{"strategy": name} for name in strategy or ()] + [_object(text) for text in rerank or ()]
     with stopping():
         prompts = read(trace)
