@@ -12,6 +12,7 @@ import pytest
 from service.profile import DEFAULTS
 from tests.server import API_KEY, Server
 from training.collect import Collection, run, seed_of
+from training.formats.checks import conversation
 from training.labs import lab
 from training.replay.replay import plan
 from training.replay.simulate import Timing, simulate
@@ -35,7 +36,7 @@ def traced(server: Server, tmp_path_factory: pytest.TempPathFactory) -> list[Tra
 def asked(prompt: TracedPrompt, rerank: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
         "model": "arithmetic",
-        "messages": json.loads(prompt.prompt),
+        "messages": list(conversation(json.loads(prompt.prompt), "prompt")),
         "best_of": N,
         "temperature": 1.0,
         "max_tokens": lab("arithmetic").answer_tokens,

@@ -12,7 +12,7 @@ import pytest
 from reward.config import RewardConfig
 from reward.scorer import RewardUnavailable
 from reward.scorer import Score as RewardScore
-from service.accounting import Ledger, Record
+from service.accounting import Ledger, Record, count_tokens
 from service.context import RequestContext
 from service.conversation import Conversation
 from service.errors import (
@@ -35,6 +35,7 @@ from service.strategies import (
     Failed,
     Finished,
     Progress,
+    Prune,
     Sample,
     Score,
     Scored,
@@ -633,3 +634,93 @@ async def test_what_the_client_wrote_of_the_answer_is_scored_with_it() -> None:
     scorer = FakeScorer({"Sure: text 0": 0.5})
     await score_finished(Conversation(QUESTION, answer_start="Sure: "), RewardModel(scorer), METER, ledger)
     assert ledger.rewards == [0.5]
+
+
+# -- prune
+
+
+def pruning(sampler: FakeSampler, scorer: FakeScorer, **options: Any) -> Run:
+    plan = with_strategy(plan_for(len(sampler.scripts)), Prune(len(sampler.scripts), 2, (0.5,)))
+    return make_run(sampler, scorer, plan=plan, **options)
+
+
+async def test_who_is_behind_is_aborted_and_its_tokens_are_counted() -> None:
+    sampler = FakeSampler(Script(("b",) * 9, turns=9), Script(("a",) * 9, turns=9), Script(("c",) * 9, turns=9))
+    run = pruning(sampler, FakeScorer({"aa": 1.0, "bb": 2.0, "cc": 0.0, "aaaa": 2.0, "bbbb": 1.0, "a" * 9: 5.0}))
+    assert await best(run) == (1,)
+    assert states(run) == ["aborted", "finished", "aborted"]
+    assert [len(record.text) for record in run.ledger.records] == [one.tokens for one in run.ledger.candidates]
+    assert run.ledger.candidates[0].tokens >= 4
+    assert run.ledger.candidates[2].tokens >= 2
+    assert count_tokens([run.ledger]).generated == sampler.tokens < 27
+    assert run.ledger.stop_reason == "complete"
+
+
+async def test_the_last_one_left_is_committed_to_before_it_has_finished() -> None:
+    sampler = FakeSampler(Script(("a",) * 5, turns=9, held=True), Script(("b",) * 5, turns=9, held=True))
+    run = pruning(sampler, FakeScorer({"bb": 1.0}))
+    task = asyncio.create_task(best(run))
+    async with asyncio.timeout(PATIENCE_S):
+        assert await asyncio.shield(run.committed) == 1
+    assert (states(run), task.done()) == (["aborted", "running"], False)
+    sampler.release(1)
+    assert await task == (1,)
+
+
+async def test_nothing_is_committed_to_where_all_finish_or_the_client_leaves() -> None:
+    run = pruning(FakeSampler(says("a"), says("b")), FakeScorer({"a": 1.0}))
+    assert await best(run) == (0,)
+    assert not run.committed.done()
+    sampler = FakeSampler(Script(("a",) * 5, turns=9, held=True), Script(("b",) * 5, turns=9, held=True))
+    run = pruning(sampler, FakeScorer({"bb": 1.0}))
+    task = asyncio.create_task(run.best())
+    await until(run.committed.done)
+    await cancelled(task)
+    assert sampler.running == set()
+    assert states(run) == ["aborted", "aborted"]
+
+
+async def test_an_abort_under_way_is_not_asked_for_twice_and_counts_as_gone() -> None:
+    sampler = FakeSampler(*(Script((letter,) * 9, turns=9) for letter in "abc"))
+    sampler.may_abort.clear()
+    run = pruning(sampler, FakeScorer({"aa": 1.0, "bb": 2.0}))
+    task = asyncio.create_task(best(run))
+    await until(lambda: any(candidate.aborting for candidate in run.ledger.candidates))
+    sampler.may_abort.set()
+    await task
+    assert sorted(sampler.aborted) == sorted(set(sampler.aborted))
+
+
+async def test_a_reward_model_that_dies_leaves_the_first_of_those_that_were_kept() -> None:
+    scorer = FakeScorer({"bb": 1.0})
+    sampler = FakeSampler(*(Script((letter,) * 5, turns=9, held=True) for letter in "abc"))
+    run = pruning(sampler, scorer, on_reward_failure="unranked")
+    task = asyncio.create_task(best(run))
+    await until(lambda: "aborted" in states(run))
+    scorer.die()
+    for index in range(3):
+        sampler.release(index)
+    (selected,) = await task
+    assert run.ledger.candidates[selected].state == "finished"
+    assert run.ledger.stop_reason == "reward_unavailable"
+
+
+async def test_growth_is_written_down_at_the_first_piece_each_checkpoint_and_the_end() -> None:
+    run = make_run(FakeSampler(Script(("a",) * 8, turns=1)), plan=plan_for(1, checkpoint_tokens=3))
+    await best(run)
+    growth = run.ledger.records[0].growth
+    assert [tokens for tokens, _ in growth] == [1, 3, 6, 8]
+    times = [at_s for _, at_s in growth]
+    assert times == sorted(times)
+    assert run.ledger.started_s <= times[0] <= times[-1] <= run.ledger.end_s
+    plain = make_run(FakeSampler(Script(("a",) * 8)))
+    await best(plain)
+    assert [tokens for tokens, _ in plain.ledger.records[0].growth] == [1, 8]
+
+
+async def test_adaptive_samples_wave_after_wave() -> None:
+    sampler = FakeSampler(*(says(letter) for letter in "abcdefgh"))
+    plan = plan_for(8, strategy="adaptive", wave=2, price=0.2)
+    run = make_run(sampler, FakeScorer({"a": -1.0, "b": -1.2, "c": 3.0}), plan=plan)
+    assert await best(run) == (2,)
+    assert (len(run.ledger.records), run.ledger.stop_reason) == (4, "price")

@@ -14,6 +14,7 @@ from training.collect import Collection, run
 from training.config import ConfigError
 from training.data import read_comparisons
 from training.labs import lab
+from training.replay import trace
 from training.row_file import ResumeError
 
 
@@ -111,6 +112,64 @@ def test_what_failed_is_counted_and_asked_again(tmp_path: Path) -> None:
     assert (second.there, second.taken, second.failed) == (3, 2, 0)
     assert (more.there, more.taken) == (5, 2)
     assert len({json.dumps(row["prompt"]) for row in rows(output)}) == len(rows(output)) == 7
+
+
+def tracing(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Answers as our server does where a trace is asked for."""
+    assert body["rerank"] == {"return_candidates": True, "strategy": "best_of_n", "trace": True, "checkpoint_tokens": 4}
+    grown = {"completion_tokens": 6, "finish_reason": "stop", "growth_ms": [[1, 10.0], [4, 40.0], [6, 60.0]]}
+    told = [
+        {"index": i, "reward": float(i), "text": f"{question(body)} {i}", "prefix_rewards": [[4, i / 2]], **grown}
+        for i in range(body["best_of"])
+    ]
+    rerank = {"candidates": told, "timing": {"score_ms": 5.0}}
+    return 200, completion(*(one["text"] for one in told), rerank=rerank)
+
+
+def test_a_trace_is_written_and_resumed(tmp_path: Path) -> None:
+    output = tmp_path / "trace.parquet"
+    with serving(tracing) as endpoint:
+        first = run(settings(endpoint, prompts=2, checkpoint_tokens=4), output)
+        second = run(settings(endpoint, prompts=3, checkpoint_tokens=4), output)
+        assert len(endpoint.requests) == 3
+    assert (first.taken, second.there, second.taken) == (2, 2, 1)
+    prompts = trace.read(output)
+    assert len({prompt.prompt for prompt in prompts}) == 3
+    for prompt in prompts:
+        assert prompt.score_s == 0.005
+        assert [one.reward for one in prompt.candidates] == [0.0, 1.0, 2.0]
+        assert prompt.candidates[1].prefix_rewards == ((4, 0.5),)
+        assert prompt.candidates[1].growth == ((1, 0.01), (4, 0.04), (6, 0.06))
+        assert prompt.candidates[0].gold == 0.0
+
+
+@pytest.mark.parametrize(
+    ("server", "error"),
+    [
+        (plain, "--trace: this server does not tell how candidates grow"),
+        (strict, "Unrecognized request argument supplied: rerank"),
+    ],
+)
+def test_a_server_that_cannot_trace_is_an_error_of_each_prompt(tmp_path: Path, server: Any, error: str) -> None:
+    with serving(server) as endpoint:
+        collected = run(settings(endpoint, prompts=2, checkpoint_tokens=4), tmp_path / "trace.parquet")
+    assert collected.failed == 2
+    assert error in collected.errors[0]
+
+
+def test_a_candidate_without_a_reward_fails_its_prompt_alone(tmp_path: Path) -> None:
+    bad = lab("arithmetic").prompts(3, "train", seed=0)[1][0]["content"]
+
+    def unscored(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        status, answer = tracing(body)
+        answer["rerank"]["candidates"][0]["reward"] = None if question(body) == bad else 0.0
+        return status, answer
+
+    with serving(unscored) as endpoint:
+        collected = run(settings(endpoint, prompts=3, checkpoint_tokens=4), tmp_path / "trace.parquet")
+    assert (collected.taken, collected.failed) == (2, 1)
+    assert "candidate 0 has no reward" in collected.errors[0]
+    assert len(trace.read(tmp_path / "trace.parquet")) == 2
 
 
 def test_unfinished_candidates_are_not_taken(tmp_path: Path) -> None:
