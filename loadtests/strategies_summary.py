@@ -131,7 +131,7 @@ def read_shot(answer: Answer, prompt: Conversation, lab: Lab, *, latency_s: floa
     return Shot(
         latency_s=latency_s,
         gold=lab.gold(prompt, answer.body["choices"][0]["message"]["content"]),
-        single=mean(value for value, one in zip(gold, candidates, strict=True) if one["reward"] is not None),
+        single=mean(value for value, one in zip(gold, candidates, strict=True) if _finished(one)),
         tokens=answer.generated_tokens,
         sampled=answer.rerank["sampled"],
         length=candidates[chosen]["completion_tokens"],
@@ -146,7 +146,7 @@ def recalibrated(candidates: Sequence[Mapping[str, Any]]) -> int:
     views = [
         Candidate(
             index=index,
-            state="aborted" if one["reward"] is None else "finished",
+            state="finished" if _finished(one) else "aborted",
             tokens=one["completion_tokens"],
             reward=one["reward"],
             text=one["text"],
@@ -154,6 +154,11 @@ def recalibrated(candidates: Sequence[Mapping[str, Any]]) -> int:
         for index, one in enumerate(candidates)
     ]
     return select(views, 1, _CALIBRATED).selected[0]
+
+
+def _finished(candidate: Mapping[str, Any]) -> bool:
+    """It ended by itself, whether there was time to score it or not."""
+    return candidate["finish_reason"] in ("stop", "length")
 
 
 def gain_kept(arm: Arm, full: Arm, field: str = "gold") -> Interval:

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,10 @@ def arm(name: str, shots: list[Shot]) -> Arm:
     return Arm(name).grown(shots, tokens, tokens)
 
 
+def candidate(text: str, reward: float | None, tokens: int, finish_reason: str) -> dict[str, Any]:
+    return {"text": text, "reward": reward, "completion_tokens": tokens, "finish_reason": finish_reason}
+
+
 def test_what_is_kept_is_a_share_of_the_gain_not_of_the_gold() -> None:
     full = arm(FULL, [shot(1.0, tokens=200, latency_s=2.0)] * 20)
     half = arm("half", [shot(1.0), shot(0.5)] * 10)
@@ -68,8 +73,8 @@ def test_samples_are_saved_beside_the_n_of_equal_gold() -> None:
 
 
 def test_an_answer_is_read_with_what_its_candidates_say_of_one_sample() -> None:
-    texts = [("Answer: 137", 1.0, 10), ("Answer: 138", 0.5, 20), ("35+", None, 3)]
-    candidates = [{"text": text, "reward": reward, "completion_tokens": n} for text, reward, n in texts]
+    texts = [("Answer: 137", 1.0, 10, "stop"), ("Answer: 138", None, 20, "stop"), ("35+", None, 3, "abort")]
+    candidates = [candidate(*one) for one in texts]
     body = {
         "choices": [{"message": {"content": "Answer: 137"}}],
         "usage": {"completion_tokens": 33},
@@ -91,8 +96,12 @@ def test_a_missed_deadline_is_an_answer_without_gold_and_another_failure_none_at
 def test_what_length_alone_explains_is_taken_back() -> None:
     """Reward rises with length; the one that is best for its length is chosen, never one that was aborted."""
     rewards = {10: 1.0, 20: 2.6, 30: 3.0, 40: 4.0}
-    candidates = [{"text": "", "reward": reward, "completion_tokens": n} for n, reward in rewards.items()]
-    assert recalibrated([*candidates, {"text": "", "reward": None, "completion_tokens": 1}]) == 1
+    candidates = [candidate("", reward, tokens, "stop") for tokens, reward in rewards.items()]
+    assert recalibrated([*candidates, candidate("", None, 1, "abort")]) == 1
+
+
+def test_where_nothing_could_be_scored_the_first_finished_stands() -> None:
+    assert recalibrated([candidate("", None, 3, "abort"), candidate("", None, 9, "stop")]) == 1
 
 
 def test_each_arm_is_first_once() -> None:
