@@ -127,7 +127,8 @@ def read_shot(answer: Answer, prompt: Conversation, lab: Lab, *, latency_s: floa
         raise RuntimeError(f"a request failed: {answer.error}")
     candidates = answer.rerank["candidates"]
     gold = [lab.gold(prompt, candidate["text"]) for candidate in candidates]
-    chosen, calibrated = answer.rerank["selected"][0], recalibrated(candidates)
+    chosen = answer.rerank["selected"][0]
+    calibrated = chosen if answer.rerank["reward"] is None else recalibrated(candidates)
     return Shot(
         latency_s=latency_s,
         gold=lab.gold(prompt, answer.body["choices"][0]["message"]["content"]),
@@ -142,7 +143,7 @@ def read_shot(answer: Answer, prompt: Conversation, lab: Lab, *, latency_s: floa
 
 
 def recalibrated(candidates: Sequence[Mapping[str, Any]]) -> int:
-    """The index that the server would select with `length_calibrated` among an answer's candidates."""
+    """The index that the server would select with `length_calibrated` among candidates of which one was scored."""
     views = [
         Candidate(
             index=index,
