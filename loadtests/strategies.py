@@ -53,7 +53,7 @@ _SHARES = (0.4, 0.55, 0.7, 0.85)  # of the throughput of a full server
 _SEARCH_S = 10.0
 _TAIL = 2.0  # p99 over p50 of best-of-16 that the load is to bring
 _DEADLINE = 0.6  # of that p99
-_LOAD_ROUNDS, _LOAD_S = 3, 17.0
+_LOAD_ROUNDS, _LOAD_S = 3, 15.0
 _CONNECTIONS = 2000
 
 Body = Mapping[str, Any]

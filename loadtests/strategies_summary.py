@@ -127,11 +127,12 @@ def read_shot(answer: Answer, prompt: Conversation, lab: Lab, *, latency_s: floa
         raise RuntimeError(f"a request failed: {answer.error}")
     candidates = answer.rerank["candidates"]
     gold = [lab.gold(prompt, candidate["text"]) for candidate in candidates]
-    chosen, calibrated = answer.rerank["selected"][0], recalibrated(candidates)
+    chosen = answer.rerank["selected"][0]
+    calibrated = chosen if answer.rerank["reward"] is None else recalibrated(candidates)
     return Shot(
         latency_s=latency_s,
         gold=lab.gold(prompt, answer.body["choices"][0]["message"]["content"]),
-        single=mean(value for value, one in zip(gold, candidates, strict=True) if one["reward"] is not None),
+        single=mean(value for value, one in zip(gold, candidates, strict=True) if _finished(one)),
         tokens=answer.generated_tokens,
         sampled=answer.rerank["sampled"],
         length=candidates[chosen]["completion_tokens"],
@@ -142,11 +143,11 @@ def read_shot(answer: Answer, prompt: Conversation, lab: Lab, *, latency_s: floa
 
 
 def recalibrated(candidates: Sequence[Mapping[str, Any]]) -> int:
-    """The index that the server would select with `length_calibrated` among an answer's candidates."""
+    """The index that the server would select with `length_calibrated` among candidates of which one was scored."""
     views = [
         Candidate(
             index=index,
-            state="aborted" if one["reward"] is None else "finished",
+            state="finished" if _finished(one) else "aborted",
             tokens=one["completion_tokens"],
             reward=one["reward"],
             text=one["text"],
@@ -154,6 +155,11 @@ def recalibrated(candidates: Sequence[Mapping[str, Any]]) -> int:
         for index, one in enumerate(candidates)
     ]
     return select(views, 1, _CALIBRATED).selected[0]
+
+
+def _finished(candidate: Mapping[str, Any]) -> bool:
+    """It ended by itself, whether there was time to score it or not."""
+    return candidate["finish_reason"] in ("stop", "length")
 
 
 def gain_kept(arm: Arm, full: Arm, field: str = "gold") -> Interval:

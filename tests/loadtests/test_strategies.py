@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,10 @@ def arm(name: str, shots: list[Shot]) -> Arm:
     return Arm(name).grown(shots, tokens, tokens)
 
 
+def candidate(text: str, reward: float | None, tokens: int, finish_reason: str) -> dict[str, Any]:
+    return {"text": text, "reward": reward, "completion_tokens": tokens, "finish_reason": finish_reason}
+
+
 def test_what_is_kept_is_a_share_of_the_gain_not_of_the_gold() -> None:
     full = arm(FULL, [shot(1.0, tokens=200, latency_s=2.0)] * 20)
     half = arm("half", [shot(1.0), shot(0.5)] * 10)
@@ -67,17 +72,26 @@ def test_samples_are_saved_beside_the_n_of_equal_gold() -> None:
     assert samples_saved(arm("adaptive", [shot(1.0, sampled=5)] * 8), fixed).value == pytest.approx(-0.25)
 
 
-def test_an_answer_is_read_with_what_its_candidates_say_of_one_sample() -> None:
-    texts = [("Answer: 137", 1.0, 10), ("Answer: 138", 0.5, 20), ("35+", None, 3)]
-    candidates = [{"text": text, "reward": reward, "completion_tokens": n} for text, reward, n in texts]
-    body = {
-        "choices": [{"message": {"content": "Answer: 137"}}],
-        "usage": {"completion_tokens": 33},
-        "rerank": {"candidates": candidates, "selected": [0], "sampled": 3, "stop_reason": "complete"},
+def answer(selected: int, reward: float | None, candidates: list[dict[str, Any]]) -> Answer:
+    rerank = {
+        "candidates": candidates,
+        "selected": [selected],
+        "reward": reward,
+        "sampled": 3,
+        "stop_reason": "deadline",
     }
-    seen = read_shot(Answer(0, 200, 0.0, 0.25, body=body), QUESTION, LAB, latency_s=0.5)
+    message = {"message": {"content": candidates[selected]["text"]}}
+    return Answer(0, 200, 0.0, 0.25, body={"choices": [message], "usage": {"completion_tokens": 33}, "rerank": rerank})
+
+
+def test_an_answer_is_read_with_what_its_candidates_say_of_one_sample() -> None:
+    right, wrong = candidate("Answer: 137", 1.0, 10, "stop"), candidate("Answer: 138", None, 20, "stop")
+    aborted = candidate("35+", None, 3, "abort")
+    seen = read_shot(answer(0, 1.0, [right, wrong, aborted]), QUESTION, LAB, latency_s=0.5)
     assert (seen.latency_s, seen.gold, seen.tokens, seen.sampled, seen.length) == (0.5, 1.0, 33, 3, 10)
     assert seen.single == 0.5, "of the finished ones: what was aborted is nobody's answer"
+    unscored = read_shot(answer(1, None, [aborted, wrong, wrong]), QUESTION, LAB, latency_s=0.5)
+    assert (unscored.gold, unscored.calibrated_length) == (0.0, 20), "there was no time to score any"
 
 
 def test_a_missed_deadline_is_an_answer_without_gold_and_another_failure_none_at_all() -> None:
@@ -91,8 +105,8 @@ def test_a_missed_deadline_is_an_answer_without_gold_and_another_failure_none_at
 def test_what_length_alone_explains_is_taken_back() -> None:
     """Reward rises with length; the one that is best for its length is chosen, never one that was aborted."""
     rewards = {10: 1.0, 20: 2.6, 30: 3.0, 40: 4.0}
-    candidates = [{"text": "", "reward": reward, "completion_tokens": n} for n, reward in rewards.items()]
-    assert recalibrated([*candidates, {"text": "", "reward": None, "completion_tokens": 1}]) == 1
+    candidates = [candidate("", reward, tokens, "stop") for tokens, reward in rewards.items()]
+    assert recalibrated([*candidates, candidate("", None, 1, "abort")]) == 1
 
 
 def test_each_arm_is_first_once() -> None:
