@@ -12,9 +12,7 @@ def collect(
     context: typer.Context,
     output: Annotated[
         Path,
-        typer.Option(
-            help="JSONL file to append to; an interrupted collection is resumed. With --trace: .parquet, beside such a file."
-        ),
+        typer.Option(help="JSONL file to append to, or to resume from. With --trace: .parquet, beside such a file."),
     ],
     lab: Annotated[str, typer.Option(help="The lab whose training prompts are asked.")] = "",
     lab_option: Annotated[

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from reward.config import PLAIN, RewardConfig
 from service.api import Limits, read_ask
 from service.plan import Plan, make_plan
 from service.profile import Profile
@@ -81,12 +82,12 @@ def replay(
     """
     prompts = [prompt for _, of_fold in folds for prompt in of_fold]
     check_pools(prompts, best_of)
-    timing = Timing.of(prompts)
+    timing, reward = Timing.of(prompts), reward_config(prompts)
     plain = {"strategy": "best_of_n"}
     played = []
     for rerank in [plain, *(other for other in asked if other != plain)]:
         answers = [
-            _answers(prompt, plan(rerank, best_of, profile), timing, draws=draws, seed=seed + number)
+            _answers(prompt, plan(rerank, best_of, profile, reward), timing, draws=draws, seed=seed + number)
             for profile, of_fold in folds
             for number, prompt in enumerate(of_fold)
         ]
@@ -95,10 +96,15 @@ def replay(
     return Replay(best_of, tuple(played), single, draws)
 
 
-def plan(rerank: Mapping[str, Any], best_of: int, profile: Profile) -> Plan:
-    """As the server plans a request with this `rerank` object."""
+def plan(rerank: Mapping[str, Any], best_of: int, profile: Profile, reward: RewardConfig = PLAIN) -> Plan:
+    """As the server plans a request with this `rerank` object. Raises ValueError for reward_weights.
+
+    A trace has the rewards of prefixes as they were, and not by head.
+    """
+    if rerank.get("reward_weights"):
+        raise ValueError("rerank.reward_weights: a trace cannot be replayed with other weights")
     body = json.dumps({"best_of": best_of, "rerank": rerank}).encode()
-    ask = read_ask("chat", body, None, Limits(1, max_best_of=best_of, max_candidates=best_of))
+    ask = read_ask("chat", body, None, Limits(1, max_best_of=best_of, max_candidates=best_of, reward=reward))
     return make_plan(ask, n=1, temperature=1.0, checkpoint_tokens=None, profile=profile)
 
 
@@ -115,7 +121,12 @@ def _answers(prompt: TracedPrompt, plan: Plan, timing: Timing, *, draws: int, se
         drawn = generator.sample(prompt.candidates, plan.best_of)
         outcome = simulate(drawn, plan.strategy, timing)
         chosen = select(
-            outcome.candidates, 1, plan.selection, seed=generator.getrandbits(32), min_reward=plan.min_reward
+            outcome.candidates,
+            1,
+            plan.selection,
+            seed=generator.getrandbits(32),
+            min_reward=plan.min_reward,
+            reward_std=plan.reward.std,
         ).selected
         answer = drawn[chosen[0]] if chosen else None
         worth = (math.nan, math.nan) if answer is None else (quality(answer), float(answer.tokens))
@@ -165,6 +176,17 @@ def _at_equal_tokens(prompts: Sequence[TracedPrompt], tokens: float) -> Floats:
     )
     mixed: Floats = curve[:, 0] + (n - low) * (curve[:, 1] - curve[:, 0])
     return mixed
+
+
+def reward_config(prompts: Sequence[TracedPrompt]) -> RewardConfig:
+    """Heads and normalisation of the reward model that scored a trace, from its rewards and those of its heads."""
+    candidates = [candidate for prompt in prompts for candidate in prompt.candidates]
+    heads = tuple(candidates[0].rewards)
+    if not heads:
+        return PLAIN
+    raw = np.array([sum(candidate.rewards.values()) / len(heads) for candidate in candidates])
+    std, mean = np.polyfit([candidate.reward for candidate in candidates], raw, 1)
+    return RewardConfig(heads, float(mean), float(std))
 
 
 def known(rows: Floats) -> Floats:
