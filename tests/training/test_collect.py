@@ -118,12 +118,12 @@ def tracing(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """Answers as our server does where a trace is asked for."""
     assert body["rerank"] == {"return_candidates": True, "strategy": "best_of_n", "trace": True, "checkpoint_tokens": 4}
     grown = {"completion_tokens": 6, "finish_reason": "stop", "growth_ms": [[1, 10.0], [4, 40.0], [6, 60.0]]}
+    texts = [f"{question(body)} {index}" for index in range(body["best_of"])]
     told = [
-        {"index": i, "reward": float(i), "text": f"{question(body)} {i}", "prefix_rewards": [[4, i / 2]], **grown}
-        for i in range(body["best_of"])
+        {"index": i, "reward": float(i), "text": text, "prefix_rewards": [[4, i / 2]], **grown}
+        for i, text in enumerate(texts)
     ]
-    rerank = {"candidates": told, "timing": {"score_ms": 5.0}}
-    return 200, completion(*(one["text"] for one in told), rerank=rerank)
+    return 200, completion(*texts, rerank={"candidates": told, "timing": {"score_ms": 5.0}})
 
 
 def test_a_trace_is_written_and_resumed(tmp_path: Path) -> None:
