@@ -99,7 +99,7 @@ def show(measured: Measured) -> int:
     prompts = len(measured.loaded[OPEN].shots)
     title = (
         f"{prompts} requests at {load.rate:.2f}/s (a full server answers {load.full_rate:.2f}/s); beside {OPEN}, whose "
-        f"p50 and p99 were {load.p50_s:.2f} and {load.p99_s:.2f} s in the search"
+        f"p50 and p99 were {load.p50_s:.2f} and {load.p99_s:.2f} s in the calibration"
     )
     console.print(_table(title, load_figures(measured)))
     wrong = [
@@ -173,4 +173,4 @@ def _name(axis: Axes, title: str, along: str, up: str) -> None:
     axis.set_title(title, fontsize=15)
     axis.set_xlabel(along, fontsize=13)
     axis.set_ylabel(up, fontsize=13)
-    axis.legend(fontsize=11)
+    axis.legend(fontsize=11, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, frameon=False)

@@ -95,7 +95,7 @@ class Run:
         self._happenings: asyncio.Queue[Event | Exception] = asyncio.Queue()
         self._sampling: set[asyncio.Task[None]] = set()
         self._scoring: set[asyncio.Task[None]] = set()
-        self._scored: dict[str, tuple[Record, asyncio.Future[RewardScore | None]]] = {}
+        self._scored: dict[tuple[str, bool], tuple[Record, asyncio.Future[RewardScore | None]]] = {}
         self._closing: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self.committed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -230,7 +230,7 @@ class Run:
         finished = record.view.state == "finished"
         tokens = record.view.tokens
         try:
-            score = await (self._score_once(record) if finished else self._score_text(record, finished=False))
+            score = await self._score_once(record, finished=finished)
         except RewardUnavailable as error:
             self._happenings.put_nowait(error)
             return
@@ -238,19 +238,21 @@ class Run:
         self.ledger.note_score(record, score, finished=finished, tokens=tokens)
         self._happenings.put_nowait(Scored(record.view.index))
 
-    async def _score_once(self, record: Record) -> RewardScore | None:
-        """Equal answers are scored once: the first of them asks, the others wait for what it is told, and cost nothing.
+    async def _score_once(self, record: Record, *, finished: bool) -> RewardScore | None:
+        """Equal texts are scored once: the first of them asks, the others wait for what it is told, and cost nothing.
 
-        Where the first is told nothing, since the reward model has gone, they wait until the run is closed.
+        Where the first is told nothing, since the reward model has gone, they wait until the run is closed. Candidates
+        often begin alike, so of the scores at the first checkpoints many are one.
         """
-        if record.text in self._scored:
-            first, told = self._scored[record.text]
+        key = record.text, finished
+        if key in self._scored:
+            first, told = self._scored[key]
             score = await told
             record.error = first.error
             return None if score is None else replace(score, tokens=0, cached_tokens=0)
         told = asyncio.get_running_loop().create_future()
-        self._scored[record.text] = record, told
-        score = await self._score_text(record, finished=True)
+        self._scored[key] = record, told
+        score = await self._score_text(record, finished=finished)
         told.set_result(score)
         return score
 

@@ -291,6 +291,18 @@ async def test_equal_answers_are_scored_once_and_cost_once() -> None:
     assert run.ledger.scored_tokens == 22
 
 
+async def test_candidates_that_begin_alike_are_scored_once_at_a_checkpoint_and_again_when_finished() -> None:
+    scorer = FakeScorer()
+    sampler = FakeSampler(Script(("a", "b", "c", "d"), turns=1), Script(("a", "b", "c", "e"), turns=1))
+    run = make_run(sampler, scorer, plan=plan_for(2, checkpoint_tokens=2))
+    await best(run)
+    prefixes = [text for text, finished in scorer.asked if not finished]
+    assert len(prefixes) == len(set(prefixes))
+    first, second = run.ledger.candidates
+    assert first.prefix_rewards[0] == second.prefix_rewards[0]
+    assert {text for text, finished in scorer.asked if finished} == {"abcd", "abce"}
+
+
 @pytest.mark.parametrize("trouble", [math.nan, ValueError("too long")])
 async def test_what_one_of_equal_answers_is_told_all_are_told(trouble: float | Exception) -> None:
     run = make_run(FakeSampler(says("a"), says("a", turns=3), says("b")), FakeScorer({"a": trouble, "b": 0.0}))
