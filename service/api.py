@@ -159,7 +159,7 @@ class Ask:
     @property
     def candidates(self) -> int:
         """The most candidates this request can have in flight."""
-        return max(self.best_of, self.n) * self.prompts
+        return (self.n if self.greedy else max(self.best_of, self.n)) * self.prompts
 
 
 def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits) -> Ask:

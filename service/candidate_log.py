@@ -32,6 +32,7 @@ Outcome = Literal["written", "dropped", "failed"]
 _OUTCOMES: tuple[Outcome, ...] = ("written", "dropped", "failed")
 _QUEUE_CHARACTERS = 64 * 2**20
 _ROW_CHARACTERS = 1000  # what a row holds beside its texts, about
+_POINT_CHARACTERS = 20  # of (tokens, milliseconds) or (tokens, reward)
 _COMMIT_INTERVAL_S = 0.1
 _RETRY_S = 1.0
 _CLOSE_S = 10.0
@@ -265,7 +266,8 @@ def _characters(row: Row) -> int:
     """About how much text a row holds."""
     prompt = row["prompt"]
     asked = len(prompt) if isinstance(prompt, str) else sum(len(message.get("content") or "") for message in prompt)
-    return _ROW_CHARACTERS + asked + sum(map(len, row["responses"]))
+    grown = sum(len(points) for name in ("growth_ms", "prefix_rewards") for points in row.get(name, ()))
+    return _ROW_CHARACTERS + asked + sum(map(len, row["responses"])) + _POINT_CHARACTERS * grown
 
 
 def _line(row: Row) -> bytes:

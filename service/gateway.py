@@ -124,7 +124,9 @@ class Gateway:
             await context.close()
         self._metrics.record(context, reply.outcome)
         if self._slo is not None and reply.outcome == "ok" and context.as_admitted:
-            now_s = time.monotonic()
+            now_s = max(
+                ledger.end_s for ledger in context.ledgers
+            )  # a client that reads slowly is not the server's load
             self._slo.answered(context.ask, context.in_flight, admitted_s=context.started_s, now_s=now_s)
         if self._candidate_log is not None:
             self._candidate_log.record(context, reply.outcome)

@@ -16,7 +16,7 @@ class Plan:
     """best_of: candidates to sample. n: to return. ranked: whether they are scored and sorted at all.
 
     selection, min_reward: how to choose; seed: of its draws. reward: what the reward model says of itself.
-    reward_weights: of its heads; empty for the reward as the checkpoint has it.
+    reward_weights: of its heads; empty for the reward as the checkpoint has it. traced: how candidates grow is noted.
 
     live: candidates are passed on while they grow, since none has to wait for another.
     """
@@ -30,12 +30,13 @@ class Plan:
     min_reward: float | None = None
     reward: RewardConfig = PLAIN
     reward_weights: Mapping[str, float] = field(default_factory=dict)
+    traced: bool = False
 
     @property
     def live(self) -> bool:
         unsorted = self.n == 1 or not self.ranked
         unchecked = self.min_reward is None and self.strategy.alarm_s is None
-        return self.best_of == self.n and unsorted and unchecked
+        return self.best_of == self.n and unsorted and unchecked and not self.traced
 
     @property
     def waits_for_all(self) -> bool:
@@ -78,6 +79,7 @@ def make_plan(
         min_reward=ask.options.min_reward,
         reward=ask.reward,
         reward_weights=ask.options.reward_weights or {},
+        traced=options.trace,
     )
 
 
@@ -93,4 +95,4 @@ def _strategy(
             return Prune(best_of, options.checkpoint_tokens or profile.checkpoint_tokens, keep, n, live)
         case "adaptive":
             wave = max(n, options.wave or profile.wave)
-            return Adaptive(best_of, wave, options.price or profile.price, profile.prior)
+            return Adaptive(best_of, wave, options.price or profile.price, profile.prior, n)

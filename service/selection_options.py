@@ -13,7 +13,7 @@ from service.selection.method import ARGMAX, READ_BY, Answer, Heads, Pick, Selec
 
 _FIELD = "rerank.selection"
 _WEIGHTS = "rerank.reward_weights"
-Knob = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Knob = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 
 

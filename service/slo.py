@@ -191,6 +191,12 @@ def adjustable(ask: Ask) -> bool:
     return ask.asked_best_of > ask.n and not ask.greedy and not ask.options.fixed_best_of
 
 
+def _ends_early(ask: Ask) -> bool:
+    """Its latency is the client's own limit, and says little about the load."""
+    options = ask.options
+    return (options.deadline_ms, options.stop_after, options.target_reward) != (None, None, None)
+
+
 class SloController:
     """The knowledge of one server, and what its requests in flight asked for.
 
@@ -229,7 +235,7 @@ class SloController:
 
     def answered(self, ask: Ask, load: int, *, admitted_s: float, now_s: float) -> None:
         """Learn from a complete answer. load: candidates in flight at its admission, its own included."""
-        if adjustable(ask):
+        if adjustable(ask) and not _ends_early(ask):
             key = RequestClass.of(ask)
             learned = self._known[key].learn(load, admitted_s=admitted_s, now_s=now_s, target_s=self.target_s)
             self._known[key] = learned

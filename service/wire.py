@@ -203,9 +203,14 @@ def _best_of(ask: Ask) -> Json:
     return {"best_of": ask.best_of, "asked_best_of": ask.asked_best_of, "best_of_reason": "slo"}
 
 
-def _kl_bound_nats(ledger: Ledger) -> float:
-    """Of plain best-of-N its own bound; of anything cleverer the one that holds for every choice among as many."""
+def _kl_bound_nats(ledger: Ledger) -> float | None:
+    """Of plain best-of-N its own bound; of anything cleverer the one that holds for every choice among as many.
+
+    None with `min_reward`: an answer that may be refused is bounded by how rare such answers are.
+    """
     plan = ledger.plan
+    if plan.min_reward is not None:
+        return None
     plain = plan.waits_for_all and plan.selection == ARGMAX
     return kl_bound_nats(len(ledger.records)) if plain else kl_bound_of_choice_nats(plan.best_of)
 

@@ -10,7 +10,8 @@ import { count, counted, dollars, milliseconds, reward, times } from "./format.j
  * @param {boolean} seeded whether the request had a seed
  */
 export function verdict(rerank, candidates, seeded) {
-  const alone = candidates.length > 1 ? nOne(rerank, candidates, seeded) : null;
+  const whole = candidates[0].state === "finished"; // else a strategy stopped it early, and what N = 1 says is unknown
+  const alone = candidates.length > 1 && whole ? nOne(rerank, candidates, seeded) : null;
   return element("div", { class: "verdict" }, ...[alone, bill(rerank)].filter(Boolean));
 }
 

@@ -18,13 +18,14 @@ class Adaptive:
     """best_of: candidates to sample at most. wave: the size of the first wave, and the least of a later one.
 
     price: reward that one more candidate must be expected to add. A later wave holds the candidates that would each
-    pay for themselves, and no more than were sampled before it.
+    pay for themselves, and no more than were sampled before it. n: to return; while fewer have finished, more follow.
     """
 
     best_of: int
     wave: int
     price: float
     prior: Prior
+    n: int = 1
     name: str = "adaptive"
     checkpoint_tokens: None = None
     alarm_s: None = None
@@ -39,6 +40,8 @@ class Adaptive:
             return []
         rewards = [candidate.reward for candidate in candidates if candidate.reward is not None]
         left = self.best_of - len(candidates)
+        if left and sum(candidate.state == "finished" for candidate in candidates) < self.n:
+            return [Sample(min(left, self.wave))]
         if not left or not rewards:
             return [Stop("complete")]
         gains = self.prior.gains(rewards, min(left, len(candidates)))

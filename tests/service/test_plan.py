@@ -134,7 +134,7 @@ def test_the_profile_speaks_where_the_request_does_not() -> None:
 
 
 def test_the_first_wave_holds_what_is_returned() -> None:
-    assert planned({"strategy": "adaptive", "wave": 2}, n=4).strategy == Adaptive(8, 4, 0.3, NORMAL_KINDS)
+    assert planned({"strategy": "adaptive", "wave": 2}, n=4).strategy == Adaptive(8, 4, 0.3, NORMAL_KINDS, 4)
 
 
 @pytest.mark.parametrize(("rerank", "n"), [({"deadline_ms": 9}, 1), ({"min_reward": 0}, 1), ({}, 2)])
@@ -146,7 +146,7 @@ def test_nothing_is_committed_to_that_may_not_be_the_answer(rerank: dict[str, An
 
 def test_limits_wrap_any_strategy() -> None:
     made = planned({"strategy": "adaptive", "stop_after": 3, "target_reward": 0.0, "deadline_ms": 500}, n=2)
-    assert made.strategy == Limited(Adaptive(8, 3, 0.3, NORMAL_KINDS), 0.5, 3, 0.0, 2)
+    assert made.strategy == Limited(Adaptive(8, 3, 0.3, NORMAL_KINDS, 2), 0.5, 3, 0.0, 2)
     assert planned({"target_reward": 0.0}).strategy == Limited(BestOfN(8, 32), None, None, 0.0)
 
 

@@ -49,7 +49,7 @@ def replay(
     from training.replay.learn import cross_fitted, learn_profile
     from training.replay.prefixes import prefix_ranks
     from training.replay.replay import replay as play
-    from training.replay.trace import read
+    from training.replay.trace import large_enough, read
 
     if profile and learn:
         stop(ValueError("--profile and --learn exclude each other"))
@@ -57,10 +57,11 @@ def replay(
         refuse(context, ["miss"], "is read with --learn only")
     asked = [{"strategy": name} for name in strategy or ()] + [_object(text) for text in rerank or ()]
     with stopping():
-        prompts = read(trace)
+        found = read(trace)
+        prompts = large_enough(found, best_of)
         given = Profile() if profile is None else Profile.read(str(profile))
         folds = cross_fitted(prompts, best_of=best_of, miss=miss) if learn else [(given, prompts)]
-        found = play(folds, asked, best_of=best_of, draws=draws, seed=seed)
+        played = play(folds, asked, best_of=best_of, draws=draws, seed=seed)
         ranks = prefix_ranks(prompts)
         if learn:
             learned = learn_profile(prompts, best_of=best_of, miss=miss)
@@ -68,8 +69,10 @@ def replay(
             learn.write_text(learned.model_dump_json(indent=2) + "\n", encoding="utf-8")
         if output:
             output.parent.mkdir(parents=True, exist_ok=True)
-            output.write_text(report.to_json(found, ranks), encoding="utf-8")
-    typer.echo(report.table(found))
+            output.write_text(report.to_json(played, ranks), encoding="utf-8")
+    typer.echo(report.table(played))
+    if len(prompts) < len(found):
+        typer.echo(f"Left out: {len(found) - len(prompts)} prompts with fewer than {best_of} candidates.")
     if ranks:
         typer.echo(report.prefix_table(ranks))
 

@@ -22,13 +22,17 @@ class PrefixRanks:
 
 
 def prefix_ranks(prompts: Sequence[TracedPrompt]) -> PrefixRanks | None:
-    """Means over prompts whose candidates differ in reward; None where the trace has no rewards of prefixes."""
+    """Means over prompts whose candidates differ in reward; None where the trace has no rewards of prefixes.
+
+    A prefix is the longest that was scored up to that share of its candidate, and a candidate without one is left out.
+    """
     if not any(candidate.prefix_rewards for prompt in prompts for candidate in prompt.candidates):
         return None
     found = {}
     for share in SHARES:
         each = [value for prompt in prompts if not np.isnan(value := _spearman(prompt, share))]
-        found[share] = bootstrap(np.array(each)[:, None], lambda rows: float(rows.mean()))
+        if each:
+            found[share] = bootstrap(np.array(each)[:, None], lambda rows: float(rows.mean()))
     return PrefixRanks(found)
 
 
@@ -103,9 +107,15 @@ def _reward_at(candidate: Traced, tokens: int) -> float:
 
 
 def _spearman(prompt: TracedPrompt, share: float) -> float:
-    """nan where the final rewards, or those of the prefixes, are all equal."""
-    prefixes = _ranks(np.array([_reward_at(c, round(share * c.tokens)) for c in prompt.candidates]))
-    final = _ranks(np.array([c.reward for c in prompt.candidates]))
+    """nan where the final rewards, or those of the prefixes, are all equal, or fewer than two have a prefix."""
+    known = [
+        (before[-1], candidate.reward)
+        for candidate in prompt.candidates
+        if (before := [reward for length, reward in candidate.prefix_rewards if length <= share * candidate.tokens])
+    ]
+    if len(known) < 2:
+        return float("nan")
+    prefixes, final = (_ranks(np.array(values)) for values in zip(*known, strict=True))
     if not prefixes.std() or not final.std():
         return float("nan")
     return float(np.corrcoef(prefixes, final)[0, 1])

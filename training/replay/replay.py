@@ -82,6 +82,10 @@ def replay(
     """
     prompts = [prompt for _, of_fold in folds for prompt in of_fold]
     check_pools(prompts, best_of)
+    if any(rerank.get("strategy") == "prune" for rerank in asked) and not _has_prefixes(prompts):
+        raise ValueError(
+            "prune needs rewards of growing candidates: a trace, or a log of a server with --prefix-score-tokens"
+        )
     timing, reward = Timing.of(prompts), reward_config(prompts)
     plain = {"strategy": "best_of_n"}
     played = []
@@ -176,6 +180,10 @@ def _at_equal_tokens(prompts: Sequence[TracedPrompt], tokens: float) -> Floats:
     )
     mixed: Floats = curve[:, 0] + (n - low) * (curve[:, 1] - curve[:, 0])
     return mixed
+
+
+def _has_prefixes(prompts: Sequence[TracedPrompt]) -> bool:
+    return any(candidate.prefix_rewards for prompt in prompts for candidate in prompt.candidates)
 
 
 def reward_config(prompts: Sequence[TracedPrompt]) -> RewardConfig:

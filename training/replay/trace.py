@@ -85,6 +85,11 @@ def read(path: Path) -> list[TracedPrompt]:
     return found
 
 
+def large_enough(prompts: Sequence[TracedPrompt], best_of: int) -> Sequence[TracedPrompt]:
+    """Those with at least so many candidates; all, for `check_pools` to refuse, where there is none."""
+    return [prompt for prompt in prompts if len(prompt.candidates) >= best_of] or prompts
+
+
 def check_pools(prompts: Sequence[TracedPrompt], best_of: int) -> None:
     """Raises ValueError where some prompt has fewer than `best_of` candidates to draw."""
     smallest = min(len(prompt.candidates) for prompt in prompts)
@@ -172,21 +177,29 @@ def _of_row(row: Mapping[str, Any]) -> Traced:
 
 
 def _read_log(file: Path) -> Iterable[TracedPrompt]:
-    """Prompts of a candidate log with their finished and scored candidates, where there are at least two."""
-    with file.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-                whole = [
-                    index
-                    for index, state in enumerate(row["states"])
-                    if state == "finished" and row["scores"]["reward"][index] is not None
-                ]
-                candidates = tuple(_of_log(row, index) for index in whole)
-            except (ValueError, KeyError, TypeError, IndexError):
-                raise TraceError(f"{file}, line {number}: is no record of a candidate log") from None
-            if len(candidates) > 1:
-                yield TracedPrompt(json.dumps(row["prompt"]), candidates)
+    """The prompts of a candidate log that plain best-of-N answered to the end, with at least two scored candidates.
+
+    Left out are people's choices, and prompts where something ended candidates before their time or weighed their
+    heads: what is left of those is no fair sample of the policy, but the short ones, or the winners. A last line
+    without its newline is still being written.
+    """
+    content = file.read_bytes()
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            if "ranks" in row or not _is_fair(row):
+                continue
+            scored = [index for index, reward in enumerate(row["scores"]["reward"]) if reward is not None]
+            candidates = tuple(_of_log(row, index) for index in scored)
+        except (ValueError, KeyError, TypeError, IndexError):
+            raise TraceError(f"{file}, line {number}: is no record of a candidate log") from None
+        if len(candidates) > 1:
+            yield TracedPrompt(json.dumps(row["prompt"]), candidates)
+
+
+def _is_fair(row: Mapping[str, Any]) -> bool:
+    whole = row["strategy"] == "best_of_n" and row["stop_reason"] == "complete" and "reward_weights" not in row
+    return whole and all(state == "finished" for state in row["states"])
 
 
 def _of_log(row: Mapping[str, Any], index: int) -> Traced:

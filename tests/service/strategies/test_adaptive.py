@@ -68,3 +68,10 @@ def test_whatever_happens_it_stops_in_time(lives: list[Life], wave: int, price: 
         assert NORMAL_KINDS.gains(rewards, 1)[0] < price
     else:
         assert len(play.candidates) == len(lives) or not rewards
+
+
+def test_more_follow_while_fewer_have_finished_than_are_to_be_returned() -> None:
+    strategy = Adaptive(8, 2, 100.0, NORMAL_KINDS, n=2)
+    scored, failed = Candidate(0, "finished", finish_rank=0, reward=1.0), Candidate(1, "failed")
+    assert strategy.decide(Failed(1), [scored, failed]) == [Sample(2)]
+    assert strategy.decide(Failed(1), [scored, failed] * 4) == [Stop("complete")]

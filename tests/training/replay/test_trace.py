@@ -27,6 +27,8 @@ def log_row(**changes: Any) -> dict[str, Any]:
         "tokens": [3, 4, 5, 6],
         "growth_ms": [[[1, 10.0], [3, 20.0]], [], [], []],
         "prefix_rewards": [[[2, 0.5]], [], [], []],
+        "strategy": "best_of_n",
+        "stop_reason": "complete",
     }
     return row | changes
 
@@ -64,6 +66,26 @@ def test_a_candidate_log_holds_those_that_finished_with_a_reward(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    "unfair",
+    [
+        {"strategy": "prune"},
+        {"stop_reason": "deadline"},
+        {"states": ["finished", "aborted", "finished", "finished"]},
+        {"reward_weights": {"polite": -1.0}},
+        {"ranks": [0, 1, 1, 1]},
+    ],
+)
+def test_what_is_no_fair_sample_of_the_policy_is_left_out(tmp_path: Path, unfair: dict[str, Any]) -> None:
+    (tmp_path / "log.jsonl").write_text(json.dumps(log_row(**unfair)) + "\n" + json.dumps(log_row()) + "\n")
+    assert len(read(tmp_path)) == 1
+
+
+def test_a_line_that_is_still_being_written_is_no_line_yet(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text(json.dumps(log_row()) + "\n" + json.dumps(log_row())[:40])
+    assert len(read(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
     "line", ["{", "[]", "{}", '"text"', json.dumps(log_row(tokens=[1])), json.dumps(log_row(scores={}))]
 )
 def test_a_line_that_is_no_record_is_named(tmp_path: Path, line: str) -> None:
@@ -73,7 +95,7 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path, line: str) -> None:
 
 
 def test_what_is_no_text_is_no_record_either(tmp_path: Path) -> None:
-    (tmp_path / "log.jsonl").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "log.jsonl").write_bytes(b"\xff\xfe\x00\n")
     with pytest.raises(TraceError, match=r"log\.jsonl, line 1"):
         read(tmp_path / "log.jsonl")
 
