@@ -67,7 +67,7 @@ class RerankOptions(BaseModel):
         default=None, ge=1, description="Answer as soon as so many candidates have a reward; the rest is aborted."
     )
     target_reward: float | None = Field(
-        default=None, allow_inf_nan=False, description="Answer as soon as a candidate has this reward."
+        default=None, allow_inf_nan=False, description="Answer as soon as a candidate has this reward (of n: n)."
     )
     deadline_ms: int | None = Field(
         default=None,

@@ -153,9 +153,7 @@ class Run:
                 case Score(index):
                     self._score_one(self.ledger.records[index])
                 case Abort(index):
-                    record = self.ledger.records[index]
-                    record.view = replace(record.view, aborting=True)
-                    self._start(self._sampling, self._sampler.abort([index]))
+                    self._abort_one(self.ledger.records[index])
                 case Commit(index):
                     if not self.committed.done():
                         self.committed.set_result(index)
@@ -170,6 +168,10 @@ class Run:
     def _score_one(self, record: Record) -> None:
         record.view = replace(record.view, scores_pending=record.view.scores_pending + 1)
         self._start(self._scoring, self._charged("score", partial(self._score, record)))
+
+    def _abort_one(self, record: Record) -> None:
+        record.view = replace(record.view, aborting=True)
+        self._start(self._sampling, self._abort(record.view.index))
 
     async def _charged(self, work: Work, sequence: Callable[[], Awaitable[None]]) -> None:
         with self._meter.working(work, self.ledger.busy_s):
@@ -217,6 +219,12 @@ class Run:
             record.error = error
             record.view = replace(record.view, state="failed")
             self._happenings.put_nowait(Failed(index))
+
+    async def _abort(self, index: int) -> None:
+        try:
+            await self._sampler.abort([index])
+        except Exception as error:
+            self._happenings.put_nowait(error)
 
     async def _prefill(self, prompt: Prompt) -> None:
         try:

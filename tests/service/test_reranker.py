@@ -517,6 +517,13 @@ async def test_a_relayed_candidate_without_a_reward_model_is_an_error_or_unranke
     assert (ledger.stop_reason, ledger.rewards) == ("reward_unavailable", [])
 
 
+async def test_an_abort_that_the_engine_refuses_ends_the_request() -> None:
+    strategy = Scripted(2, [Abort(1), Score(0)], [])
+    sampler = FakeSampler(says("a"), says("b", held=True), abort_error=EngineDown("the engine has died"))
+    with pytest.raises(EngineDown, match="has died"):
+        await best(make_run(sampler, plan=with_strategy(plan_for(2), strategy)))
+
+
 # -- what once went wrong
 
 
