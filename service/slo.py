@@ -4,9 +4,10 @@ Use it where load varies and an answer in time is worth more than the last bit o
 the same number of further candidates, so all requests of a busy moment give up the same share of theirs.
 
 Pure: loads and times are arguments. Feed-forward: a line, latency over candidates in flight, is learned from answers
-and says how many candidates fit; the requests in flight share them in proportion to what each asked for, so that twice
-the load halves N at the next request. Feedback: where answers still come late, fewer are let in (additive increase,
-multiplicative decrease, as TCP does: Chiu and Jain 1989, section 3; one decrease per round trip).
+and says how many candidates fit; requests share them in proportion to what each asked for: those in flight, so that a
+burst is felt at the next request, and those that a lasting load brings, by how many arrive in a second, so that N does
+not rise again in the lull that its own fall has made. Feedback: where answers still come late, fewer are let in
+(additive increase, multiplicative decrease, as TCP does: Chiu and Jain 1989, section 3; one decrease per round trip).
 """
 
 import math
@@ -30,6 +31,7 @@ _CUT = 0.8
 _RESTORED_S = 60.0
 _LEAST_CORRECTION = 0.1
 _RISE_S = 3.0
+_ARRIVALS_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,13 @@ class Load:
     """Candidates in flight when a request arrives, without its own.
 
     in_flight: all of them. asked: of requests whose N may be lowered, as many as they asked for. fixed: of the others.
+    asked_per_s: as many as such requests have asked for in a second lately, with what this one asks.
     """
 
     in_flight: int
     asked: int
     fixed: int
+    asked_per_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -150,13 +154,16 @@ class Knowledge:
     def share(self, asked: int, load: Load, target_s: float) -> float:
         """Of the candidates it asked for, what a request may have now, 0 to 1; falls with every part of the load.
 
-        Shared out so that all fit: `fits / asked`, over the requests in flight and this one. Those of a calmer moment
-        got more than that and are still here, so where too many are in flight, newcomers get less.
+        Shared out so that all fit: `fits / asked`, over the requests in flight and this one, or over those that will be
+        in flight when as many are as fit, whichever are more: by Little's law, arrivals a second times their latency
+        then. Those of a calmer moment got more than that and are still here, so where too many are in flight, newcomers
+        get less.
         """
         fits = self.correction.share * self.latency.load_for(_AIM * target_s)
         if math.isinf(fits):
             return 1.0
-        fair = max(fits - load.fixed, 0.0) / (load.asked + asked)
+        lasting = load.asked_per_s * self.latency.expected_s(fits)
+        fair = max(fits - load.fixed, 0.0) / max(load.asked + asked, lasting)
         crowded = 2 - load.in_flight / fits
         return min(fair, 1.0) * min(max(crowded, 0.0), 1.0)
 
@@ -175,6 +182,18 @@ class Recent:
     def follow(self, share: float, now_s: float) -> "Recent":
         weight = 1 - math.exp(min(self.at_s - now_s, 0.0) / _RISE_S)
         return Recent(self.share + weight * (share - self.share), now_s)
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Candidates asked for in a second, older requests counting exponentially less."""
+
+    asked_per_s: float = 0.0
+    at_s: float = -math.inf
+
+    def follow(self, asked: int, now_s: float) -> "Arrivals":
+        kept = math.exp(min(self.at_s - now_s, 0.0) / _ARRIVALS_S)
+        return Arrivals(self.asked_per_s * kept + asked / _ARRIVALS_S, now_s)
 
 
 def lowered_best_of(ask: Ask, share: float, room: int) -> int:
@@ -208,6 +227,7 @@ class SloController:
         self.target_s = target_s
         self._known: defaultdict[RequestClass, Knowledge] = defaultdict(Knowledge)
         self._recent: defaultdict[RequestClass, Recent] = defaultdict(Recent)
+        self._arrivals = Arrivals()
         self._asked = 0
         self._fixed = 0
 
@@ -216,8 +236,10 @@ class SloController:
         if not adjustable(ask):
             return ask
         key = RequestClass.of(ask)
-        load = Load(in_flight, self._asked, self._fixed)
-        share = self._known[key].share(ask.asked_best_of * ask.prompts, load, self.target_s)
+        asked = ask.asked_best_of * ask.prompts
+        self._arrivals = self._arrivals.follow(asked, now_s)
+        load = Load(in_flight, self._asked, self._fixed, self._arrivals.asked_per_s)
+        share = self._known[key].share(asked, load, self.target_s)
         self._recent[key] = self._recent[key].follow(share, now_s)
         return replace(ask, best_of=lowered_best_of(ask, min(share, self._recent[key].share), room))
 

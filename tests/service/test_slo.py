@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from service.api import Ask
 from service.slo import (
+    Arrivals,
     Correction,
     Knowledge,
     Latency,
@@ -347,3 +348,21 @@ def test_a_server_that_starts_under_twice_its_load_finds_its_n() -> None:
 
 def test_light_load_is_left_alone() -> None:
     assert mean_n(simulate([(200, LIGHT)])) > 15.5
+
+
+def test_arrivals_are_counted_by_the_second() -> None:
+    """16 candidates every 0.1 s are 160 a second; 10 s later e^-2 of them count."""
+    seen = Arrivals()
+    for number in range(1000):
+        seen = seen.follow(16, number / 10)
+    assert seen.asked_per_s == pytest.approx(160, rel=0.02)
+    assert seen.follow(0, 99.9 + 10).asked_per_s == pytest.approx(160 * math.exp(-2), rel=0.02)
+
+
+def test_a_lull_in_a_lasting_load_does_not_raise_n() -> None:
+    """Nothing is in flight, but as much arrives in a second as would be twice of what fits."""
+    known = taught([(load, 0.01 * load) for load in range(10, 100)] * 5)
+    fits = known.latency.load_for(0.9 * TARGET_S)
+    lasting = Load(0, 0, 0, 2 * fits / known.latency.expected_s(fits))
+    assert known.share(16, lasting, TARGET_S) == pytest.approx(0.5, abs=0.01)
+    assert known.share(16, Load(0, 0, 0), TARGET_S) == 1
