@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from service.profile import DEFAULTS
+from service.profile import Profile
 from tests.server import API_KEY, Server
 from training.collect import Collection, run, seed_of
 from training.formats.checks import conversation
-from training.labs import lab
+from training.labs import checkpoint, lab
 from training.replay.replay import plan
 from training.replay.simulate import Timing, simulate
 from training.replay.trace import TracedPrompt, read
@@ -64,9 +64,10 @@ def test_a_trace_holds_what_the_server_told(traced: list[TracedPrompt]) -> None:
 def test_adaptive_decides_as_replayed(server: Server, traced: list[TracedPrompt]) -> None:
     """Rewards of equal texts do not depend on time, so the waves and the winner are the same."""
     rerank = {"strategy": "adaptive", "wave": 2, "price": 0.05}
+    profile = Profile.read(str(checkpoint("arithmetic-reward") / "strategy_profile.json"))
     for prompt in traced:
         found = answer(server, asked(prompt, rerank))["rerank"]
-        replayed = simulate(prompt.candidates, plan(rerank, N, DEFAULTS).strategy, Timing.of(traced))
+        replayed = simulate(prompt.candidates, plan(rerank, N, profile).strategy, Timing.of(traced))
         assert len(found["candidates"]) == len(replayed.candidates)
         assert found["stop_reason"] == replayed.stop_reason
         best = max(replayed.candidates, key=lambda one: one.reward or 0.0)
