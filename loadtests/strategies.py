@@ -91,7 +91,7 @@ PRUNING = Rounds(CUT, rounds=5, prompts=10, clients=1, seed=11)
 WAVING = Rounds(
     {**WAVES, **{f"best of {size}": arm for size, arm in FIXED.items()}},
     rounds=7,
-    prompts=22,
+    prompts=15,
     clients=_CLIENTS,
     seed=12,
 )
