@@ -11,7 +11,7 @@ says, which has to be what `usage` bills, to the token. Three questions, each wi
   temperature at which some candidates ramble: at 1 the lab's answers to one question are equally long, and where nobody
   straggles there is nothing to cut.
 
-Takes about 9 minutes.
+Takes about 10 minutes.
 """
 
 import argparse
@@ -53,11 +53,11 @@ _TRACED, _TRACED_SAMPLES, _TRACED_STEP = 100, 32, 8
 _CLIENTS = 4
 _SHARES = (0.4, 0.55, 0.7, 0.85)  # of the throughput of a full server
 _SEARCH_S = 8.0
-_CALIBRATION_S = 25.0
+_CALIBRATION_S = 20.0
 _RAMBLING = 1.9
 _TAIL = 2.0  # p99 over p50 of best-of-16 that the load is to bring
 _DEADLINE = 0.6  # of that p99
-_LOAD_ROUNDS, _LOAD_S = 3, 15.0
+_LOAD_ROUNDS, _LOAD_S = 3, 13.0
 _CONNECTIONS = 2000
 
 Body = Mapping[str, Any]
@@ -91,7 +91,7 @@ PRUNING = Rounds(CUT, rounds=5, prompts=10, clients=1, seed=11)
 WAVING = Rounds(
     {**WAVES, **{f"best of {size}": arm for size, arm in FIXED.items()}},
     rounds=7,
-    prompts=22,
+    prompts=15,
     clients=_CLIENTS,
     seed=12,
 )
