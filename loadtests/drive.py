@@ -181,3 +181,9 @@ async def _read_events(response: httpx2.Response, sent_s: float) -> tuple[Json, 
     if not ended:
         fields.setdefault("error", answers.UNFINISHED)
     return fields, first_s
+
+
+def rotated(names: list[str], number: int) -> list[str]:
+    """The order of a round in which all take turns: each is first once in as many rounds as there are names."""
+    start = number % len(names)
+    return names[start:] + names[:start]

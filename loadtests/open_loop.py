@@ -7,13 +7,15 @@ a client that lags behind hides nothing (no coordinated omission).
 import asyncio
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 
 from loadtests.drive import Answer, send
+from training.labs.lab import Lab
+from training.records import Conversation
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,25 @@ def arrivals(rate: float, seconds: float, *, seed: int) -> Iterator[float]:
     while due_s < seconds:
         yield due_s
         due_s += generator.expovariate(rate)
+
+
+async def offer_questions(
+    client: httpx2.AsyncClient,
+    world: Lab,
+    body: Callable[[int, Conversation], Mapping[str, Any]],
+    rate: float,
+    seconds: float,
+    *,
+    seed: int,
+) -> list[tuple[Timed, Conversation]]:
+    """Held-out prompts of a lab as Poisson arrivals; the same seed gives the same ones at the same times.
+
+    body: of the request for a prompt, by its number.
+    """
+    due_s = list(arrivals(rate, seconds, seed=seed))
+    prompts = world.prompts(len(due_s), "held_out", seed=seed)
+    timed = await offer(client, [body(number, prompt) for number, prompt in enumerate(prompts)], due_s)
+    return list(zip(timed, prompts, strict=True))
 
 
 async def offer(client: httpx2.AsyncClient, bodies: Sequence[Mapping[str, Any]], due_s: Sequence[float]) -> list[Timed]:

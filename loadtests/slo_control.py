@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests import servers
-from loadtests.drive import connect, drive
-from loadtests.open_loop import Timed, arrivals, offer
+from loadtests.drive import connect, drive, rotated
+from loadtests.open_loop import Timed, offer_questions
 from loadtests.slo_summary import Seen, Summary, over_time, quantile, summarize
 from training.evaluation.estimators import Interval
 from training.evaluation.plots import save
@@ -87,10 +87,10 @@ def read(timed: Timed, prompt: Conversation, number: int) -> Seen:
 
 async def load(client: httpx2.AsyncClient, rate: float, seconds: float, *, seed: int, number: int = 0) -> list[Seen]:
     """Offer one load. The same seed gives the same questions at the same times."""
-    due_s = list(arrivals(rate, seconds, seed=seed))
-    prompts = _LAB.prompts(len(due_s), "held_out", seed=seed)
-    answers = await offer(client, [body(prompt, seed + index) for index, prompt in enumerate(prompts)], due_s)
-    return [read(timed, prompt, number) for timed, prompt in zip(answers, prompts, strict=True)]
+    asked = await offer_questions(
+        client, _LAB, lambda index, prompt: body(prompt, seed + index), rate, seconds, seed=seed
+    )
+    return [read(timed, prompt, number) for timed, prompt in asked]
 
 
 async def find_goal(client: httpx2.AsyncClient, factor: float) -> Goal:
@@ -119,8 +119,7 @@ async def duel(clients: Mapping[str, httpx2.AsyncClient], rate: float) -> dict[s
     for client in clients.values():  # warms up
         await load(client, rate / _TIMES / 2, 10, seed=3)
     for number in range(_ROUNDS):
-        names = list(clients)
-        for name in names[number % len(names) :] + names[: number % len(names)]:
+        for name in rotated(list(clients), number):
             seen[name] += await load(clients[name], rate, _ROUND_S, seed=100 + number, number=number)
     return seen
 

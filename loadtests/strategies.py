@@ -30,8 +30,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from loadtests import servers
-from loadtests.drive import Answer, connect, drive
-from loadtests.open_loop import arrivals, offer
+from loadtests.drive import Answer, connect, drive, rotated
+from loadtests.open_loop import offer_questions
 from loadtests.overload import counters
 from loadtests.slo_summary import quantile
 from loadtests.strategies_report import show, write
@@ -118,12 +118,6 @@ async def take_turns(client: httpx2.AsyncClient, rounds: Rounds) -> dict[str, Ar
     return found
 
 
-def rotated(names: list[str], number: int) -> list[str]:
-    """Each is first once in as many rounds as there are names."""
-    start = number % len(names)
-    return names[start:] + names[:start]
-
-
 def _read(answers: Sequence[Answer], prompts: Sequence[Conversation]) -> list[Shot]:
     pairs = zip(answers, prompts, strict=True)
     return [read_shot(answer, prompt, LAB, latency_s=answer.latency_s) for answer, prompt in pairs]
@@ -151,11 +145,10 @@ async def find_load(client: httpx2.AsyncClient) -> Load:
 
 async def offered(client: httpx2.AsyncClient, arm: Body, rate: float, seconds: float, *, seed: int) -> list[Shot]:
     """Poisson arrivals; the same seed gives the same questions at the same times."""
-    due_s = list(arrivals(rate, seconds, seed=seed))
-    prompts = LAB.prompts(len(due_s), "held_out", seed=seed)
-    timed = await offer(client, [body(p, 100 * i, arm) for i, p in enumerate(prompts)], due_s)
-    pairs = zip(timed, prompts, strict=True)
-    return [read_shot(one.answer, prompt, LAB, latency_s=one.latency_s) for one, prompt in pairs]
+    asked = await offer_questions(
+        client, LAB, lambda index, prompt: body(prompt, 100 * index, arm), rate, seconds, seed=seed
+    )
+    return [read_shot(timed.answer, prompt, LAB, latency_s=timed.latency_s) for timed, prompt in asked]
 
 
 async def under_load(client: httpx2.AsyncClient, load: Load) -> tuple[dict[str, Arm], dict[str, Afterwards]]:

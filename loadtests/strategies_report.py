@@ -25,10 +25,7 @@ def cut_figures(measured: Measured) -> dict[str, Figures]:
     full = measured.cut[FULL]
     return {
         name: {
-            "p50_s": summary.latency_s(arm, 0.5),
-            "p99_s": summary.latency_s(arm, 0.99),
-            "gold": summary.mean_of(arm, "gold"),
-            "tokens": arm.tokens / len(arm.shots),
+            **_usual(arm),
             "tokens_share": summary.tokens_share(arm, full),
             "gain_kept": summary.gain_kept(arm, full),
             "p50_ratio": summary.latency_ratio(arm, full, 0.5),
@@ -43,14 +40,20 @@ def wave_figures(measured: Measured) -> dict[str, Figures]:
     named = {**measured.waves, **{arm.name: arm for arm in measured.fixed.values()}}
     return {
         name: {
-            "p50_s": summary.latency_s(arm, 0.5),
-            "p99_s": summary.latency_s(arm, 0.99),
-            "gold": summary.mean_of(arm, "gold"),
-            "tokens": arm.tokens / len(arm.shots),
+            **_usual(arm),
             "sampled": summary.mean_of(arm, "sampled"),
             "samples_saved": summary.samples_saved(arm, measured.fixed) if name in measured.waves else "",
         }
         for name, arm in named.items()
+    }
+
+
+def _usual(arm: Arm) -> dict[str, Interval | float | int | str]:
+    return {
+        "p50_s": summary.latency_s(arm, 0.5),
+        "p99_s": summary.latency_s(arm, 0.99),
+        "gold": summary.mean_of(arm, "gold"),
+        "tokens": arm.tokens / len(arm.shots),
     }
 
 

@@ -97,6 +97,11 @@ class RerankOptions(BaseModel):
         default=False, description="Sample as many candidates as asked for, whatever the server's latency target."
     )
 
+    @property
+    def limited(self) -> bool:
+        """Something may end the request before its strategy does."""
+        return (self.deadline_ms, self.stop_after, self.target_reward) != (None, None, None)
+
     @model_validator(mode="after")
     def _knobs_are_read(self) -> Self:
         for knob, strategies in _KNOBS.items():

@@ -65,7 +65,7 @@ def make_plan(
     best_of = n if temperature == 0 else max(ask.best_of, n)
     options = ask.options
     strategy = _strategy(options, best_of, n, options.checkpoint_tokens or checkpoint_tokens, profile)
-    if (options.deadline_ms, options.stop_after, options.target_reward) != (None, None, None):
+    if options.limited:
         alarm_s = None if options.deadline_ms is None else options.deadline_ms / 1000
         strategy = Limited(strategy, alarm_s, options.stop_after, options.target_reward, n)
     ranked = ask.wants_reward or (best_of > 1 and (best_of > n or ask.explicit))

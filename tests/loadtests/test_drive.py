@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from loadtests.answers import CHAT
-from loadtests.drive import Answer, connect, drive, send
+from loadtests.drive import Answer, connect, drive, rotated, send
 from tests.server import API_KEY, Server
 
 QUESTION = {"messages": [{"role": "user", "content": "What is 35+21+81?"}], "max_tokens": 64}
@@ -89,3 +89,9 @@ async def test_a_wrong_key_is_an_error_that_says_so(server: Server) -> None:
         answer = await send(client, QUESTION, path=CHAT)
     assert answer.status == 401
     assert answer.error.startswith("HTTP 401: ")
+
+
+def test_each_of_a_round_is_first_once() -> None:
+    names = ["a", "b", "c"]
+    assert {rotated(names, number)[0] for number in range(3)} == set(names)
+    assert all(sorted(rotated(names, number)) == names for number in range(4))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from loadtests.drive import Answer, connect
-from loadtests.strategies import LAB, Rounds, rotated, take_turns, until_idle
+from loadtests.strategies import LAB, Rounds, take_turns, until_idle
 from loadtests.strategies_report import load_figures, show, write
 from loadtests.strategies_summary import (
     FULL,
@@ -107,12 +107,6 @@ def test_what_length_alone_explains_is_taken_back() -> None:
     rewards = {10: 1.0, 20: 2.6, 30: 3.0, 40: 4.0}
     candidates = [candidate("", reward, tokens, "stop") for tokens, reward in rewards.items()]
     assert recalibrated([*candidates, candidate("", None, 1, "abort")]) == 1
-
-
-def test_each_arm_is_first_once() -> None:
-    names = ["a", "b", "c"]
-    assert {rotated(names, number)[0] for number in range(3)} == set(names)
-    assert all(sorted(rotated(names, number)) == names for number in range(4))
 
 
 @pytest.mark.parametrize(("counted", "status"), [(0, 0), (1, 1)])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from service.profile import Profile
 from training.replay.kinds import learn
 from training.replay.prefixes import checkpoint_of, learn_keep
-from training.replay.trace import TracedPrompt, check_pools
+from training.replay.trace import TracedPrompt, check_pools, has_prefixes
 
 Fold = tuple[Profile, Sequence[TracedPrompt]]
 
@@ -18,7 +18,7 @@ def learn_profile(prompts: Sequence[TracedPrompt], *, best_of: int, miss: float)
     """
     check_pools(prompts, best_of)
     prior = learn([[candidate.reward for candidate in prompt.candidates] for prompt in prompts])
-    if not any(candidate.prefix_rewards for prompt in prompts for candidate in prompt.candidates):
+    if not has_prefixes(prompts):
         return Profile(prior=prior)
     step = checkpoint_of(prompts)
     keep = learn_keep(prompts, best_of=best_of, checkpoint_tokens=step, miss=miss)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.evaluation.estimators import Floats, Interval, bootstrap
-from training.replay.trace import Traced, TracedPrompt
+from training.replay.trace import Traced, TracedPrompt, has_prefixes
 
 SHARES = (0.25, 0.5, 0.75)
 _EQUAL = 1e-9
@@ -26,7 +26,7 @@ def prefix_ranks(prompts: Sequence[TracedPrompt]) -> PrefixRanks | None:
 
     A prefix is the longest that was scored up to that share of its candidate, and a candidate without one is left out.
     """
-    if not any(candidate.prefix_rewards for prompt in prompts for candidate in prompt.candidates):
+    if not has_prefixes(prompts):
         return None
     found = {}
     for share in SHARES:
@@ -85,7 +85,7 @@ class _Draw:
 
     def __init__(self, candidates: Sequence[Traced], step: int, checkpoints: int) -> None:
         self._final = np.array([candidate.reward for candidate in candidates])
-        self._at: Floats = np.array([[_reward_at(c, step * (i + 1)) for c in candidates] for i in range(checkpoints)])
+        self._at: Floats = np.array([[c.reward_at(step * (i + 1)) for c in candidates] for i in range(checkpoints)])
         self._left = np.ones(len(candidates), bool)
 
     def ahead(self, checkpoint: int) -> int:
@@ -100,10 +100,6 @@ class _Draw:
         """Those left, by their reward here, of equal ones the earlier first: as `prune` ranks them."""
         left = np.flatnonzero(self._left)
         return left[np.argsort(-self._at[checkpoint][left], kind="stable")]
-
-
-def _reward_at(candidate: Traced, tokens: int) -> float:
-    return next((reward for length, reward in candidate.prefix_rewards if length >= tokens), candidate.reward)
 
 
 def _spearman(prompt: TracedPrompt, share: float) -> float:

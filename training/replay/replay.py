@@ -23,7 +23,7 @@ from service.selection import select
 from training.evaluation.estimators import Floats, Interval, best_of_each, bootstrap
 from training.replay.learn import Fold
 from training.replay.simulate import Outcome, Timing, simulate
-from training.replay.trace import Traced, TracedPrompt, check_pools
+from training.replay.trace import Traced, TracedPrompt, check_pools, has_prefixes
 
 _Answer = tuple[float, float, Outcome]  # quality and tokens of what was chosen, nan where nothing was
 
@@ -82,7 +82,7 @@ def replay(
     """
     prompts = [prompt for _, of_fold in folds for prompt in of_fold]
     check_pools(prompts, best_of)
-    if any(rerank.get("strategy") == "prune" for rerank in asked) and not _has_prefixes(prompts):
+    if any(rerank.get("strategy") == "prune" for rerank in asked) and not has_prefixes(prompts):
         raise ValueError(
             "prune needs rewards of growing candidates: a trace, or a log of a server with --prefix-score-tokens"
         )
@@ -180,10 +180,6 @@ def _at_equal_tokens(prompts: Sequence[TracedPrompt], tokens: float) -> Floats:
     )
     mixed: Floats = curve[:, 0] + (n - low) * (curve[:, 1] - curve[:, 0])
     return mixed
-
-
-def _has_prefixes(prompts: Sequence[TracedPrompt]) -> bool:
-    return any(candidate.prefix_rewards for prompt in prompts for candidate in prompt.candidates)
 
 
 def reward_config(prompts: Sequence[TracedPrompt]) -> RewardConfig:

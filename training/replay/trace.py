@@ -57,6 +57,10 @@ class Traced:
     prefix_rewards: tuple[tuple[int, float], ...] = ()
     growth: tuple[tuple[int, float], ...] = ()
 
+    def reward_at(self, tokens: int) -> float:
+        """The first reward measured when it had at least so many tokens, else that of its end."""
+        return next((reward for length, reward in self.prefix_rewards if length >= tokens), self.reward)
+
 
 @dataclass(frozen=True)
 class TracedPrompt:
@@ -83,6 +87,11 @@ def read(path: Path) -> list[TracedPrompt]:
     if not found:
         raise TraceError(f"{path}: holds no prompt with two finished, scored candidates")
     return found
+
+
+def has_prefixes(prompts: Sequence[TracedPrompt]) -> bool:
+    """Whether growing candidates were scored."""
+    return any(candidate.prefix_rewards for prompt in prompts for candidate in prompt.candidates)
 
 
 def large_enough(prompts: Sequence[TracedPrompt], best_of: int) -> Sequence[TracedPrompt]:
