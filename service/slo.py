@@ -154,15 +154,16 @@ class Knowledge:
     def share(self, asked: int, load: Load, target_s: float) -> float:
         """Of the candidates it asked for, what a request may have now, 0 to 1; falls with every part of the load.
 
-        Shared out so that all fit: `fits / asked`, over the requests in flight and this one, or over those that will be
-        in flight when as many are as fit, whichever are more: by Little's law, arrivals a second times their latency
-        then. Those of a calmer moment got more than that and are still here, so where too many are in flight, newcomers
-        get less.
+        Shared out so that all fit: `fits / asked`, over the requests in flight and this one, or over those that a
+        lasting load keeps in flight, whichever are more. The latter are by Little's law arrivals a second times their
+        latency: that of late or, where too many have been in flight, that of as many as fit; the line is not asked
+        about loads far above those it has seen. Those of a calmer moment got more than their share and are still here,
+        so where too many are in flight, newcomers get less.
         """
         fits = self.correction.share * self.latency.load_for(_AIM * target_s)
         if math.isinf(fits):
             return 1.0
-        lasting = load.asked_per_s * self.latency.expected_s(fits)
+        lasting = load.asked_per_s * min(self.latency.mean_s, self.latency.expected_s(fits))
         fair = max(fits - load.fixed, 0.0) / max(load.asked + asked, lasting)
         crowded = 2 - load.in_flight / fits
         return min(fair, 1.0) * min(max(crowded, 0.0), 1.0)
@@ -210,12 +211,6 @@ def adjustable(ask: Ask) -> bool:
     return ask.asked_best_of > ask.n and not ask.greedy and not ask.options.fixed_best_of
 
 
-def _ends_early(ask: Ask) -> bool:
-    """Its latency is the client's own limit, and says little about the load."""
-    options = ask.options
-    return (options.deadline_ms, options.stop_after, options.target_reward) != (None, None, None)
-
-
 class SloController:
     """The knowledge of one server, and what its requests in flight asked for.
 
@@ -256,8 +251,11 @@ class SloController:
             self._fixed -= fixed
 
     def answered(self, ask: Ask, load: int, *, admitted_s: float, now_s: float) -> None:
-        """Learn from a complete answer. load: candidates in flight at its admission, its own included."""
-        if adjustable(ask) and not _ends_early(ask):
+        """Learn from a complete answer, unless the client's own limit may have ended it.
+
+        load: candidates in flight at its admission, its own included.
+        """
+        if adjustable(ask) and not ask.options.limited:
             key = RequestClass.of(ask)
             learned = self._known[key].learn(load, admitted_s=admitted_s, now_s=now_s, target_s=self.target_s)
             self._known[key] = learned

@@ -361,8 +361,14 @@ def test_arrivals_are_counted_by_the_second() -> None:
 
 def test_a_lull_in_a_lasting_load_does_not_raise_n() -> None:
     """Nothing is in flight, but as much arrives in a second as would be twice of what fits."""
-    known = taught([(load, 0.01 * load) for load in range(10, 100)] * 5)
+    known = Knowledge(taught([(load, 0.01 * load) for load in range(60, 150)] * 5).latency)
     fits = known.latency.load_for(0.9 * TARGET_S)
     lasting = Load(0, 0, 0, 2 * fits / known.latency.expected_s(fits))
     assert known.share(16, lasting, TARGET_S) == pytest.approx(0.5, abs=0.01)
     assert known.share(16, Load(0, 0, 0), TARGET_S) == 1
+
+
+def test_a_target_far_away_leaves_n_alone_however_little_is_known() -> None:
+    """One answer of an idle server says nothing about what hundreds of candidates would take."""
+    known = taught([(1, 1.0)])
+    assert known.share(16, Load(0, 0, 0, asked_per_s=32), 600) == 1
