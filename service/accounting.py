@@ -3,14 +3,14 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from reward.scorer import Score
 from service.busy_time import WORK, Work
 from service.conversation import Conversation
 from service.plan import Plan
 from service.selection import Choice
-from service.strategies import Candidate, State
+from service.strategies import Candidate, State, finish_rank
 
 NO_CHOICE = Choice(())
 _END_STATES: Mapping[str, State] = {"abort": "aborted", "error": "failed"}
@@ -41,13 +41,12 @@ class Ledger:
     scored_tokens: length of every sequence given to the reward model; scored_cached_tokens: of those, the ones its
     prefix cache already held. stop_reason: why generation ended; None until it has. conversation: as the reward model
     reads it; None where it is not asked. busy_s: what its sequences were charged of the machine's time, see
-    `BusyMeter`. select_s: what choosing among the candidates took. choice: what it came to, `selected` and why.
+    `BusyMeter`. select_s: what choosing among the candidates took. choice: what it came to, and why.
     """
 
     plan: Plan
     records: list[Record] = field(default_factory=list)
     conversation: Conversation | None = None
-    selected: tuple[int, ...] = ()
     choice: Choice = NO_CHOICE
     stop_reason: str | None = None
     prompt_tokens: int = 0
@@ -58,6 +57,11 @@ class Ledger:
     ended_s: float | None = None
     select_s: float = 0.0
     busy_s: dict[Work, float] = field(default_factory=lambda: dict.fromkeys(WORK, 0.0))
+
+    @property
+    def selected(self) -> tuple[int, ...]:
+        """Indices of what is returned, best first."""
+        return self.choice.selected
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -85,27 +89,23 @@ class Ledger:
     def note_end(self, record: Record, finish_reason: str) -> State:
         """Write down how a candidate ended: "abort" and "error" are the engine's words for what did not finish."""
         state = _END_STATES.get(finish_reason, "finished")
-        rank, text = None, ""
         if state == "finished":
-            text = record.text
             record.finished_s = time.monotonic()
-            rank = sum(candidate.finish_rank is not None for candidate in self.candidates)
-        record.view = replace(record.view, state=state, finish_reason=finish_reason, finish_rank=rank, text=text)
+            record.view = record.view.ended(state, finish_reason, rank=finish_rank(self.candidates), text=record.text)
+        else:
+            record.view = record.view.ended(state, finish_reason)
         return state
 
     def note_score(self, record: Record, score: Score | None, *, finished: bool, tokens: int) -> None:
         """Write down a score of `record` as it stood at `tokens`; None, NaN or infinity leaves it unscored."""
-        reward = math.nan if score is None else self.plan.reward_of(score)
-        if score is not None:
-            self.scored_tokens += score.tokens
-            self.scored_cached_tokens += score.cached_tokens
-        if score is None or not math.isfinite(reward):
-            record.view = replace(record.view, unscored=finished or record.view.unscored)
-        elif finished:
-            record.view = replace(record.view, reward=reward, rewards=dict(score.rewards))
-        else:
-            prefixes = (*record.view.prefix_rewards, (tokens, reward))
-            record.view = replace(record.view, prefix_rewards=prefixes)
+        prefix_tokens = None if finished else tokens
+        if score is None:
+            record.view = record.view.scored(math.nan, {}, prefix_tokens=prefix_tokens)
+            return
+        self.scored_tokens += score.tokens
+        self.scored_cached_tokens += score.cached_tokens
+        reward = self.plan.reward_of(score)
+        record.view = record.view.scored(reward, dict(score.rewards), prefix_tokens=prefix_tokens)
 
     def fate(self, candidate: Candidate) -> str:
         """returned, rejected, aborted or failed: every candidate has exactly one."""

@@ -8,18 +8,16 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import TypeAdapter, ValidationError
 
 from reward.config import PLAIN, RewardConfig
 from service.errors import InvalidRequest
-from service.profile import Share
+from service.rerank_options import RerankOptions, StrategyName, read_options
 from service.selection import Selection
-from service.selection_options import DEFAULT, SelectionField, SelectionOptions, Weight, check_heads, check_weights
+from service.selection_options import DEFAULT, SelectionOptions, check_heads, check_weights
 
-StrategyName = Literal["best_of_n", "prune", "adaptive"]
 Endpoint = Literal["chat", "completions", "responses", "messages"]
 
 ENDPOINTS: Mapping[str, Endpoint] = {
@@ -30,88 +28,10 @@ ENDPOINTS: Mapping[str, Endpoint] = {
 }
 BATCH_PATH = "/v1/chat/completions/batch"
 BEST_OF_HEADER = "x-best-of"
-_KNOBS: Mapping[str, tuple[StrategyName, ...]] = {
-    "checkpoint_tokens": ("best_of_n", "prune"),
-    "keep": ("prune",),
-    "wave": ("adaptive",),
-    "price": ("adaptive",),
-}
 _HUGE = 10**18
 _SHOWN_CHARACTERS = 60
 _INTEGER = TypeAdapter(int)
 _ALIAS = re.compile(r"(?P<model>.+):best-of-(?P<best_of>\d+)")
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, int | float) else value
-
-
-class RerankOptions(BaseModel):
-    """The request's `rerank` object. An unknown key is an error that names it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    strategy: StrategyName = Field(default="best_of_n", description="How candidates are sampled and stopped.")
-    checkpoint_tokens: int | None = Field(
-        default=None, ge=1, description="prune, best_of_n: score growing candidates every so many tokens."
-    )
-    keep: Annotated[list[Share] | None, Field(min_length=1, max_length=64), BeforeValidator(_listed)] = Field(
-        default=None,
-        description="prune: the share that each checkpoint keeps: one for all, or a list whose last holds on.",
-    )
-    wave: int | None = Field(default=None, ge=1, description="adaptive: candidates of the first wave.")
-    price: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="adaptive: reward that one more candidate has to add."
-    )
-    stop_after: int | None = Field(
-        default=None, ge=1, description="Answer as soon as so many candidates have a reward; the rest is aborted."
-    )
-    target_reward: float | None = Field(
-        default=None, allow_inf_nan=False, description="Answer as soon as a candidate has this reward (of n: n)."
-    )
-    deadline_ms: int | None = Field(
-        default=None,
-        gt=0,
-        le=86_400_000,
-        description="Answer with the best candidate so far after this many milliseconds.",
-    )
-    selection: SelectionField | None = Field(
-        default=None, description="How to choose among the candidates: a pick, or an object with its knobs."
-    )
-    reward_weights: dict[str, Weight] | None = Field(
-        default=None, description="Weights of the reward model's named heads, in place of their mean."
-    )
-    min_reward: float | None = Field(
-        default=None, allow_inf_nan=False, description="Return only candidates of at least this reward, or fail."
-    )
-    return_candidates: bool = Field(default=False, description="Put the text of every candidate into the response.")
-    trace: bool = Field(
-        default=False,
-        description="Tell how each candidate grew: rewards at checkpoints, and when it had its tokens.",
-    )
-    progress: bool = Field(
-        default=False,
-        description="In a stream: tell what became of each candidate while they grow, in comments that clients ignore.",
-    )
-    fixed_best_of: bool = Field(
-        default=False, description="Sample as many candidates as asked for, whatever the server's latency target."
-    )
-
-    @property
-    def limited(self) -> bool:
-        """Something may end the request before its strategy does."""
-        return (self.deadline_ms, self.stop_after, self.target_reward) != (None, None, None)
-
-    @model_validator(mode="after")
-    def _knobs_are_read(self) -> Self:
-        for knob, strategies in _KNOBS.items():
-            if getattr(self, knob) is not None and self.strategy not in strategies:
-                raise PydanticCustomError(
-                    "unread_knob",
-                    "{knob} belongs to strategy {strategies}; this request has {strategy}",
-                    {"knob": knob, "strategies": " or ".join(strategies), "strategy": self.strategy},
-                )
-        return self
 
 
 @dataclass(frozen=True)
@@ -178,7 +98,7 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
     if request.get("messages") == []:
         raise InvalidRequest("messages must hold at least one message", param="messages")
     rerank_given = request.get("rerank") is not None
-    options = _options(request.get("rerank"), limits.default_strategy)
+    options = read_options(request.get("rerank"), limits.default_strategy)
     if options.progress and not request.get("stream"):
         raise InvalidRequest("rerank.progress needs a stream: set stream to true", param="rerank.progress")
     selection = (options.selection or limits.selection).selection
@@ -239,26 +159,6 @@ def _object(body: bytes) -> dict[str, Any]:
     if not isinstance(request, dict):
         raise InvalidRequest(f"the request body must be a JSON object, not {type(request).__name__}", param="body")
     return request
-
-
-def _options(value: Any, default: StrategyName) -> RerankOptions:
-    if value is None:
-        return RerankOptions(strategy=default)
-    if not isinstance(value, dict):
-        raise InvalidRequest("rerank must be an object", param="rerank")
-    try:
-        return RerankOptions.model_validate({"strategy": default} | value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(["rerank", *map(str, first["loc"])])[:_SHOWN_CHARACTERS]
-        if first["type"] == "unread_knob":
-            field = f"rerank.{first['ctx']['knob']}"
-            raise InvalidRequest(f"rerank.{first['msg']}", param=field) from None
-        if first["type"] == "extra_forbidden":
-            model = SelectionOptions if first["loc"][0] == "selection" else RerankOptions
-            known = ", ".join(model.model_fields)
-            raise InvalidRequest(f"{field} is not a known key; known keys are {known}", param=field) from None
-        raise InvalidRequest(f"{field}: {first['msg']}", param=field) from None
 
 
 def _asked_best_of(request: Mapping[str, Any], header: str | None) -> tuple[int, str] | None:

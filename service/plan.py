@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 from reward.config import PLAIN, RewardConfig, weigh
 from reward.scorer import Score
-from service.api import Ask, RerankOptions
+from service.api import Ask
 from service.profile import DEFAULTS, Profile
+from service.rerank_options import RerankOptions
 from service.selection import ARGMAX, Selection
 from service.strategies import Adaptive, BestOfN, Limited, Prune, Strategy
 

@@ -13,8 +13,6 @@ from functools import partial
 from typing import Protocol
 
 from reward.scorer import RewardUnavailable
-from reward.scorer import Score as RewardScore
-from reward.template import Prompt
 from service.accounting import Ledger, Record
 from service.busy_time import BusyMeter, Work
 from service.conversation import Conversation
@@ -27,6 +25,7 @@ from service.errors import (
 )
 from service.plan import Plan
 from service.reward_model import RewardModel
+from service.scoring import Scoring
 from service.selection import select
 from service.strategies import (
     Abort,
@@ -89,13 +88,12 @@ class Run:
         self._meter = meter
         self._strategy = plan.strategy
         self._conversation = conversation
-        self._prompt: Prompt | None = None
+        self._scoring: Scoring | None = None
         self._sampler = sampler
         self._reward = reward
         self._happenings: asyncio.Queue[Event | Exception] = asyncio.Queue()
         self._sampling: set[asyncio.Task[None]] = set()
-        self._scoring: set[asyncio.Task[None]] = set()
-        self._scored: dict[tuple[str, bool], tuple[Record, asyncio.Future[RewardScore | None]]] = {}
+        self._scores: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self.committed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -134,14 +132,13 @@ class Run:
     # -- steps
 
     def _begin(self) -> None:
-        self._prompt = self._reward.prompt(self._conversation.messages)
-        self.ledger.conversation = replace(self._conversation, messages=self._prompt.messages)
+        self._scoring = Scoring(self._reward, self._conversation)
+        self.ledger.conversation = self._scoring.conversation
         self._reward.subscribe(self._happenings.put_nowait)
-        self._start(self._scoring, self._charged("score", partial(self._prefill, self._prompt)))
+        self._start(self._scores, self._charged("score", partial(self._prefill, self._scoring)))
         if self._strategy.alarm_s is not None:
             loop = asyncio.get_running_loop()
-            ring = Clock(self._strategy.alarm_s)
-            self._alarm = loop.call_later(ring.elapsed_s, self._happenings.put_nowait, ring)
+            self._alarm = loop.call_later(self._strategy.alarm_s, self._happenings.put_nowait, Clock())
         self._perform(self._strategy.start())
 
     def _perform(self, actions: Sequence[Action]) -> None:
@@ -166,8 +163,8 @@ class Run:
         self._start(self._sampling, self._charged("generate", partial(self._sample, record)))
 
     def _score_one(self, record: Record) -> None:
-        record.view = replace(record.view, scores_pending=record.view.scores_pending + 1)
-        self._start(self._scoring, self._charged("score", partial(self._score, record)))
+        record.view = record.view.score_asked()
+        self._start(self._scores, self._charged("score", partial(self._score, record)))
 
     def _abort_one(self, record: Record) -> None:
         record.view = replace(record.view, aborting=True)
@@ -213,11 +210,11 @@ class Run:
             if record.view.state == "running":
                 raise NothingGenerated("the engine ended a candidate without saying why")
         except EngineDown as error:
-            record.view = replace(record.view, state="failed")
+            record.view = record.view.ended("failed", None)
             self._happenings.put_nowait(error)
         except Exception as error:
             record.error = error
-            record.view = replace(record.view, state="failed")
+            record.view = record.view.ended("failed", None)
             self._happenings.put_nowait(Failed(index))
 
     async def _abort(self, index: int) -> None:
@@ -226,48 +223,20 @@ class Run:
         except Exception as error:
             self._happenings.put_nowait(error)
 
-    async def _prefill(self, prompt: Prompt) -> None:
+    async def _prefill(self, scoring: Scoring) -> None:
         try:
-            await self._reward.prefill(prompt)
-        except ValueError:
-            return  # a prompt too long to score: every candidate will say so when it is scored
+            await scoring.prefill()
         except RewardUnavailable as error:
             self._happenings.put_nowait(error)
 
     async def _score(self, record: Record) -> None:
-        finished = record.view.state == "finished"
-        tokens = record.view.tokens
+        assert self._scoring is not None
         try:
-            score = await self._score_once(record, finished=finished)
+            await self._scoring.note(self.ledger, record)
         except RewardUnavailable as error:
             self._happenings.put_nowait(error)
-            return
-        record.view = replace(record.view, scores_pending=record.view.scores_pending - 1)
-        self.ledger.note_score(record, score, finished=finished, tokens=tokens)
-        self._happenings.put_nowait(Scored(record.view.index))
-
-    async def _score_once(self, record: Record, *, finished: bool) -> RewardScore | None:
-        """Equal texts are scored once: the first of them asks, the others wait for what it is told, and cost nothing.
-
-        Where the first is told nothing, since the reward model has gone, they wait until the run is closed. Candidates
-        often begin alike, so of the scores at the first checkpoints many are one.
-        """
-        key = record.text, finished
-        if key in self._scored:
-            first, told = self._scored[key]
-            score = await told
-            record.error = first.error
-            return None if score is None else replace(score, tokens=0, cached_tokens=0)
-        told = asyncio.get_running_loop().create_future()
-        self._scored[key] = record, told
-        score = await self._score_text(record, finished=finished)
-        told.set_result(score)
-        return score
-
-    async def _score_text(self, record: Record, *, finished: bool) -> RewardScore | None:
-        assert self._prompt is not None
-        text = self._conversation.answer_start + record.text
-        return await _score_or_none(self._reward, self._prompt, text, record, finished=finished)
+        else:
+            self._happenings.put_nowait(Scored(record.view.index))
 
     def _select(self) -> tuple[int, ...]:
         plan = self.ledger.plan
@@ -279,7 +248,6 @@ class Run:
             reward_std=plan.reward.std,
             min_reward=plan.min_reward,
         )
-        self.ledger.selected = self.ledger.choice.selected
         if not self.ledger.selected:
             raise self._nothing_to_return()
         return self.ledger.selected
@@ -305,7 +273,7 @@ class Run:
         self._reward.unsubscribe(self._happenings.put_nowait)
         if self._alarm is not None:
             self._alarm.cancel()
-        scoring = list(self._scoring)
+        scoring = list(self._scores)
         for task in scoring:
             task.cancel()
         running = [record.view.index for record in self.ledger.records if record.view.state == "running"]
@@ -318,37 +286,3 @@ class Run:
         await asyncio.gather(*self._sampling, *scoring, return_exceptions=True)
         self._happenings.put_nowait(NothingGenerated("the request was closed"))
         self.ledger.ended_s = time.monotonic()
-
-
-async def score_finished(conversation: Conversation, reward: RewardModel, meter: BusyMeter, ledger: Ledger) -> None:
-    """Score candidates that were passed on while they grew, where the request asked only to know their reward.
-
-    Raises:
-        InvalidRequest, RewardModelDown: see `service.errors`.
-    """
-    prompt = reward.prompt(conversation.messages)
-    ledger.conversation = replace(conversation, messages=prompt.messages)
-    for record in ledger.records:
-        if record.view.state != "finished":
-            continue
-        try:
-            text = conversation.answer_start + record.text
-            with meter.working("score", ledger.busy_s):
-                score = await _score_or_none(reward, prompt, text, record, finished=True)
-        except RewardUnavailable as error:
-            if reward.on_failure == "error":
-                raise RewardModelDown(f"the reward model is unavailable: {error}") from error
-            ledger.stop_reason = "reward_unavailable"
-            return
-        ledger.note_score(record, score, finished=True, tokens=record.view.tokens)
-
-
-async def _score_or_none(
-    reward: RewardModel, prompt: Prompt, text: str, record: Record, *, finished: bool
-) -> RewardScore | None:
-    """The score of a candidate's text, or None, with `record.error` set, when this text cannot be scored."""
-    try:
-        return await reward.score(prompt, text, finished=finished)
-    except ValueError as error:
-        record.error = error
-        return None

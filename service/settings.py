@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from service.api import StrategyName
 from service.prices import HourlyPrice, Prices, TokenPrices
 from service.profile import DEFAULTS, Profile
+from service.rerank_options import StrategyName
 from service.reward_model import OnRewardFailure
 from service.selection_options import DEFAULT, SelectionOptions, pick_or_json
 

@@ -4,9 +4,10 @@ A strategy is a pure function of the candidates as they stand and of the event t
 state, reads no clock and does no I/O, so the same code serves live requests and replays.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 State = Literal["running", "finished", "aborted", "failed"]
@@ -41,6 +42,22 @@ class Candidate:
         place = bisect_left(self.prefix_rewards, (tokens,))
         return self.prefix_rewards[place][1] if place < len(self.prefix_rewards) else self.reward
 
+    def ended(self, state: State, reason: str | None, *, rank: int | None = None, text: str = "") -> "Candidate":
+        """It will not grow any more. rank, text: of one that has finished."""
+        return replace(self, state=state, finish_reason=reason, finish_rank=rank, text=text)
+
+    def score_asked(self) -> "Candidate":
+        """One more score is on its way."""
+        return replace(self, scores_pending=self.scores_pending + 1)
+
+    def scored(self, reward: float, rewards: Mapping[str, float], *, prefix_tokens: int | None) -> "Candidate":
+        """A score has come. prefix_tokens: of what was scored, None for all of it. nan or infinity is no reward."""
+        told = replace(self, scores_pending=self.scores_pending - 1)
+        known = math.isfinite(reward)
+        if prefix_tokens is None:
+            return replace(told, reward=reward, rewards=rewards) if known else replace(told, unscored=True)
+        return replace(told, prefix_rewards=(*self.prefix_rewards, (prefix_tokens, reward))) if known else told
+
     @property
     def alive(self) -> bool:
         """It has finished, or is left to."""
@@ -52,6 +69,11 @@ class Candidate:
         if self.state == "finished":
             return self.reward is not None or self.unscored
         return self.state in ("aborted", "failed")
+
+
+def finish_rank(candidates: Sequence[Candidate]) -> int:
+    """Of the next of these that finishes."""
+    return sum(candidate.finish_rank is not None for candidate in candidates)
 
 
 @dataclass(frozen=True)
@@ -96,9 +118,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Clock:
-    """`Strategy.alarm_s` has come; elapsed since the request's generation began, in seconds."""
-
-    elapsed_s: float
+    """`Strategy.alarm_s` has come."""
 
 
 Event = Progress | Finished | Failed | Aborted | Scored | RewardLost | Clock

@@ -25,8 +25,9 @@ from service.conversation import Conversation
 from service.errors import EngineDown, InvalidRequest, ServiceError
 from service.plan import Plan, make_plan
 from service.profile import Profile
-from service.reranker import Run, score_finished
+from service.reranker import Run
 from service.reward_model import RewardModel
+from service.scoring import score_finished
 from service.vllm_app.relay import Relay
 from service.vllm_app.sampler import EngineRequest, VllmSampler
 

@@ -13,6 +13,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from service.accounting import Ledger, Record
 from service.busy_time import BusyMeter
 from service.plan import Plan
+from service.selection import Choice
 from service.strategies import Candidate
 
 Outputs = AsyncIterator[RequestOutput]
@@ -53,9 +54,8 @@ class Relay:
                 if isinstance(item, Exception):
                     raise item
                 yield item
-            self.ledger.selected = tuple(
-                candidate.index for candidate in self.ledger.candidates if candidate.state == "finished"
-            )
+            finished = (one.index for one in self.ledger.candidates if one.state == "finished")
+            self.ledger.choice = Choice(tuple(finished))
             self.ledger.stop_reason = "complete"
             if self._score is not None:
                 await self._score(self.ledger)

@@ -14,12 +14,15 @@ from reward.scorer import RewardUnavailable, Score
 from service.accounting import Ledger, Record, Tokens, count_tokens
 from service.errors import EngineDown
 from service.reward_model import OnRewardFailure
+from service.selection import Choice
 from service.strategies import Candidate
 from tests.service.fakes import FakeSampler, FakeScorer, Script, make_run, plan_for, turns
 
 
 def ledger_of(*candidates: Candidate, selected: tuple[int, ...] = ()) -> Ledger:
-    return Ledger(plan_for(max(len(candidates), 1)), records=[Record(one) for one in candidates], selected=selected)
+    return Ledger(
+        plan_for(max(len(candidates), 1)), records=[Record(one) for one in candidates], choice=Choice(selected)
+    )
 
 
 def one_finished() -> tuple[Ledger, Record]:

@@ -31,8 +31,9 @@ from service.candidate_log import CandidateLog, Outcome, Row, candidate_rows
 from service.conversation import Conversation
 from service.gateway import Gateway
 from service.metrics import Metrics
-from service.reranker import score_finished
 from service.reward_model import RewardModel
+from service.scoring import score_finished
+from service.selection import Choice
 from service.strategies import Candidate
 from tests.service.fakes import (
     CONVERSATION,
@@ -129,7 +130,7 @@ def ledger(conversation: Conversation | None = CONVERSATION) -> Ledger:
         Record(replace(view, rewards=head), pieces=list(text))
         for view, text, head in zip(views, texts, heads, strict=True)
     ]
-    return Ledger(plan_for(4), records=records, conversation=conversation, selected=(0,), stop_reason="complete")
+    return Ledger(plan_for(4), records=records, conversation=conversation, choice=Choice((0,)), stop_reason="complete")
 
 
 def test_a_record_holds_everything_that_is_known_of_a_prompt() -> None:

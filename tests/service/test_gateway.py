@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-import service.gateway
+import service.reply
 from reward.config import RewardConfig
 from reward.scorer import Score
 from service.admission import Admission
@@ -443,7 +443,7 @@ async def test_a_stream_that_asks_for_nothing_passes_byte_for_byte() -> None:
 
 
 async def test_comments_tell_that_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.gateway, "_KEEP_ALIVE_S", 0.005)
+    monkeypatch.setattr(service.reply, "_KEEP_ALIVE_S", 0.005)
     sampler = FakeSampler(says("a"), says("bb", held=True))
     gateway, _ = served(lambda: sampler)
     messages: list[Message] = []
@@ -471,7 +471,7 @@ def last_told(messages: list[Message]) -> dict[int, Any]:
 
 
 async def test_progress_tells_what_changed_since_it_was_last_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.gateway, "_PROGRESS_S", 0.002)
+    monkeypatch.setattr(service.reply, "_PROGRESS_S", 0.002)
     sampler = FakeSampler(says("a"), Script(pieces=("b", "b\u2028\ndata: x"), held=True))
     gateway, _ = served(lambda: sampler)
     messages: list[Message] = []
@@ -493,7 +493,7 @@ async def test_progress_tells_what_changed_since_it_was_last_told(monkeypatch: p
 
 
 async def test_progress_is_silent_about_texts_that_nobody_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.gateway, "_PROGRESS_S", 0.002)
+    monkeypatch.setattr(service.reply, "_PROGRESS_S", 0.002)
     sampler = FakeSampler(says("a"), says("bb", held=True))
     gateway, _ = served(lambda: sampler)
     messages: list[Message] = []
@@ -506,8 +506,8 @@ async def test_progress_is_silent_about_texts_that_nobody_asked_for(monkeypatch:
 
 
 async def test_without_the_option_there_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.gateway, "_PROGRESS_S", 0.0)
-    monkeypatch.setattr(service.gateway, "_KEEP_ALIVE_S", 0.005)
+    monkeypatch.setattr(service.reply, "_PROGRESS_S", 0.0)
+    monkeypatch.setattr(service.reply, "_KEEP_ALIVE_S", 0.005)
     sampler = FakeSampler(says("a", held=True))
     gateway, _ = served(lambda: sampler)
     messages: list[Message] = []
@@ -533,7 +533,7 @@ async def test_an_error_in_a_stream_has_openais_shape() -> None:
 
 
 async def test_leaving_a_stream_ends_its_comments_and_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.gateway, "_KEEP_ALIVE_S", 0.001)
+    monkeypatch.setattr(service.reply, "_KEEP_ALIVE_S", 0.001)
     before = asyncio.all_tasks()
     sampler = FakeSampler(says("a", held=True), says("bb", held=True))
     gateway, _ = served(lambda: sampler)
@@ -550,7 +550,7 @@ async def test_leaving_a_stream_ends_its_comments_and_candidates(monkeypatch: py
 
 
 async def test_comments_go_on_after_an_early_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.gateway, "_KEEP_ALIVE_S", 0.002)
+    monkeypatch.setattr(service.reply, "_KEEP_ALIVE_S", 0.002)
     sampler = FakeSampler(says("a", held=True), says("bb"))
     gateway, _ = served(lambda: sampler, early=sse({"type": "response.created"}))
     messages: list[Message] = []
@@ -563,7 +563,7 @@ async def test_comments_go_on_after_an_early_event(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_connection_that_breaks_under_a_comment_still_ends_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.gateway, "_KEEP_ALIVE_S", 0.001)
+    monkeypatch.setattr(service.reply, "_KEEP_ALIVE_S", 0.001)
     sampler = FakeSampler(says("a", held=True))
     orphan: list[asyncio.Task[Any]] = []
     gateway = Served(_forgetful(sampler, orphan))

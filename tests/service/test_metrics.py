@@ -14,6 +14,7 @@ from service.context import RequestContext
 from service.errors import Overloaded
 from service.metrics import CostCounter, Metrics, best_of_label
 from service.prices import HourlyPrice
+from service.selection import Choice
 from service.strategies import Candidate, State
 from tests.service.fakes import make_ask, make_context, plan_for
 
@@ -53,7 +54,7 @@ def ledger() -> Ledger:
     return Ledger(
         plan_for(5),
         records=records,
-        selected=(1,),
+        choice=Choice((1,)),
         scored_tokens=40,
         scored_cached_tokens=30,
         started_s=10.5,
@@ -121,7 +122,7 @@ def test_each_prompt_of_a_request_counts_its_candidates_but_the_request_counts_o
 
 
 def test_no_reward_is_observed_where_there_was_none(counted: Counted) -> None:
-    unscored = Ledger(plan_for(1), records=[Record(Candidate(0, "finished"))], selected=(0,), ended_s=0.0)
+    unscored = Ledger(plan_for(1), records=[Record(Candidate(0, "finished"))], choice=Choice((0,)), ended_s=0.0)
     counted.metrics.record(make_context(unscored), "ok")
     assert counted("reward_bucket", which="selected", best_of="2", le="+Inf") is None
     assert counted("reward_gain_count", best_of="2") is None
@@ -252,7 +253,7 @@ def ledgers(draw: st.DrawFn) -> Ledger:
     return Ledger(
         plan_for(max(len(views), 1)),
         records=[Record(view, finished_s=2.0 + view.index if view.index in finished else None) for view in views],
-        selected=tuple(finished[: draw(st.integers(0, 2))]),
+        choice=Choice(tuple(finished[: draw(st.integers(0, 2))])),
         scored_tokens=cached + draw(st.integers(0, 99)),
         scored_cached_tokens=cached,
         started_s=1.0,

@@ -4,13 +4,14 @@ import pytest
 
 from service.accounting import Ledger, Record
 from service.prices import HourlyPrice, TokenPrices
+from service.selection import Choice
 from service.strategies import Candidate
 from tests.service.fakes import plan_for
 
 WORKED = Ledger(
     plan_for(2),
     records=[Record(Candidate(0, "finished", tokens=30)), Record(Candidate(1, "aborted", tokens=10))],
-    selected=(0,),
+    choice=Choice((0,)),
     prompt_tokens=100,
     cached_prompt_tokens=40,
     scored_tokens=250,

@@ -23,8 +23,9 @@ from service.errors import (
     NothingGenerated,
     RewardModelDown,
 )
-from service.reranker import Run, score_finished
+from service.reranker import Run
 from service.reward_model import RewardModel
+from service.scoring import score_finished
 from service.selection import Selection, select
 from service.strategies import (
     Abort,

@@ -35,7 +35,7 @@ def ledger_of_two() -> Ledger:
     return Ledger(
         plan_for(4),
         records=records,
-        selected=(1,),
+        choice=Choice((1,)),
         stop_reason="complete",
         prompt_tokens=10,
         cached_prompt_tokens=4,
@@ -131,7 +131,7 @@ def test_texts_are_given_to_who_asks_for_them() -> None:
 
 
 def test_without_rewards_there_is_no_made_up_statistic() -> None:
-    ledger = Ledger(plan_for(1), records=[Record(Candidate(0, "finished"))], selected=(0,), ended_s=0.0)
+    ledger = Ledger(plan_for(1), records=[Record(Candidate(0, "finished"))], choice=Choice((0,)), ended_s=0.0)
     described = rerank_object(context_of(ledger))
     assert (described["reward"], described["reward_mean"], described["reward_std"]) == (None, None, None)
 

@@ -26,6 +26,7 @@ from service.strategies import (
     Scored,
     Stop,
     Strategy,
+    finish_rank,
 )
 from training.replay.trace import Traced, TracedPrompt
 
@@ -130,7 +131,7 @@ class _Engine:
 
     def _ring(self, index: int | None, tokens: int | None) -> None:
         if index is None:
-            self._happen(Clock(self._now_s))
+            self._happen(Clock())
         elif tokens is None:
             self._begin(index)
         else:
@@ -151,14 +152,8 @@ class _Engine:
             self._happen(Progress(index))
             return
         self._running -= 1
-        rank = sum(other.finish_rank is not None for other in self._views)
-        self._views[index] = replace(
-            view,
-            state="finished",
-            finish_reason=self._recorded[index].finish_reason,
-            finish_rank=rank,
-            text=self._recorded[index].text,
-        )
+        recorded, rank = self._recorded[index], finish_rank(self._views)
+        self._views[index] = view.ended("finished", recorded.finish_reason, rank=rank, text=recorded.text)
         self._happen(Finished(index))
 
     def _await_growth(self, index: int, place: int) -> None:
@@ -166,16 +161,13 @@ class _Engine:
         heapq.heappush(self._growths, (max(at, self._grown), self._next(), index, place))
 
     def _scored(self, index: int, tokens: int) -> None:
-        view, recorded = self._views[index], self._recorded[index]
-        view = replace(view, scores_pending=view.scores_pending - 1)
+        recorded = self._recorded[index]
+        told = self._views[index].scored
         if tokens >= recorded.tokens:
-            known = math.isfinite(recorded.reward)
-            told = replace(view, reward=recorded.reward, rewards=recorded.rewards)
-            self._views[index] = told if known else replace(view, unscored=True)
+            self._views[index] = told(recorded.reward, recorded.rewards, prefix_tokens=None)
         else:
-            measured = next((pair for pair in recorded.prefix_rewards if pair[0] >= tokens), None)
-            more = () if measured is None else ((tokens, measured[1]),)
-            self._views[index] = replace(view, prefix_rewards=(*view.prefix_rewards, *more))
+            reward = next((reward for length, reward in recorded.prefix_rewards if length >= tokens), math.nan)
+            self._views[index] = told(reward, {}, prefix_tokens=tokens)
         self._happen(Scored(index))
 
     def _happen(self, event: Event) -> None:
@@ -190,7 +182,7 @@ class _Engine:
                     self._sample(count)
                 case Score(index):
                     view = self._views[index]
-                    self._views[index] = replace(view, scores_pending=view.scores_pending + 1)
+                    self._views[index] = view.score_asked()
                     at_s = self._now_s + self._timing.score_s
                     heapq.heappush(self._timers, (at_s, self._next(), index, view.tokens))
                 case Abort(index):
@@ -218,7 +210,7 @@ class _Engine:
         """Aborted now, with the tokens that it has come to; with none before its first."""
         offset = self._offsets.get(view.index, self._grown + 1)
         tokens = min(math.floor(self._grown - offset + 1e-9) + 1, self._recorded[view.index].tokens)
-        return replace(view, state="aborted", finish_reason="abort", tokens=max(view.tokens, tokens))
+        return replace(view, tokens=max(view.tokens, tokens)).ended("aborted", "abort")
 
 
 def _stops(candidate: Traced, checkpoint_tokens: int | None) -> list[int]:

@@ -1,5 +1,6 @@
 """Plays scripted candidates to a strategy with every event in any order that could come, and checks its manners."""
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from service.strategies import (
     Scored,
     Stop,
     Strategy,
+    finish_rank,
 )
 
 STEP = 8
@@ -87,21 +89,19 @@ class Play:
 
     def _end(self, event: Event, state: Literal["finished", "failed", "aborted"]) -> Event:
         view = self.candidates[event.index]  # type: ignore[union-attr]
-        rank = sum(other.finish_rank is not None for other in self.candidates) if state == "finished" else None
+        rank = finish_rank(self.candidates) if state == "finished" else None
         tokens = self.lives[view.index].tokens if state == "finished" else view.tokens
-        self.candidates[view.index] = replace(view, state=state, finish_rank=rank, tokens=tokens)
+        self.candidates[view.index] = replace(view, tokens=tokens).ended(state, None, rank=rank)
         return event
 
     def _score(self, pick: int) -> Event:
         index, tokens = self._scores.pop(pick)
         view, life = self.candidates[index], self.lives[index]
-        view = replace(view, scores_pending=view.scores_pending - 1)
-        if tokens == life.tokens:
-            assert life.end != "failed"
-            view = replace(view, reward=life.end, unscored=life.end is None)
-        elif (reward := life.prefixes[tokens // STEP - 1]) is not None:
-            view = replace(view, prefix_rewards=(*view.prefix_rewards, (tokens, reward)))
-        self.candidates[index] = view
+        whole = tokens == life.tokens
+        reward = life.end if whole else life.prefixes[tokens // STEP - 1]
+        assert reward != "failed"
+        known = math.nan if reward is None else reward
+        self.candidates[index] = view.scored(known, {}, prefix_tokens=None if whole else tokens)
         return Scored(index)
 
     def _perform(self, actions: Sequence[Action]) -> None:
@@ -115,7 +115,7 @@ class Play:
                 case Score(index):
                     view = self.candidates[index]
                     assert view.state in ("running", "finished")
-                    self.candidates[index] = replace(view, scores_pending=view.scores_pending + 1)
+                    self.candidates[index] = view.score_asked()
                     self._scores.append((index, view.tokens))
                 case Abort(index):
                     self._abort(index)

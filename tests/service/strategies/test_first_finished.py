@@ -56,4 +56,4 @@ def test_as_many_as_are_returned_have_to_finish() -> None:
 def test_it_goes_by_the_name_of_its_strategy_and_keeps_its_deadline() -> None:
     strategy = FirstFinished(Limited(BestOfN(2, checkpoint_tokens=4), 0.5))
     assert (strategy.name, strategy.checkpoint_tokens, strategy.alarm_s) == ("best_of_n", None, 0.5)
-    assert strategy.decide(Clock(0.5), [RUNNING, RUNNING]) == [Stop("deadline")]
+    assert strategy.decide(Clock(), [RUNNING, RUNNING]) == [Stop("deadline")]

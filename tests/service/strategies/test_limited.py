@@ -15,7 +15,7 @@ def scored(index: int, reward: float) -> Candidate:
 
 
 def test_a_deadline_stops_whatever_the_state() -> None:
-    assert Limited(BestOfN(2), 0.5).decide(Clock(0.5), [RUNNING, RUNNING]) == [Stop("deadline")]
+    assert Limited(BestOfN(2), 0.5).decide(Clock(), [RUNNING, RUNNING]) == [Stop("deadline")]
 
 
 def test_everything_else_is_left_to_the_strategy() -> None:
