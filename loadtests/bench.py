@@ -21,7 +21,7 @@ from rich.table import Table
 from loadtests import servers
 from loadtests.answers import CHAT
 from loadtests.drive import connect
-from loadtests.servers import QUIET, Command, serving
+from loadtests.servers import QUIET, Command, started
 from training.labs import checkpoint
 
 _ROUNDS = 7
@@ -132,7 +132,7 @@ async def timed(work: Awaitable[Any]) -> float:
 async def asking(command: Command) -> AsyncIterator[Ask]:
     """A server, as a function that asks it one question."""
     numbers = itertools.count()
-    async with serving(command) as server, connect(server.url, clients=_CLIENTS) as client:
+    async with started(command) as server, connect(server.url, clients=_CLIENTS) as client:
 
         async def ask(body: dict[str, Any]) -> None:
             question = f"What is {next(numbers) % 90 + 10}+21+81?"

@@ -117,7 +117,7 @@ async def main(tree: Path, commit: str, rounds: int) -> None:
     async with AsyncExitStack() as stack:
         clients = []
         for root in (_ROOT, tree):
-            server = await stack.enter_async_context(servers.serving(servers.ours, environment(root)))
+            server = await stack.enter_async_context(servers.started(servers.ours, environment(root)))
             clients.append(await stack.enter_async_context(connect(server.url, clients=_CLIENTS)))
         ours, theirs = clients
         await measure(ours, theirs, 1)  # warms up

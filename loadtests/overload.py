@@ -171,7 +171,7 @@ async def main() -> int:
     runs: dict[int, Run] = {}
     wrong: list[str] = []
     memory: list[dict[str, float]] = []
-    async with servers.serving(lambda port: servers.ours(port, options)) as server:
+    async with servers.started(lambda port: servers.ours(port, options)) as server:
         await run_locust(server.url, places, 10)  # warms up
         before = await counters(server.url)
         watching = asyncio.create_task(_watch(server.pid, memory))

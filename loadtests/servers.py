@@ -43,7 +43,7 @@ def ours(port: int, options: Sequence[str] = ()) -> list[str]:
 
 
 @asynccontextmanager
-async def serving(command: Command, environment: Mapping[str, str] | None = None) -> AsyncIterator[Serving]:
+async def started(command: Command, environment: Mapping[str, str] | None = None) -> AsyncIterator[Serving]:
     """Start a server, wait until it is healthy, and stop it at the end. Raises ServerFailed with its last words.
 
     environment: more than `QUIET`.

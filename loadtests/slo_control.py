@@ -129,7 +129,7 @@ async def main(folder: Path, factor: float) -> int:
     async with AsyncExitStack() as stack:
 
         async def start(*options: str) -> httpx2.AsyncClient:
-            server = await stack.enter_async_context(servers.serving(lambda port: servers.ours(port, options)))
+            server = await stack.enter_async_context(servers.started(lambda port: servers.ours(port, options)))
             return await stack.enter_async_context(connect(server.url, clients=_CONNECTIONS))
 
         fixed = await start()

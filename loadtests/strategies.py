@@ -194,7 +194,7 @@ async def learn(profile: Path) -> None:
     """Write a profile of the strategies, from a trace of training prompts. Raises RuntimeError where that fails."""
     with tempfile.TemporaryDirectory() as folder:
         trace = f"{folder}/trace.parquet"
-        async with servers.serving(servers.ours) as server:
+        async with servers.started(servers.ours) as server:
             await _bestofn(
                 *("collect", "--trace", "--lab", LAB.name, "--split", "train", "--base-url", f"{server.url}/v1"),
                 *("--prompts", str(_TRACED), "--samples", str(_TRACED_SAMPLES), "--concurrency", "4"),
@@ -220,7 +220,7 @@ async def main(folder: Path, profile: Path | None) -> int:
         await learn(profile)
     options = ["--strategy-profile", str(profile)]
     async with (
-        servers.serving(lambda port: servers.ours(port, options)) as server,
+        servers.started(lambda port: servers.ours(port, options)) as server,
         connect(server.url, clients=_CONNECTIONS) as client,
     ):
         for arm in (CUT[FULL], CUT["prune"], *WAVES.values()):  # warms up

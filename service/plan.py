@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from reward.config import PLAIN, RewardConfig, weigh
 from reward.scorer import Score
 from service.api import Ask
-from service.profile import DEFAULTS, Profile
 from service.rerank_options import RerankOptions
 from service.selection import ARGMAX, Selection
 from service.strategies import Adaptive, BestOfN, Limited, Prune, Strategy
+from service.strategy_profile import DEFAULTS, StrategyProfile
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def make_plan(
     n: int,
     temperature: float,
     checkpoint_tokens: int | None,
-    profile: Profile = DEFAULTS,
+    profile: StrategyProfile = DEFAULTS,
     seed: int = 0,
 ) -> Plan:
     """n and temperature: as vLLM resolved them, with the model's generation defaults. seed: of a selection that draws.
@@ -85,7 +85,7 @@ def make_plan(
 
 
 def _strategy(
-    options: RerankOptions, best_of: int, n: int, checkpoint_tokens: int | None, profile: Profile
+    options: RerankOptions, best_of: int, n: int, checkpoint_tokens: int | None, profile: StrategyProfile
 ) -> Strategy:
     match options.strategy:
         case "best_of_n":

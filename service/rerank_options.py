@@ -7,8 +7,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 
 from service.errors import InvalidRequest
-from service.profile import Share
 from service.selection_options import SelectionField, SelectionOptions, Weight
+from service.strategy_profile import Share
 
 StrategyName = Literal["best_of_n", "prune", "adaptive"]
 

@@ -66,6 +66,14 @@ class Sampler(Protocol):
     async def abort(self, indices: list[int]) -> None:
         """Make these candidates' iterators end at once, with their last tokens and finish_reason "abort"."""
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Of the prompt, 0 until the first draft."""
+
+    @property
+    def cached_prompt_tokens(self) -> int:
+        """Of these, what the engine had read for an earlier request."""
+
 
 _ENDED: Mapping[State, type[Finished | Aborted | Failed]] = {"finished": Finished, "aborted": Aborted, "failed": Failed}
 
@@ -284,5 +292,7 @@ class Run:
             for task in self._sampling:  # the engine cannot say what it has generated; at least it is left alone
                 task.cancel()
         await asyncio.gather(*self._sampling, *scoring, return_exceptions=True)
+        self.ledger.prompt_tokens = self._sampler.prompt_tokens
+        self.ledger.cached_prompt_tokens = self._sampler.cached_prompt_tokens
         self._happenings.put_nowait(NothingGenerated("the request was closed"))
         self.ledger.ended_s = time.monotonic()

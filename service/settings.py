@@ -8,16 +8,17 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.prices import HourlyPrice, Prices, TokenPrices
-from service.profile import DEFAULTS, Profile
 from service.rerank_options import StrategyName
 from service.reward_model import OnRewardFailure
 from service.selection_options import DEFAULT, SelectionOptions, pick_or_json
+from service.strategy_profile import DEFAULTS, StrategyProfile
 
 # Kubernetes describes a Service called "bestofn" to every pod of its namespace in variables of these names.
 _KUBERNETES = re.compile(r"BESTOFN_(SERVICE_|PORT(_|$))")
@@ -140,10 +141,10 @@ class Settings(BaseSettings):
         self.profile  # noqa: B018  a file that cannot be read is an error of the settings
         return self
 
-    @property
-    def profile(self) -> Profile:
+    @cached_property
+    def profile(self) -> StrategyProfile:
         """Of the file that `strategy_profile` names. Raises ValueError for what is no such file."""
-        return DEFAULTS if self.strategy_profile is None else Profile.read(self.strategy_profile)
+        return DEFAULTS if self.strategy_profile is None else StrategyProfile.read(self.strategy_profile)
 
     @property
     def _mtoken_dollars(self) -> dict[str, float]:

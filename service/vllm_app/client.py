@@ -24,10 +24,10 @@ from service.context import RequestContext, current_request
 from service.conversation import Conversation
 from service.errors import EngineDown, InvalidRequest, ServiceError
 from service.plan import Plan, make_plan
-from service.profile import Profile
 from service.reranker import Run
 from service.reward_model import RewardModel
 from service.scoring import score_finished
+from service.strategy_profile import StrategyProfile
 from service.vllm_app.relay import Relay
 from service.vllm_app.sampler import EngineRequest, VllmSampler
 
@@ -44,7 +44,7 @@ class RerankingEngine:
         reward: RewardModel,
         meter: BusyMeter,
         checkpoint_tokens: int | None,
-        profile: Profile,
+        profile: StrategyProfile,
     ) -> None:
         self._engine = engine
         self._reward = reward
@@ -101,8 +101,6 @@ class RerankingEngine:
         finally:
             best.cancel()
             await asyncio.shield(run.close())
-            run.ledger.prompt_tokens = sampler.prompt_tokens
-            run.ledger.cached_prompt_tokens = sampler.cached_prompt_tokens
         for output in () if live else sampler.winners(selected):
             yield output
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.profile import Profile
+from service.strategy_profile import StrategyProfile
 from tests.server import API_KEY, Server
 from training.collect import Collection, run, seed_of
 from training.formats.checks import conversation
@@ -64,7 +64,7 @@ def test_a_trace_holds_what_the_server_told(traced: list[TracedPrompt]) -> None:
 def test_adaptive_decides_as_replayed(server: Server, traced: list[TracedPrompt]) -> None:
     """Rewards of equal texts do not depend on time, so the waves and the winner are the same."""
     rerank = {"strategy": "adaptive", "wave": 2, "price": 0.05}
-    profile = Profile.read(str(checkpoint("arithmetic-reward") / "strategy_profile.json"))
+    profile = StrategyProfile.read(str(checkpoint("arithmetic-reward") / "strategy_profile.json"))
     for prompt in traced:
         found = answer(server, asked(prompt, rerank))["rerank"]
         replayed = simulate(prompt.candidates, plan(rerank, N, profile).strategy, Timing.of(traced))

@@ -58,6 +58,9 @@ def says(text: str, **changes: Any) -> Script:
 class FakeSampler:
     """Follows one script per candidate. Aborts take effect once `may_abort` is set, as it is at first."""
 
+    prompt_tokens = 5
+    cached_prompt_tokens = 2
+
     def __init__(self, *scripts: Script, abort_error: Exception | None = None) -> None:
         self.scripts = scripts
         self.abort_error = abort_error
@@ -420,6 +423,8 @@ class Told:
 
 class LockstepSampler:
     """Candidates of a record that grow together, a token each at every step, once all work of the last step is done."""
+
+    prompt_tokens = cached_prompt_tokens = 0
 
     def __init__(self, told: Sequence[Told]) -> None:
         self._told = told

@@ -11,9 +11,9 @@ from reward.config import RewardConfig
 from reward.scorer import Score
 from service.errors import InvalidRequest
 from service.plan import Plan, make_plan
-from service.profile import Profile
 from service.selection import Selection
 from service.strategies import NORMAL_KINDS, Adaptive, BestOfN, Limited, Prune
+from service.strategy_profile import StrategyProfile
 from tests.service.fakes import LIMITS, make_ask
 
 
@@ -116,7 +116,7 @@ def test_a_single_candidate_that_may_be_refused_is_not_passed_on_live() -> None:
 
 # -- strategies
 
-PROFILE = Profile(checkpoint_tokens=4, keep=(0.25, 0.5), wave=3, price=0.3)
+PROFILE = StrategyProfile(checkpoint_tokens=4, keep=(0.25, 0.5), wave=3, price=0.3)
 
 
 def planned(rerank: dict[str, Any], n: int = 1, **body: Any) -> Any:

@@ -404,6 +404,7 @@ async def test_cancelling_again_and_again_does_not_stop_the_clean_up() -> None:
     sampler.may_abort.set()
     await run.close()
     assert (states(run), sampler.running) == (["aborted", "aborted"], set())
+    assert (run.ledger.prompt_tokens, run.ledger.cached_prompt_tokens) == (5, 2)  # whoever left, the prompt was read
 
 
 async def test_an_anyio_scope_cannot_stop_the_clean_up() -> None:

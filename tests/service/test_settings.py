@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from service.prices import HourlyPrice, Prices, TokenPrices
-from service.profile import DEFAULTS
 from service.selection_options import SelectionOptions
 from service.settings import Settings, add_arguments
+from service.strategy_profile import DEFAULTS
 
 
 @pytest.fixture(autouse=True)

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from service.profile import Profile
+from service.strategy_profile import StrategyProfile
 from training.replay.kinds import learn
 from training.replay.prefixes import checkpoint_of, learn_keep
 from training.replay.trace import TracedPrompt, check_pools, has_prefixes
 
-Fold = tuple[Profile, Sequence[TracedPrompt]]
+Fold = tuple[StrategyProfile, Sequence[TracedPrompt]]
 
 
-def learn_profile(prompts: Sequence[TracedPrompt], *, best_of: int, miss: float) -> Profile:
+def learn_profile(prompts: Sequence[TracedPrompt], *, best_of: int, miss: float) -> StrategyProfile:
     """What rewards to expect, and, where the trace has rewards of prefixes, how many `prune` has to keep of `best_of`.
 
     miss: how often a checkpoint may lose the best candidate. Raises ValueError where all rewards are equal, or
@@ -19,10 +19,10 @@ def learn_profile(prompts: Sequence[TracedPrompt], *, best_of: int, miss: float)
     check_pools(prompts, best_of)
     prior = learn([[candidate.reward for candidate in prompt.candidates] for prompt in prompts])
     if not has_prefixes(prompts):
-        return Profile(prior=prior)
+        return StrategyProfile(prior=prior)
     step = checkpoint_of(prompts)
     keep = learn_keep(prompts, best_of=best_of, checkpoint_tokens=step, miss=miss)
-    return Profile(checkpoint_tokens=step, keep=keep, prior=prior)
+    return StrategyProfile(checkpoint_tokens=step, keep=keep, prior=prior)
 
 
 def cross_fitted(prompts: Sequence[TracedPrompt], *, best_of: int, miss: float) -> list[Fold]:

@@ -18,8 +18,8 @@ import numpy as np
 from reward.config import PLAIN, RewardConfig
 from service.api import Limits, read_ask
 from service.plan import Plan, make_plan
-from service.profile import Profile
 from service.selection import select
+from service.strategy_profile import StrategyProfile
 from training.evaluation.estimators import Floats, Interval, best_of_each, bootstrap
 from training.replay.learn import Fold
 from training.replay.simulate import Outcome, Timing, simulate
@@ -100,7 +100,7 @@ def replay(
     return Replay(best_of, tuple(played), single, draws)
 
 
-def plan(rerank: Mapping[str, Any], best_of: int, profile: Profile, reward: RewardConfig = PLAIN) -> Plan:
+def plan(rerank: Mapping[str, Any], best_of: int, profile: StrategyProfile, reward: RewardConfig = PLAIN) -> Plan:
     """As the server plans a request with this `rerank` object. Raises ValueError for reward_weights.
 
     A trace has the rewards of prefixes as they were, and not by head.

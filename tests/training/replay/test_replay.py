@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.__main__ import app
-from service.profile import DEFAULTS, Profile
+from service.strategy_profile import DEFAULTS, StrategyProfile
 from tests.training.replay.pools import STEP, pool
 from training.evaluation.estimators import best_of_each
 from training.replay.learn import cross_fitted
@@ -100,7 +100,7 @@ def test_the_command_shows_each_strategy_and_writes_its_numbers(trace: Path, tmp
 def test_the_command_learns_a_profile_that_a_server_reads(trace: Path, tmp_path: Path) -> None:
     result = bestofn(trace, "--best-of", 4, "--strategy", "prune", "--learn", tmp_path / "deep" / "profile.json")
     assert result.exit_code == 0, result.output
-    profile = Profile.read(str(tmp_path / "deep" / "profile.json"))
+    profile = StrategyProfile.read(str(tmp_path / "deep" / "profile.json"))
     assert profile.checkpoint_tokens == STEP
     assert profile.prior != DEFAULTS.prior
     again = bestofn(trace, "--best-of", 4, "--strategy", "prune", "--profile", tmp_path / "deep" / "profile.json")

@@ -14,7 +14,7 @@ from service.strategies import NORMAL_KINDS, Prior
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-class Profile(BaseModel):
+class StrategyProfile(BaseModel):
     """The file that `--strategy-profile` names, JSON; what it leaves out has its default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,4 +44,4 @@ class Profile(BaseModel):
             raise ValueError(f"{path}: {field}: {first['msg']}") from None
 
 
-DEFAULTS = Profile()
+DEFAULTS = StrategyProfile()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from service.profile import DEFAULTS, Profile
 from service.strategies import Prior
+from service.strategy_profile import DEFAULTS, StrategyProfile
 
 PRIOR = '{"values": [0, 1], "edges": [0.5], "weights": [1.0], "shares": [[0.25, 0.75]]}'
 
@@ -16,14 +16,16 @@ def written(folder: Path, text: str) -> str:
 
 
 def test_what_the_file_leaves_out_has_its_default(tmp_path: Path) -> None:
-    read = Profile.read(written(tmp_path, '{"keep": [0.75, 0.5], "price": 0.2}'))
+    read = StrategyProfile.read(written(tmp_path, '{"keep": [0.75, 0.5], "price": 0.2}'))
     assert read == DEFAULTS.model_copy(update={"keep": (0.75, 0.5), "price": 0.2})
 
 
 def test_a_profile_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    profile = Profile(checkpoint_tokens=4, keep=(0.3, 1.0), prior=Prior((0.0, 1.0), (0.5,), (1.0,), ((0.25, 0.75),)))
-    assert Profile.read(written(tmp_path, profile.model_dump_json(indent=2))) == profile
-    assert Profile.read(written(tmp_path, f'{{"prior": {PRIOR}}}')).prior == profile.prior
+    profile = StrategyProfile(
+        checkpoint_tokens=4, keep=(0.3, 1.0), prior=Prior((0.0, 1.0), (0.5,), (1.0,), ((0.25, 0.75),))
+    )
+    assert StrategyProfile.read(written(tmp_path, profile.model_dump_json(indent=2))) == profile
+    assert StrategyProfile.read(written(tmp_path, f'{{"prior": {PRIOR}}}')).prior == profile.prior
 
 
 @pytest.mark.parametrize(
@@ -45,9 +47,9 @@ def test_a_profile_comes_back_as_it_was_written(tmp_path: Path) -> None:
 )
 def test_a_fault_is_told_with_its_file_and_field(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(ValueError, match=rf"profile\.json: {named}"):
-        Profile.read(written(tmp_path, text))
+        StrategyProfile.read(written(tmp_path, text))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none\.json: No such file"):
-        Profile.read(str(tmp_path / "none.json"))
+        StrategyProfile.read(str(tmp_path / "none.json"))
