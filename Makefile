@@ -56,7 +56,7 @@ overload: $(STAMP) ## Drive a server to four times its capacity with locust, and
 slo: $(STAMP) ## Twice the load that fixed N = 16 can bear, with and without --slo-p99-ms (8 minutes)
 	@.venv/bin/python -m loadtests.slo_control $(ARGS)
 
-strategies: $(STAMP) ## Measure what prune, adaptive, deadlines and stop_after cost and keep, by gold (10 minutes)
+strategies: $(STAMP) ## Measure what prune, adaptive, deadlines and stop_after cost and keep, by gold (11 minutes)
 	@.venv/bin/python -m loadtests.strategies $(ARGS)
 
 bench-peers: $(STAMP) ## Compare with its_hub and optillm (ARGS="--its-hub PYTHON --optillm PYTHON", see the module)

@@ -90,7 +90,6 @@ class Load:
     rate: float
     p50_s: float
     p99_s: float
-    deadline_ms: int
 
 
 @dataclass(frozen=True)

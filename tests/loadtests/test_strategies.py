@@ -118,7 +118,7 @@ def test_counters_that_are_not_what_was_billed_fail_the_run(tmp_path: Path, coun
         waves={"adaptive": arm("adaptive", [shot(1.0, sampled=3)] * 4)},
         fixed={1: arm("1", [shot(0.5, sampled=1)] * 4), 4: arm("4", [shot(1.0)] * 4)},
         loaded={OPEN: arm(OPEN, [shot(1.0)] * 4), "deadline": late},
-        load=Load(5.0, 3.0, 0.5, 1.0, 600),
+        load=Load(5.0, 3.0, 0.5, 1.0),
         left={OPEN: Afterwards(0, 0, 0.01), "deadline": Afterwards(0, 0, 0.01)},
     )
     assert show(measured) == status
