@@ -18,7 +18,8 @@ class Adaptive:
     """best_of: candidates to sample at most. wave: the size of the first wave, and the least of a later one.
 
     price: reward that one more candidate must be expected to add. A later wave holds the candidates that would each
-    pay for themselves, and no more than were sampled before it. n: to return; while fewer have finished, more follow.
+    pay for themselves, and no more than were sampled before it; but at least half as many, so that the answer to a hard
+    prompt does not take one small wave after the other. n: to return; while fewer have finished, more follow.
     """
 
     best_of: int
@@ -46,4 +47,4 @@ class Adaptive:
             return [Stop("complete")]
         gains = self.prior.gains(rewards, min(left, len(candidates)))
         worthwhile = sum(gain >= self.price for gain in gains)
-        return [Sample(min(left, max(self.wave, worthwhile)))] if worthwhile else [Stop("price")]
+        return [Sample(min(left, max(self.wave, len(candidates) // 2, worthwhile)))] if worthwhile else [Stop("price")]

@@ -45,6 +45,12 @@ def test_a_wave_is_no_larger_than_all_before_it() -> None:
     assert adaptive(price=1e-6).decide(Scored(3), scored(0, 0, 0, 0)) == [Sample(4)]
 
 
+def test_a_hard_prompt_does_not_wait_for_one_small_wave_after_another() -> None:
+    """Two coins would pay for themselves; half as many as there are do not cost much more, and are there at once."""
+    assert adaptive(best_of=64, price=0.2).decide(Scored(11), scored(*[0.0] * 12)) == [Sample(6)]
+    assert adaptive(best_of=16, price=0.2).decide(Scored(11), scored(*[0.0] * 12)) == [Sample(4)]
+
+
 def test_best_of_is_never_exceeded() -> None:
     assert adaptive(best_of=5).decide(Scored(3), scored(0, 0, 0, 0)) == [Sample(1)]
     assert adaptive(best_of=4).decide(Scored(3), scored(0, 0, 0, 0)) == [Stop("complete")]
