@@ -8,7 +8,6 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -141,7 +140,7 @@ class Settings(BaseSettings):
         self.profile  # noqa: B018  a file that cannot be read is an error of the settings
         return self
 
-    @cached_property
+    @property
     def profile(self) -> StrategyProfile:
         """Of the file that `strategy_profile` names. Raises ValueError for what is no such file."""
         return DEFAULTS if self.strategy_profile is None else StrategyProfile.read(self.strategy_profile)
