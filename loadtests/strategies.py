@@ -57,7 +57,7 @@ _CALIBRATION_S = 20.0
 _RAMBLING = 1.9
 _TAIL = 2.0  # p99 over p50 of best-of-16 that the load is to bring
 _DEADLINES = (0.4, 0.6, 0.9)  # of that p99
-_LOAD_ROUNDS, _LOAD_S = 3, 13.0
+_LOAD_ROUNDS, _LOAD_S = 5, 10.0  # as many rounds as arms
 _CONNECTIONS = 2000
 
 Body = Mapping[str, Any]

@@ -10,7 +10,7 @@ from service.busy_time import WORK, Work
 from service.conversation import Conversation
 from service.plan import Plan
 from service.selection import Choice
-from service.strategies import Candidate, State, finish_rank
+from service.strategies import Candidate, State, next_finish_rank
 
 NO_CHOICE = Choice(())
 _END_STATES: Mapping[str, State] = {"abort": "aborted", "error": "failed"}
@@ -91,13 +91,15 @@ class Ledger:
         state = _END_STATES.get(finish_reason, "finished")
         if state == "finished":
             record.finished_s = time.monotonic()
-            record.view = record.view.ended(state, finish_reason, rank=finish_rank(self.candidates), text=record.text)
+            record.view = record.view.ended(
+                state, finish_reason, rank=next_finish_rank(self.candidates), text=record.text
+            )
         else:
             record.view = record.view.ended(state, finish_reason)
         return state
 
     def note_score(self, record: Record, score: Score | None, *, finished: bool, tokens: int) -> None:
-        """Write down a score of `record` as it stood at `tokens`; None, NaN or infinity leaves it unscored."""
+        """Write down a score that was asked for, of `record` as it stood at `tokens`; None, NaN or infinity is none."""
         prefix_tokens = None if finished else tokens
         if score is None:
             record.view = record.view.scored(math.nan, {}, prefix_tokens=prefix_tokens)

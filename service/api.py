@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from reward.config import PLAIN, RewardConfig
-from service.errors import InvalidRequest
+from service.errors import SHOWN_CHARACTERS, InvalidRequest
 from service.rerank_options import RerankOptions, StrategyName, read_options
 from service.selection import Selection
 from service.selection_options import DEFAULT, SelectionOptions, check_heads, check_weights
@@ -29,7 +29,6 @@ ENDPOINTS: Mapping[str, Endpoint] = {
 BATCH_PATH = "/v1/chat/completions/batch"
 BEST_OF_HEADER = "x-best-of"
 _HUGE = 10**18
-_SHOWN_CHARACTERS = 60
 _INTEGER = TypeAdapter(int)
 _ALIAS = re.compile(r"(?P<model>.+):best-of-(?P<best_of>\d+)")
 
@@ -239,7 +238,7 @@ def _max_tokens(request: Mapping[str, Any]) -> int | None:
 def _shown(value: Any) -> str:
     """A client's value in a message, cut where it is long."""
     text = repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
 
 
 def _prompt_count(request: Mapping[str, Any]) -> int:

@@ -14,6 +14,8 @@ ServiceError
 
 from typing import Any
 
+SHOWN_CHARACTERS = 60  # of what a client sent, in a message
+
 
 class ServiceError(Exception):
     """An error with a place in HTTP. `param` names the field of the request at fault, where one is."""

@@ -14,10 +14,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from service.candidate_log import CandidateLog
-from service.errors import InvalidRequest, NoCandidateLog, NotKept, ServiceError, error_body
+from service.errors import SHOWN_CHARACTERS, InvalidRequest, NoCandidateLog, NotKept, ServiceError, error_body
 
 _BODY_BYTES = 8 * 2**20
-_SHOWN_CHARACTERS = 60
 _JSON = "application/json"
 _RANKS: Mapping[int | str, list[int]] = {0: [0, 1], 1: [1, 0], "tie": [0, 0]}
 
@@ -87,7 +86,7 @@ def read_preference(body: bytes) -> Preference:
         return Preference.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))[:_SHOWN_CHARACTERS] or "body"
+        field = ".".join(map(str, first["loc"]))[:SHOWN_CHARACTERS] or "body"
         if first["type"] == "extra_forbidden":
             known = ", ".join(Preference.model_fields if len(first["loc"]) == 1 else Message.model_fields)
             raise InvalidRequest(f"{field} is not a known key; known keys are {known}", param=field) from None
@@ -127,7 +126,7 @@ def _require_json(request: Request) -> None:
     """Another site's page may send plain text and forms unasked; for JSON its browser asks this server first (CORS)."""
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != _JSON:
-        found = content_type[:_SHOWN_CHARACTERS] or "none"
+        found = content_type[:SHOWN_CHARACTERS] or "none"
         raise InvalidRequest(f"content-type has to be {_JSON}, not {found}", param="content-type")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from service.errors import InvalidRequest
+from service.errors import SHOWN_CHARACTERS, InvalidRequest
 from service.selection_options import SelectionField, SelectionOptions, Weight
 from service.strategy_profile import Share
 
@@ -18,7 +18,6 @@ _KNOBS: Mapping[str, tuple[StrategyName, ...]] = {
     "wave": ("adaptive",),
     "price": ("adaptive",),
 }
-_SHOWN_CHARACTERS = 60
 
 
 def _listed(value: Any) -> Any:
@@ -103,7 +102,7 @@ def read_options(value: Any, default: StrategyName) -> RerankOptions:
         return RerankOptions.model_validate({"strategy": default} | value)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(["rerank", *map(str, first["loc"])])[:_SHOWN_CHARACTERS]
+        field = ".".join(["rerank", *map(str, first["loc"])])[:SHOWN_CHARACTERS]
         if first["type"] == "unread_knob":
             field = f"rerank.{first['ctx']['knob']}"
             raise InvalidRequest(f"rerank.{first['msg']}", param=field) from None

@@ -101,7 +101,7 @@ class Run:
         self._reward = reward
         self._happenings: asyncio.Queue[Event | Exception] = asyncio.Queue()
         self._sampling: set[asyncio.Task[None]] = set()
-        self._scores: set[asyncio.Task[None]] = set()
+        self._scoring_tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self.committed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -143,7 +143,7 @@ class Run:
         self._scoring = Scoring(self._reward, self._conversation)
         self.ledger.conversation = self._scoring.conversation
         self._reward.subscribe(self._happenings.put_nowait)
-        self._start(self._scores, self._charged("score", partial(self._prefill, self._scoring)))
+        self._start(self._scoring_tasks, self._charged("score", partial(self._prefill, self._scoring)))
         if self._strategy.alarm_s is not None:
             loop = asyncio.get_running_loop()
             self._alarm = loop.call_later(self._strategy.alarm_s, self._happenings.put_nowait, Clock())
@@ -172,7 +172,7 @@ class Run:
 
     def _score_one(self, record: Record) -> None:
         record.view = record.view.score_asked()
-        self._start(self._scores, self._charged("score", partial(self._score, record)))
+        self._start(self._scoring_tasks, self._charged("score", partial(self._score, record)))
 
     def _abort_one(self, record: Record) -> None:
         record.view = replace(record.view, aborting=True)
@@ -240,7 +240,7 @@ class Run:
     async def _score(self, record: Record) -> None:
         assert self._scoring is not None
         try:
-            await self._scoring.note(self.ledger, record)
+            await self._scoring.score(self.ledger, record)
         except RewardUnavailable as error:
             self._happenings.put_nowait(error)
         else:
@@ -281,7 +281,7 @@ class Run:
         self._reward.unsubscribe(self._happenings.put_nowait)
         if self._alarm is not None:
             self._alarm.cancel()
-        scoring = list(self._scores)
+        scoring = list(self._scoring_tasks)
         for task in scoring:
             task.cancel()
         running = [record.view.index for record in self.ledger.records if record.view.state == "running"]

@@ -1,4 +1,4 @@
-"""One prompt's candidates, scored: the prompt is read once, and so is every text."""
+"""Between a `Run` and the reward model: the candidates of one prompt, of which equal texts are scored once."""
 
 import asyncio
 from dataclasses import replace
@@ -14,7 +14,7 @@ from service.reward_model import RewardModel
 class Scoring:
     """Scores for one prompt. Raises InvalidRequest where the reward model's template refuses the conversation.
 
-    conversation: as the reward model reads it.
+    conversation: as the reward model reads it. Who is told what another asked for waits for it: cancel all or none.
     """
 
     def __init__(self, reward: RewardModel, conversation: Conversation) -> None:
@@ -30,17 +30,17 @@ class Scoring:
         except ValueError:
             return  # a prompt too long to score: every candidate will say so when it is scored
 
-    async def note(self, ledger: Ledger, record: Record) -> None:
+    async def score(self, ledger: Ledger, record: Record) -> None:
         """Score a candidate as it stands now, and write it down. Raises RewardUnavailable."""
         finished, tokens = record.view.state == "finished", record.view.tokens
         score: Score | None = None
         try:
-            score = await self._score(record.text, finished=finished)
+            score = await self._score_once(record.text, finished=finished)
         except ValueError as error:
             record.error = error
         ledger.note_score(record, score, finished=finished, tokens=tokens)
 
-    async def _score(self, text: str, *, finished: bool) -> Score:
+    async def _score_once(self, text: str, *, finished: bool) -> Score:
         """Equal texts are scored once: the first of them asks, the others wait for what it is told, and cost nothing.
 
         Candidates often begin alike, so of the scores at the first checkpoints many are one.
@@ -75,7 +75,7 @@ async def score_finished(conversation: Conversation, reward: RewardModel, meter:
         record.view = record.view.score_asked()
         try:
             with meter.working("score", ledger.busy_s):
-                await scoring.note(ledger, record)
+                await scoring.score(ledger, record)
         except RewardUnavailable as error:
             if reward.on_failure == "error":
                 raise RewardModelDown(f"the reward model is unavailable: {error}") from error

@@ -137,7 +137,7 @@ class Settings(BaseSettings):
         for name, option in _OWN_OPTIONS.items():
             if name in self.reward_engine_args:
                 raise ValueError(f"--reward-engine-args may not hold {name}: use {option}")
-        self.profile  # noqa: B018  a file that cannot be read is an error of the settings
+        self.profile  # noqa: B018  a file that cannot be read is an error of the settings; a later copy may name another
         return self
 
     @property

@@ -20,7 +20,7 @@ from service.api import Ask
 
 # A request of unknown length is in the last bucket, with the longest.
 _LENGTHS = (64, 256, 1024, 4096)
-_AIM = 0.8  # of the target: p99 is held there, so that a stall of the machine is not at once a miss
+AIM = 0.8  # of the target: p99 is held there, so that a stall of the machine is not at once a miss
 _MEMORY = 200  # answers
 _PRIOR_DEVIATION = 0.25
 _MOST_DEVIATION = 2.0  # one answer that took long says no more than this
@@ -95,6 +95,11 @@ class Latency:
         )
 
     @property
+    def highest_load(self) -> float:
+        """Above this hardly a load has been seen: two standard deviations above the mean."""
+        return self.mean_load + 2 * math.sqrt(self.variance)
+
+    @property
     def slope_s(self) -> float:
         """Seconds that one more candidate costs. Loads that hardly differ say nothing: then in proportion to load."""
         proportional = self.mean_s / self.mean_load
@@ -156,14 +161,13 @@ class Knowledge:
 
         Shared out so that all fit: `fits / asked`, over the requests in flight and this one, or over those that a
         lasting load keeps in flight, whichever are more. The latter are by Little's law arrivals a second times their
-        latency: that of late or, where too many have been in flight, that of as many as fit; the line is not asked
-        about loads far above those it has seen. Those of a calmer moment got more than their share and are still here,
-        so where too many are in flight, newcomers get less.
+        latency with as many in flight as fit; the line is not asked about loads above those it has seen. Those of a
+        calmer moment got more than their share and are still here, so where too many are in flight, newcomers get less.
         """
-        fits = self.correction.share * self.latency.load_for(_AIM * target_s)
+        fits = self.correction.share * self.latency.load_for(AIM * target_s)
         if math.isinf(fits):
             return 1.0
-        lasting = load.asked_per_s * min(self.latency.mean_s, self.latency.expected_s(fits))
+        lasting = load.asked_per_s * self.latency.expected_s(min(fits, self.latency.highest_load))
         fair = max(fits - load.fixed, 0.0) / max(load.asked + asked, lasting)
         crowded = 2 - load.in_flight / fits
         return min(fair, 1.0) * min(max(crowded, 0.0), 1.0)

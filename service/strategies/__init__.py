@@ -19,7 +19,7 @@ from service.strategies.base import (
     State,
     Stop,
     Strategy,
-    finish_rank,
+    next_finish_rank,
 )
 from service.strategies.best_of_n import BestOfN
 from service.strategies.first_finished import FirstFinished
@@ -52,5 +52,5 @@ __all__ = [
     "State",
     "Stop",
     "Strategy",
-    "finish_rank",
+    "next_finish_rank",
 ]

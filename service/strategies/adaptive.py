@@ -4,6 +4,9 @@ The expected improvement of the next candidate, under what the rewards so far sa
 compared with a price in units of reward: Pandora's rule of Weitzman 1979 ("Optimal search for the best alternative"),
 which Kalayci et al. 2025 ("Optimal Stopping vs Best-of-N for Inference Time Optimization") bring to best-of-N. Use it
 where prompts differ in difficulty; where all are alike it can only lose, by its waves and by the noise of its guesses.
+
+They ask for one candidate after another; here waves grow by half, for the sake of latency, and so the last one may hold
+candidates that do not pay for themselves.
 """
 
 from collections.abc import Sequence
@@ -17,9 +20,9 @@ from service.strategies.prior import Prior
 class Adaptive:
     """best_of: candidates to sample at most. wave: the size of the first wave, and the least of a later one.
 
-    price: reward that one more candidate must be expected to add. A later wave holds the candidates that would each
-    pay for themselves, and no more than were sampled before it; but at least half as many, so that the answer to a hard
-    prompt does not take one small wave after the other. n: to return; while fewer have finished, more follow.
+    price: reward that one more candidate must be expected to add. If it is, a wave follows: those that would each pay
+    for themselves, no more than were sampled before it and at least half as many, so that a hard prompt does not take
+    one small wave after the other. n: to return; while fewer have finished, more follow.
     """
 
     best_of: int

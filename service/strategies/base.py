@@ -71,8 +71,8 @@ class Candidate:
         return self.state in ("aborted", "failed")
 
 
-def finish_rank(candidates: Sequence[Candidate]) -> int:
-    """Of the next of these that finishes."""
+def next_finish_rank(candidates: Sequence[Candidate]) -> int:
+    """The `finish_rank` of the candidate that finishes next: how many have."""
     return sum(candidate.finish_rank is not None for candidate in candidates)
 
 

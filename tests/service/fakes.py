@@ -58,9 +58,6 @@ def says(text: str, **changes: Any) -> Script:
 class FakeSampler:
     """Follows one script per candidate. Aborts take effect once `may_abort` is set, as it is at first."""
 
-    prompt_tokens = 5
-    cached_prompt_tokens = 2
-
     def __init__(self, *scripts: Script, abort_error: Exception | None = None) -> None:
         self.scripts = scripts
         self.abort_error = abort_error
@@ -69,6 +66,7 @@ class FakeSampler:
         self.aborted: list[int] = []
         self.running: set[int] = set()
         self.tokens = 0
+        self.prompt_tokens = self.cached_prompt_tokens = 0
         self._released: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
 
     def release(self, index: int) -> None:
@@ -81,6 +79,7 @@ class FakeSampler:
             for number, piece in enumerate(script.pieces, start=1):
                 last = number == len(script.pieces)
                 await self._until(index, script, held=script.held and last)
+                self.prompt_tokens, self.cached_prompt_tokens = 5, 2
                 if index in self.aborted:
                     yield Draft(0, "", "abort")
                     return

@@ -80,6 +80,15 @@ def test_weights_decide_the_reward_of_answers_and_of_prefixes() -> None:
     assert record.view.rewards == {"a": 4.0, "b": -4.0}
 
 
+def test_no_score_is_pending_once_it_has_come() -> None:
+    ledger, record = one_finished()
+    record.view = record.view.score_asked().score_asked()
+    ledger.note_score(record, Score(0.5, {}, 12, 8), finished=False, tokens=3)
+    assert record.view.scores_pending == 1
+    ledger.note_score(record, None, finished=True, tokens=5)
+    assert record.view.scores_pending == 0
+
+
 def test_a_prefix_score_is_kept_but_is_no_reward() -> None:
     ledger, record = one_finished()
     ledger.note_score(record, Score(0.5, {}, 12, 8), finished=False, tokens=3)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from service.api import Ask
 from service.slo import (
+    AIM,
     Arrivals,
     Correction,
     Knowledge,
@@ -126,7 +127,7 @@ def test_answers_at_one_load_are_taken_to_be_in_proportion_to_it() -> None:
 
 def test_requests_share_what_fits_in_proportion_to_what_they_ask_for() -> None:
     known = taught([(load, 0.02 * load) for load in (10, 20, 30, 40) * 100])
-    fits = known.latency.load_for(0.8 * TARGET_S)
+    fits = known.latency.load_for(AIM * TARGET_S)
     assert 20 < fits < 45
     load = Load(in_flight=int(fits) // 2, asked=2 * int(fits), fixed=0)
     shares = [best_of(ask_for(asked), known, load) / asked for asked in (16, 32)]
@@ -359,10 +360,11 @@ def test_arrivals_are_counted_by_the_second() -> None:
     assert seen.follow(0, 99.9 + 10).asked_per_s == pytest.approx(160 * math.exp(-2), rel=0.02)
 
 
-def test_a_lull_in_a_lasting_load_does_not_raise_n() -> None:
+@pytest.mark.parametrize("loads", [range(10, 100), range(60, 150)], ids=["calm moments too", "always busy"])
+def test_a_lull_in_a_lasting_load_does_not_raise_n(loads: range) -> None:
     """Nothing is in flight, but as much arrives in a second as would be twice of what fits."""
-    known = Knowledge(taught([(load, 0.01 * load) for load in range(60, 150)] * 5).latency)
-    fits = known.latency.load_for(0.8 * TARGET_S)
+    known = Knowledge(taught([(load, 0.01 * load) for load in loads] * 5).latency)
+    fits = known.latency.load_for(AIM * TARGET_S)
     lasting = Load(0, 0, 0, 2 * fits / known.latency.expected_s(fits))
     assert known.share(16, lasting, TARGET_S) == pytest.approx(0.5, abs=0.01)
     assert known.share(16, Load(0, 0, 0), TARGET_S) == 1

@@ -26,7 +26,7 @@ from service.strategies import (
     Scored,
     Stop,
     Strategy,
-    finish_rank,
+    next_finish_rank,
 )
 from training.replay.trace import Traced, TracedPrompt
 
@@ -152,7 +152,7 @@ class _Engine:
             self._happen(Progress(index))
             return
         self._running -= 1
-        recorded, rank = self._recorded[index], finish_rank(self._views)
+        recorded, rank = self._recorded[index], next_finish_rank(self._views)
         self._views[index] = view.ended("finished", recorded.finish_reason, rank=rank, text=recorded.text)
         self._happen(Finished(index))
 

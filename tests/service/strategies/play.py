@@ -23,7 +23,7 @@ from service.strategies import (
     Scored,
     Stop,
     Strategy,
-    finish_rank,
+    next_finish_rank,
 )
 
 STEP = 8
@@ -89,7 +89,7 @@ class Play:
 
     def _end(self, event: Event, state: Literal["finished", "failed", "aborted"]) -> Event:
         view = self.candidates[event.index]  # type: ignore[union-attr]
-        rank = finish_rank(self.candidates) if state == "finished" else None
+        rank = next_finish_rank(self.candidates) if state == "finished" else None
         tokens = self.lives[view.index].tokens if state == "finished" else view.tokens
         self.candidates[view.index] = replace(view, tokens=tokens).ended(state, None, rank=rank)
         return event

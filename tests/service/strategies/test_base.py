@@ -1,8 +1,10 @@
 """What a strategy is told of a candidate."""
 
+import math
+
 import pytest
 
-from service.strategies import Candidate
+from service.strategies import Candidate, next_finish_rank
 
 RUNNING = Candidate(0)
 FINISHED = Candidate(0, "finished", finish_rank=0)
@@ -44,3 +46,19 @@ def test_the_reward_at_a_length_is_the_first_that_was_measured_there_or_later(
 def test_a_shorter_finished_candidate_has_the_reward_of_its_end() -> None:
     ended = Candidate(0, "finished", tokens=10, reward=3.0, prefix_rewards=((8, 0.5),))
     assert [ended.reward_at(tokens) for tokens in (8, 9, 100)] == [0.5, 3.0, 3.0]
+
+
+def test_a_candidate_that_ends_keeps_what_was_known_of_it() -> None:
+    grown = Candidate(1, tokens=9, prefix_rewards=((8, 0.5),), scores_pending=1)
+    aborted = grown.ended("aborted", "abort")
+    assert (aborted.state, aborted.finish_reason, aborted.finish_rank, aborted.text) == ("aborted", "abort", None, "")
+    assert (aborted.tokens, aborted.prefix_rewards, aborted.scores_pending) == (9, ((8, 0.5),), 1)
+    finished = grown.ended("finished", "stop", rank=next_finish_rank([FINISHED, grown, ABORTED]), text="whole")
+    assert (finished.finish_rank, finished.text, finished.settled) == (1, "whole", False)
+
+
+@pytest.mark.parametrize("reward", [math.nan, math.inf])
+def test_what_is_no_number_is_no_reward(reward: float) -> None:
+    asked = RUNNING.score_asked()
+    assert asked.scored(reward, {}, prefix_tokens=8) == RUNNING
+    assert asked.scored(reward, {}, prefix_tokens=None) == Candidate(0, unscored=True)
