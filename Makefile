@@ -53,7 +53,7 @@ bench-n: $(STAMP) ## Measure how latency grows with N beside plain vLLM's own n
 overload: $(STAMP) ## Drive a server to four times its capacity with locust, and hold its counters against locust's
 	@.venv/bin/python -m loadtests.overload
 
-slo: $(STAMP) ## Twice the load that fixed N = 16 can bear, with and without --slo-p99-ms (8 minutes)
+slo: $(STAMP) ## Twice the load that fixed N = 16 can bear, with and without --slo-p99-ms (10 minutes)
 	@.venv/bin/python -m loadtests.slo_control $(ARGS)
 
 strategies: $(STAMP) ## Measure what prune, adaptive, deadlines and stop_after cost and keep, by gold (11 minutes)

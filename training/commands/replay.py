@@ -44,7 +44,7 @@ def replay(
 
     Nothing is generated or scored, so a strategy can be tried on a server's own traffic before it is switched on.
     """
-    from service.strategy_profile import StrategyProfile
+    from service.strategy_profile import DEFAULTS, StrategyProfile
     from training.replay import report
     from training.replay.learn import cross_fitted, learn_profile
     from training.replay.prefixes import prefix_ranks
@@ -59,7 +59,7 @@ def replay(
     with stopping():
         found = read(trace)
         prompts = large_enough(found, best_of)
-        given = StrategyProfile() if profile is None else StrategyProfile.read(str(profile))
+        given = DEFAULTS if profile is None else StrategyProfile.read(str(profile))
         folds = cross_fitted(prompts, best_of=best_of, miss=miss) if learn else [(given, prompts)]
         played = play(folds, asked, best_of=best_of, draws=draws, seed=seed)
         ranks = prefix_ranks(prompts)
