@@ -4,7 +4,7 @@ The target is a factor above the p99 of a server with nothing else to do. The lo
 of a rising series at which its p99 is within the target. Twice that load, the same requests at the same times, then
 goes in turn to three servers: fixed N; fixed N that takes only as many candidates as it can answer in time and refuses
 the rest (the best that admission alone can do); and the controller. Arrivals are an open loop (`open_loop`), questions
-are held-out ones of the lab, and gold says which answers are right. Takes about 8 minutes.
+are held-out ones of the lab, and gold says which answers are right. Takes about 10 minutes.
 """
 
 import argparse

@@ -161,13 +161,12 @@ class _Engine:
         heapq.heappush(self._growths, (max(at, self._grown), self._next(), index, place))
 
     def _scored(self, index: int, tokens: int) -> None:
-        recorded = self._recorded[index]
-        told = self._views[index].scored
+        view, recorded = self._views[index], self._recorded[index]
         if tokens >= recorded.tokens:
-            self._views[index] = told(recorded.reward, recorded.rewards, prefix_tokens=None)
+            self._views[index] = view.scored(recorded.reward, recorded.rewards, prefix_tokens=None)
         else:
             reward = next((reward for length, reward in recorded.prefix_rewards if length >= tokens), math.nan)
-            self._views[index] = told(reward, {}, prefix_tokens=tokens)
+            self._views[index] = view.scored(reward, {}, prefix_tokens=tokens)
         self._happen(Scored(index))
 
     def _happen(self, event: Event) -> None:
