@@ -9,7 +9,7 @@ ARGS ?=
 LOCK := requirements/$(VARIANT).lock
 # Set up means: this content was installed to the end. The stamp carries the content's hash in its name.
 STAMP := .venv/installed-$(VARIANT)-$(shell cat $(LOCK) pyproject.toml | sha256sum | cut -c1-16)
-TYPED := service reward training loadtests tests scripts
+TYPED := bestofn_server service reward training measuring loadtests tests scripts
 
 .PHONY: help install serve observe test check format bench bench-n bench-peers bench-training overload slo strategies compare dashboard tools lock clean
 
@@ -45,25 +45,25 @@ format: $(STAMP) ## Rewrite the code in the house format, with the safe fixes of
 	.venv/bin/ruff format .
 
 bench: $(STAMP) ## Measure what best-of-N costs over plain vLLM on this machine
-	@.venv/bin/python -m loadtests.bench
+	@.venv/bin/python -m loadtests.bench.overhead
 
 bench-n: $(STAMP) ## Measure how latency grows with N beside plain vLLM's own n
-	@.venv/bin/python -m loadtests.bench_growth
+	@.venv/bin/python -m loadtests.bench.growth
 
 overload: $(STAMP) ## Drive a server to four times its capacity with locust, and hold its counters against locust's
-	@.venv/bin/python -m loadtests.overload
+	@.venv/bin/python -m loadtests.bench.overload
 
 slo: $(STAMP) ## Twice the load that fixed N = 16 can bear, with and without --slo-p99-ms (10 minutes)
-	@.venv/bin/python -m loadtests.slo_control $(ARGS)
+	@.venv/bin/python -m loadtests.bench.latency_target $(ARGS)
 
 strategies: $(STAMP) ## Measure what prune, adaptive, deadlines and stop_after cost and keep, by gold (11 minutes)
-	@.venv/bin/python -m loadtests.strategies $(ARGS)
+	@.venv/bin/python -m loadtests.bench.strategies.measure $(ARGS)
 
 bench-peers: $(STAMP) ## Compare with its_hub and optillm (ARGS="--its-hub PYTHON --optillm PYTHON", see the module)
-	@.venv/bin/python -m loadtests.bench_peers $(ARGS)
+	@.venv/bin/python -m loadtests.bench.peers.measure $(ARGS)
 
 bench-training: $(STAMP) ## Measure the trainers' tokens a second beside TRL's (ARGS="sft", reward, dpo or sharing for one)
-	@.venv/bin/python -m loadtests.bench_training $(ARGS)
+	@.venv/bin/python -m loadtests.bench.training $(ARGS)
 
 compare: $(STAMP) ## Best-of-N against trained policies: quality, latency, dollars and break-even as one page (25 minutes)
 	@.venv/bin/bestofn compare $(ARGS)

@@ -26,7 +26,7 @@ time"; CSV, HTML, JSON and the web page all carry them:
 Streams and plain answers share the rows of tokens and refusals. The process ends with status 1 when an objective was
 missed. The loop is closed: a user who waits asks nothing, so that a server that stalls is asked less, and fewer of its
 slow answers are counted than users who come by themselves would see (coordinated omission). Another locustfile can
-build on `loadtests.users.BestOfUser` and on its event `answered`.
+build on `loadtests.locust.users.BestOfUser` and on its event `answered`.
 """
 
 import argparse
@@ -41,8 +41,9 @@ from locust.env import Environment
 from locust.runners import WorkerRunner
 from locust.stats import StatsEntry
 
-from loadtests import shapes, slo
-from loadtests.users import BestOfUser, Outcome, answered, load_mix
+from loadtests.locust import objectives as slo
+from loadtests.locust import shapes
+from loadtests.locust.users import BestOfUser, Outcome, answered, load_mix
 from loadtests.workload import Query, WorkloadError
 
 __all__ = ["BestOfUser"]

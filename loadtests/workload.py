@@ -16,9 +16,9 @@ from typing import Annotated, Any, Self, TypeVar
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from training.data import read_prompts
+from training.data.read import read_prompts
+from training.data.records import Conversation
 from training.labs import LABS, lab
-from training.records import Conversation
 
 WORKLOADS = Path(__file__).parent / "workloads"
 _UNKNOWN_KEY = "unexpected_keyword_argument"

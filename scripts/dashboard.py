@@ -11,19 +11,20 @@ from typing import Any
 from scripts.dashboard_panels import ROWS, Panel, Query
 
 ROOT = Path(__file__).resolve().parent.parent
-DASHBOARD = ROOT / "service/dashboards/grafana/cost_versus_n.json"
+DASHBOARD = ROOT / "service/observe/dashboards/grafana/cost_versus_n.json"
 PAGE = ROOT / "docs/dashboard.md"
 
 _WIDTH = 24  # of Grafana's grid
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-_ABOUT = "What best-of-N costs and what it buys. Needs the recording rules of service/dashboards/recording.yml."
+_ABOUT = "What best-of-N costs and what it buys. Needs the recording rules of service/observe/dashboards/recording.yml."
 _PAGE_TOP = """\
 # How to read the dashboard "Cost versus N"
 
 <!-- Made by `make dashboard` from the dashboard's own texts; change them in scripts/dashboard_panels.py. -->
 
 `make observe` or `docker compose up` brings Prometheus; compose brings Grafana with this dashboard too. Elsewhere load
-`recording.yml` and `alerts.yml` into your Prometheus and import `cost_versus_n.json` (all in `service/dashboards`).
+`recording.yml` and `alerts.yml` into your Prometheus and import `cost_versus_n.json`, all of them in
+`service/observe/dashboards`.
 
 N is what a request asked for as `best_of`, rounded up to a power of two. At the top choose the job and the instances,
 and the window over which figures by N are averaged: longer is steadier, shorter is sooner. The panels of money stay

@@ -66,7 +66,7 @@ def resolve(variant: str, held: dict[str, str]) -> dict[str, str]:
         subprocess.run(command, check=True)
         packages = [entry["metadata"] for entry in json.loads(report.read_text())["install"]]
     found = {canonical(package["name"]): package["version"] for package in packages}
-    return {name: found[name] for name in sorted(found) if name not in LEFT_OUT[variant] | {"bestofn"}}
+    return {name: found[name] for name in sorted(found) if name not in LEFT_OUT[variant] | {"bestofn-server"}}
 
 
 def write_lock(variant: str, versions: dict[str, str]) -> None:

@@ -2,8 +2,8 @@
 
     python3.11 -m scripts.observe [http://127.0.0.1:8000] [--port 9090] [--data .tools/data]
 
-Reads service/dashboards as it is; only which server to watch is written anew. Needs only Python itself, and what
-`scripts.tools` brings.
+Reads service/observe/dashboards as it is; only which server to watch is written anew. Needs only Python itself, and
+what `scripts.tools` brings.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from urllib.parse import urlencode, urlsplit
 
 from scripts.tools import TOOLS, Missing, Prometheus, bring_prometheus
 
-DASHBOARDS = Path(__file__).resolve().parent.parent / "service/dashboards"
+DASHBOARDS = Path(__file__).resolve().parent.parent / "service/observe/dashboards"
 _CONFIGURATION = ("prometheus.yml", "recording.yml", "alerts.yml")
 # What the page shows first: the price and the gain of N, then latency.
 _GRAPHS = (

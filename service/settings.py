@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from service.prices import HourlyPrice, Prices, TokenPrices
-from service.rerank_options import StrategyName
-from service.reward_model import OnRewardFailure
-from service.selection_options import DEFAULT, SelectionOptions, pick_or_json
-from service.strategy_profile import DEFAULTS, StrategyProfile
+from service.rerank.options import StrategyName
+from service.rerank.prices import HourlyPrice, Prices, TokenPrices
+from service.rerank.selection.options import DEFAULT, SelectionOptions, pick_or_json
+from service.rerank.strategies.profile import DEFAULTS, StrategyProfile
+from service.rerank.supervised_scorer import OnRewardFailure
 
 # Kubernetes describes a Service called "bestofn" to every pod of its namespace in variables of these names.
 _KUBERNETES = re.compile(r"BESTOFN_(SERVICE_|PORT(_|$))")

@@ -17,8 +17,8 @@ from typing import Any
 
 import psutil
 
-from loadtests.servers import QUIET
-from loadtests.serving import free_port
+from loadtests.bench.servers import QUIET
+from measuring.serving import free_port
 
 API_KEY = "test-key"
 ALLOWED_ORIGIN = "http://elsewhere.example"

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-DASHBOARDS = ROOT / "service/dashboards"
+DASHBOARDS = ROOT / "service/observe/dashboards"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 

@@ -21,7 +21,7 @@ from scripts.lock import LEFT_OUT
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT: dict[str, Any] = PYPROJECT["project"]
-PACKAGES = ("service", "reward", "training", "loadtests")
+PACKAGES = ("bestofn_server", "service", "reward", "training", "loadtests", "measuring")
 EXTRAS = {"cpu": ["serve-cpu", "test"], "cuda": ["serve", "test"]}
 
 
@@ -157,7 +157,7 @@ def test_the_wheel_has_every_file_of_the_packages(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "wheel", "-qq", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*command, "--wheel-dir", wheels, source], check=True)
 
-    (wheel,) = wheels.glob("bestofn-*.whl")
+    (wheel,) = wheels.glob("bestofn_server-*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        packed = {name for name in archive.namelist() if name.startswith(PACKAGES)}
+        packed = {name for name in archive.namelist() if name.split("/")[0] in PACKAGES}
     assert packed == {path.as_posix() for path in ours}

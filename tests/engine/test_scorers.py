@@ -11,10 +11,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from reward.torch_scorer import TorchScorer
 from reward.vllm_scorer import VllmScorer
-from service.bundled import with_bundled_reward
 from service.settings import Settings
+from service.vllm.bundled import with_bundled_reward
 from training.labs import checkpoint
-from training.rewards.heads import Heads, reward_model
+from training.reward.heads import Heads, reward_model
 
 # vLLM leaves the ZMQ context of an engine that was shut down to the garbage collector.
 pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("ignore:Unclosed context:ResourceWarning")]
@@ -29,7 +29,7 @@ async def start(settings: Settings) -> VllmScorer:
     os.environ.update({"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1", "TORCHDYNAMO_DISABLE": "1"})
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    from service.vllm_app.engines import reward_engine_args, scorer_of
+    from service.vllm.engines import reward_engine_args, scorer_of
 
     return await scorer_of(AsyncLLM.from_engine_args(reward_engine_args(settings)))
 

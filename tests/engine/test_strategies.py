@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from service.strategy_profile import StrategyProfile
+from service.rerank.strategies.profile import StrategyProfile
 from tests.server import API_KEY, Server
-from training.collect import Collection, run, seed_of
-from training.formats.checks import conversation
+from training.data.formats.checks import conversation
+from training.experiments.replay.replay import plan
+from training.experiments.replay.simulate import Timing, simulate
+from training.experiments.replay.trace import TracedPrompt, read
 from training.labs import checkpoint, lab
-from training.replay.replay import plan
-from training.replay.simulate import Timing, simulate
-from training.replay.trace import TracedPrompt, read
+from training.samples.collect import Collection, run, seed_of
 
 pytestmark = pytest.mark.engine
 N, STEP = 16, 8

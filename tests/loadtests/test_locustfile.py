@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.overload import LOCUSTFILE, counters, differences, read_run
-from loadtests.serving import free_port
+from loadtests.bench.overload import LOCUSTFILE, counters, differences, read_run
+from measuring.serving import free_port
 from tests.server import API_KEY, Server
 
 _PATIENCE_S = 60

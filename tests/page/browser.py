@@ -16,11 +16,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scripts.tools import find_chromium
-from service.admission import Admission
-from service.api import Limits
-from service.app import create_app
-from service.candidate_log import CandidateLog
-from service.metrics import Metrics
+from service.http.app import create_app
+from service.load.admission import Admission
+from service.observe.metrics import Metrics
+from service.records.candidate_log import CandidateLog
+from service.rerank.request import Limits
 from tests.service.fakes import FakeVllm, answers
 
 _OPTIONS = (

@@ -8,7 +8,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.page.browser import Visit, visiting
 from tests.server import API_KEY, Server, running
-from training.data import read_comparisons
+from training.data.read import read_comparisons
 
 pytestmark = pytest.mark.engine
 QUESTION = "What is 35+21+81?"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Route, expect
 
-from service.candidate_log import CandidateLog
+from service.records.candidate_log import CandidateLog
 from tests.page.browser import page_over, visiting
 from tests.service.fakes import FakeSampler, FakeScorer, FakeVllm, Script, answers, says
 

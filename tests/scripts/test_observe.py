@@ -12,7 +12,7 @@ from threading import Thread
 
 import pytest
 
-from loadtests.serving import free_port
+from measuring.serving import free_port
 from scripts.observe import check_server
 from scripts.tools import Prometheus
 from tests.prometheus import Watched

@@ -13,20 +13,20 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reward.config import PLAIN, RewardConfig
+from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable, Score
 from reward.template import ConversationTemplate, Prompt
 from reward.template import Message as ChatMessage
-from service.accounting import Ledger
-from service.api import Ask, Limits, read_ask
-from service.busy_time import BusyMeter
-from service.context import RequestContext, current_request
-from service.conversation import Conversation
-from service.errors import ServiceError, error_body
-from service.plan import Plan, make_plan
-from service.prices import Prices
-from service.reranker import Draft, Run
-from service.reward_model import OnRewardFailure, RewardModel
-from service.strategies import Strategy
+from service.rerank.busy_time import BusyMeter
+from service.rerank.context import RequestContext, current_request
+from service.rerank.errors import ServiceError, error_body
+from service.rerank.ledger import Ledger
+from service.rerank.plan import Plan, make_plan
+from service.rerank.prices import Prices
+from service.rerank.request import Ask, Limits, read_ask
+from service.rerank.run import Draft, Run
+from service.rerank.strategies import Strategy
+from service.rerank.supervised_scorer import OnRewardFailure, RewardModel
 
 LIMITS = Limits(default_best_of=1, max_best_of=64, max_candidates=512)
 QUESTION: tuple[ChatMessage, ...] = ({"role": "user", "content": "What is 1+1?"},)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from service.bundled import with_bundled_reward
-from service.prices import HourlyPrice, Prices, TokenPrices
-from service.selection_options import SelectionOptions
+from service.rerank.prices import HourlyPrice, Prices, TokenPrices
+from service.rerank.selection.options import SelectionOptions
+from service.rerank.strategies.profile import DEFAULTS
 from service.settings import Settings, add_arguments
-from service.strategy_profile import DEFAULTS
+from service.vllm.bundled import with_bundled_reward
 
 
 @pytest.fixture(autouse=True)

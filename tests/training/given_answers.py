@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import ppo
-from training.rollout import Weights
-from training.settings import PPOConfig
+from training.policy.rollout import Weights
+from training.ppo import trainer as ppo
+from training.run.settings import PPOConfig
 
 
 class GivenAnswers:

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import training
-from service.__main__ import app
+from bestofn_server.cli import app
 from training.evaluation.measure import gold, held_out_samples
 from training.labs import checkpoint, lab
 

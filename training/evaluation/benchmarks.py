@@ -1,7 +1,7 @@
 """Published reward benchmarks, scored by their own rules from the raw rewards of each record's responses.
 
 A right answer must be strictly above a wrong one. Benchmarks are recognised by the format of their rows; which response
-is which follows from the order in which `training.formats` reads them.
+is which follows from the order in which `training.data.formats` reads them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.evaluation.estimators import Floats
-from training.formats.pairs import STYLES
-from training.records import Comparison
+from measuring.estimators import Floats
+from training.data.formats.pairs import STYLES
+from training.data.records import Comparison
 
 SECTIONS: Mapping[str, Mapping[str, int]] = {
     "Chat": {

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from measuring.estimators import Floats, Interval, best_of_each, best_of_n_wins, bootstrap, share_closed
 from reward.bounds import kl_bound_nats
-from training.evaluation.estimators import Floats, Interval, best_of_each, best_of_n_wins, bootstrap, share_closed
+from training.data.records import Comparison
 from training.evaluation.scoring import score
 from training.labs import model_path
 from training.labs.lab import Lab
-from training.preferences import draw
-from training.records import Comparison
-from training.rollout import sampler
+from training.policy.rollout import sampler
+from training.samples.preferences import draw
 
 SEED = 1_000_003  # of the held-out prompts and of the answers to them
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from training.data import read_comparisons
+from training.data.read import read_comparisons
 from training.evaluation import policy, reward_model
 from training.evaluation.measure import SEED, held_out_samples
 from training.evaluation.scoring import score

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.evaluation.estimators import Floats, Interval, bootstrap, ratio, wilson
-from training.records import Comparison
+from measuring.estimators import Floats, Interval, bootstrap, ratio, wilson
+from training.data.records import Comparison
 
 BINS = 10  # of a calibration plot
 QUANTILES = 4

@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.evaluation.estimators import Interval
+from measuring.estimators import Interval
 from training.evaluation.measure import BestOfN, column_mean
 from training.evaluation.pairwise import Bin, Calibration, Pairwise
 from training.evaluation.scaling import Curve, Fit

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from measuring.estimators import Floats, Interval, bootstrap, distinct_n, mean_interval, win_shares
 from reward.template import ConversationTemplate
-from training.evaluation.estimators import Floats, Interval, bootstrap, distinct_n, mean_interval, win_shares
-from training.evaluation.logprobs import completion_logprobs, same_vocabulary, sampled_tokens
+from training.data.records import Comparison, Conversation
 from training.evaluation.measure import SEED, gold, held_out_samples
 from training.evaluation.scoring import Scored, score
 from training.labs import model_path
 from training.labs.lab import Lab
-from training.records import Comparison, Conversation
+from training.policy.completion_logprobs import completion_logprobs, same_vocabulary, sampled_tokens
 
 
 @runtime_checkable

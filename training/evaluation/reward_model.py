@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from measuring.estimators import Floats
+from training.data.records import Comparison, dense_ranks
 from training.evaluation.benchmarks import BenchmarkScore, score_benchmark
-from training.evaluation.estimators import Floats
 from training.evaluation.measure import BestOfN, best_of_n, gold
 from training.evaluation.pairwise import Pairwise
 from training.evaluation.pairwise import measure as measure_pairs
 from training.evaluation.scoring import Scored, score
 from training.labs.lab import Lab
-from training.records import Comparison, dense_ranks
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RewardReport:
 
 
 def on_comparisons(reward_model: str, comparisons: Sequence[Comparison], data_format: str, data: str) -> RewardReport:
-    """From labelled comparisons; `data_format` is the name by which `training.data` knows them, `data` tells people.
+    """From labelled comparisons; `data_format` is `training.data.read`'s name for them, `data` tells people.
 
     Raises ValueError where nothing is ranked.
     """

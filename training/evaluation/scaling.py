@@ -15,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 
+from measuring.estimators import Floats, Interval, best_of_each, bootstrap_draws, percentiles
 from reward.bounds import kl_bound_nats
-from training.evaluation.estimators import Floats, Interval, best_of_each, bootstrap_draws, percentiles
 
 Kind = Literal["best_of_n", "rl"]
 

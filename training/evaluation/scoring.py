@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from measuring.estimators import Floats
 from reward.batching import score_sequences
 from reward.config import RewardConfig, combine
 from reward.model import load
-from training.evaluation.estimators import Floats
+from training.data.records import Comparison
 from training.labs import model_path
-from training.records import Comparison
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from training.endpoint import connect, first_model, for_each, told
-from training.evaluation.estimators import Floats, Interval, bootstrap, mean_interval, share_closed, wilson
+from measuring.endpoint import connect, first_model, for_each, told
+from measuring.estimators import Floats, Interval, bootstrap, mean_interval, share_closed, wilson
+from training.data.records import Conversation
 from training.evaluation.report import strict
 from training.labs import lab
 from training.labs.lab import Lab
-from training.records import Conversation
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from training.data.records import Conversation, Demonstration, user
 from training.labs.lab import LabOptionsError, Split
-from training.records import Conversation, Demonstration, user
 
 JSON_REQUEST = " Reply in JSON."
 MISTAKES = (-3, -2, -1, 1, 2, 3)

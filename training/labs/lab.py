@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol
 
-from training.records import Conversation, Demonstration
+from training.data.records import Conversation, Demonstration
 
 Split = Literal["train", "held_out"]
 SPLITS: tuple[Split, ...] = ("train", "held_out")

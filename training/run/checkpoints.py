@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training.run.run_folder import is_main
-from training.settings import TrainingConfig
+from training.run.settings import TrainingConfig
 
 
 def adapted(model: PreTrainedModel, config: TrainingConfig, *, fully_trained: Sequence[str] = ()) -> Any:

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from measuring.whole_file import write_json
 from training.run.run_folder import STATE_FOLDER
-from training.whole_file import write_json
 
 _FILE = "elapsed.json"
 

@@ -15,9 +15,9 @@ from accelerate import PartialState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
-from training.config import ConfigError
-from training.settings import TrainingConfig
-from training.whole_file import write_json
+from measuring.whole_file import write_json
+from training.run.config import ConfigError
+from training.run.settings import TrainingConfig
 
 CONFIG_FILE = "training_config.json"
 STATE_FOLDER = "state"

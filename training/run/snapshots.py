@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from training.config import ConfigError
+from training.run.config import ConfigError
 
 FOLDER = "checkpoints"
 

@@ -11,7 +11,7 @@ from transformers import Trainer, TrainingArguments
 from training.run.batches import SimilarLengths
 from training.run.checks import TrainingDiverged
 from training.run.run_folder import PATIENCE
-from training.settings import SupervisedConfig
+from training.run.settings import SupervisedConfig
 
 _NAMED = 8  # records that an error names
 

@@ -1,0 +1,5 @@
+"""`python -m bestofn_server` is the command `bestofn`."""
+
+from bestofn_server.cli import main
+
+main()

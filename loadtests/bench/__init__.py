@@ -1,0 +1,1 @@
+"""The benchmarks behind `make bench` and its like."""

@@ -1,0 +1,230 @@
+"""`make overload`: what becomes of a server that is asked four times what it can do.
+
+It starts a server with few places for candidates and measures its capacity: as many locust users as fit exactly. Then
+four times as many, each of which asks again as soon as it is answered, or when `retry-after` says so: a closed loop, in
+which a server that stalls is asked less, and fewer of its slow answers are counted (coordinated omission). What locust
+counted is held against the server's own counters, to the request and to the token; memory is that of the server and
+its engines.
+"""
+
+import asyncio
+import json
+import math
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from rich.table import Table
+
+from loadtests.bench import servers
+from loadtests.workload import WORKLOADS
+
+LOCUSTFILE = Path(__file__).parents[1] / "locustfile.py"
+_WORKLOAD = WORKLOADS / "best_of_8.yaml"
+_BEST_OF = 8
+_MAX_CANDIDATES = 64
+_TIMES = 4
+_SECONDS = 60
+_COUNTERS = {
+    "answered": ("bestofn_requests_total", {"outcome": "ok"}),
+    "refused": ("bestofn_requests_total", {"outcome": "overloaded"}),
+    "requests": ("bestofn_requests_total", {}),
+    "tokens": ("bestofn_generated_tokens_total", {}),
+    "engine's tokens": ("vllm:generation_tokens_total", {}),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of locust's statistics. values: how often each value was seen, rounded to three digits by us."""
+
+    requests: int
+    failures: int
+    total: int
+    values: Mapping[int, int]
+
+    def quantile(self, share: float) -> float:
+        """The smallest value that at least this share of all is not above; nan where there is none."""
+        passed = 0
+        for value in sorted(self.values):
+            passed += self.values[value]
+            if passed >= share * self.requests:
+                return value
+        return math.nan
+
+
+@dataclass(frozen=True)
+class Run:
+    """What locust saw in one run. Rows are sums over all names of the kind.
+
+    status: of its process. lasted_s: from the first request's sending to the last answer or refusal; 0 without any.
+    answered: of the requests of `post`, those that did not fail.
+    """
+
+    status: int
+    lasted_s: float
+    post: Row
+    answered: Row
+    refused: Row
+    retry_after: Row
+    generated: Row
+
+    @property
+    def counted(self) -> dict[str, int]:
+        """What the server's `_COUNTERS` should have grown by."""
+        return {
+            "answered": self.answered.requests,
+            "refused": self.refused.requests,
+            "requests": self.post.requests + self.refused.requests,
+            "tokens": self.generated.total,
+            "engine's tokens": self.generated.total,
+        }
+
+
+async def run_locust(url: str, users: int, seconds: int, *options: str, workload: Path = _WORKLOAD) -> Run:
+    """A headless run; requests under way at its end are waited for. Raises RuntimeError with locust's own words."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "stats.json"  # locust adds the ending
+        command = f"--headless -u {users} -r {users} -t {seconds} --stop-timeout 60 --only-summary --loglevel ERROR"
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--host", url, "--workload", str(workload)),
+            *(*command.split(), "--json-file", str(file.with_suffix("")), *options),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        status = await process.wait()
+        if not file.exists():
+            raise RuntimeError(f"locust ended with status {status}:\n{output.decode()}")
+        return read_run(status, json.loads(file.read_text(encoding="utf-8")))
+
+
+def read_run(status: int, entries: Sequence[Mapping[str, Any]]) -> Run:
+    """From the list that locust writes with --json-file."""
+
+    def named(method: str, ending: str = "") -> list[Mapping[str, Any]]:
+        return [entry for entry in entries if entry["method"] == method and entry["name"].endswith(ending)]
+
+    def row(mine: Sequence[Mapping[str, Any]]) -> Row:
+        values: Counter[int] = Counter()
+        for entry in mine:
+            for value, number in entry["response_times"].items():
+                values[round(float(value))] += number
+        return Row(
+            requests=sum(entry["num_requests"] for entry in mine),
+            failures=sum(entry["num_failures"] for entry in mine),
+            total=sum(entry["total_response_time"] for entry in mine),
+            values=values,
+        )
+
+    post, answered, refused = named("POST"), named("ms", "answered"), named("429")
+    began_s = [entry["start_time"] for entry in [*answered, *refused]]
+    ended_s = [entry["last_request_timestamp"] for entry in [*post, *refused]]
+    return Run(
+        status=status,
+        lasted_s=max(ended_s) - min(began_s) if began_s else 0.0,
+        post=row(post),
+        answered=row(answered),
+        refused=row(refused),
+        retry_after=row(named("ms", "retry-after")),
+        generated=row(named("tokens", "generated")),
+    )
+
+
+async def counters(url: str, headers: Mapping[str, str] | None = None) -> dict[str, int]:
+    """The server's counters, once no candidate is in flight any more; `in flight` is among them."""
+    async with httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False) as client, asyncio.timeout(60):
+        while True:
+            text = (await client.get("/metrics")).raise_for_status().text
+            samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+            def total(name: str, labels: Mapping[str, str], samples: Sequence[Any] = samples) -> int:
+                mine = (s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+                return int(sum(mine))
+
+            if not total("bestofn_candidates_in_flight", {}) and not total("vllm:num_requests_running", {}):
+                return {what: total(name, labels) for what, (name, labels) in _COUNTERS.items()}
+            await asyncio.sleep(0.2)
+
+
+def differences(before: Mapping[str, int], after: Mapping[str, int], run: Run) -> list[str]:
+    """One line for each counter that is not what locust counted."""
+    grown = {what: after[what] - before[what] for what in before}
+    return [
+        f"{what}: {grown[what]} by the server, {n} by locust" for what, n in run.counted.items() if grown[what] != n
+    ]
+
+
+async def main() -> int:
+    """Measure, print, and give the exit status: 1 where counters differ or a request failed."""
+    places = _MAX_CANDIDATES // _BEST_OF
+    options = ["--max-candidates", str(_MAX_CANDIDATES)]
+    runs: dict[int, Run] = {}
+    wrong: list[str] = []
+    memory: list[dict[str, float]] = []
+    async with servers.started(lambda port: servers.ours(port, options)) as server:
+        await run_locust(server.url, places, 10)  # warms up
+        before = await counters(server.url)
+        watching = asyncio.create_task(_watch(server.pid, memory))
+        for users in (places, _TIMES * places):
+            run = runs[users] = await run_locust(server.url, users, _SECONDS)
+            after = await counters(server.url)
+            wrong += differences(before, after, run)
+            wrong += [f"{run.post.failures} requests of {users} users failed"] if run.post.failures else []
+            before = after
+        watching.cancel()
+    _show(runs, memory)
+    for line in wrong or ["the server's counters are locust's, to the request and to the token"]:
+        Console().print(line)
+    return 1 if wrong else 0
+
+
+async def _watch(pid: int, memory: list[dict[str, float]]) -> None:
+    """Note each second the MiB of the server's process, and of its engines with all that they started."""
+    while True:
+        with suppress(psutil.NoSuchProcess):
+            server = psutil.Process(pid)
+            cores = [child for child in server.children() if child.name() == "VLLM::EngineCore"]
+            engines = sorted(cores, key=lambda core: core.create_time())  # they are started in this order
+            groups = [[server], *([core, *core.children(recursive=True)] for core in engines)]
+            names = ("server", "generator", "reward model")
+            memory.append({n: sum(p.memory_info().rss for p in g) / 2**20 for n, g in zip(names, groups, strict=False)})
+        await asyncio.sleep(1)
+
+
+def _show(runs: Mapping[int, Run], memory: Sequence[Mapping[str, float]]) -> None:
+    table = Table(title=f"best_of = {_BEST_OF}, --max-candidates {_MAX_CANDIDATES}, {_SECONDS} s each")
+    table.add_column("")
+    for users in runs:
+        table.add_column(f"{users} users", justify="right")
+    rows: Mapping[str, Callable[[Run], str]] = {
+        "answered, requests/s": lambda run: f"{run.counted['answered'] / run.lasted_s:.2f}",
+        "offered, requests/s": lambda run: f"{run.counted['requests'] / run.lasted_s:.2f}",
+        "latency of accepted, p50 s": lambda run: f"{run.answered.quantile(0.5) / 1000:.2f}",
+        "latency of accepted, p95 s": lambda run: f"{run.answered.quantile(0.95) / 1000:.2f}",
+        "refused with 429": lambda run: f"{run.refused.requests / run.counted['requests']:.1%}",
+        "time to a refusal, p95 ms": lambda run: f"{run.refused.quantile(0.95):.0f}",
+        "retry-after, p50 / p95 / most s": lambda run: " / ".join(
+            f"{run.retry_after.quantile(share) / 1000:.0f}" for share in (0.5, 0.95, 1.0)
+        ),
+    }
+    for name, value in rows.items():
+        table.add_row(name, *(value(run).replace("nan", "–") for run in runs.values()))
+    console = Console(width=110)
+    console.print(table)
+    for name in memory[-1]:
+        tenths = [memory[(len(memory) - 1) * part // 10].get(name, math.nan) for part in range(11)]
+        console.print(f"memory of the {name} over both runs, MiB: " + " ".join(f"{value:.0f}" for value in tenths))
+
+
+if __name__ == "__main__":
+    raise SystemExit(asyncio.run(main()))

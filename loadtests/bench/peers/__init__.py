@@ -1,0 +1,1 @@
+"""`make bench-peers`: bestofn beside other best-of-N servers."""

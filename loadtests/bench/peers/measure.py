@@ -1,0 +1,255 @@
+"""`make bench-peers`: bestofn beside two other best-of-N servers and plain vLLM, in turn in one run on one machine.
+
+The other servers live in environments of their own, which are made outside this one and named by their python:
+
+    python3.11 -m venv ~/its-hub && ~/its-hub/bin/pip install "its_hub[iaas]==1.2.0" jinja2 uvloop httptools
+    python3.11 -m venv ~/optillm && ~/optillm/bin/pip install optillm==0.4.0
+    make bench-peers ARGS="--its-hub ~/its-hub/bin/python --optillm ~/optillm/bin/python --output peers.json"
+
+Everybody uses this environment's vLLM with the same options. One plain server generates for the others, and is itself
+measured with n and no scoring; another, `runner=pooling`, holds the reward model for its_hub. Each has the half of the
+cores that bestofn's engine of that kind has. All clients wait for an answer before they ask the next question; all
+servers get the same questions, sampling settings (from vLLM's command line, since its_hub forwards none) and N.
+
+- bestofn: best_of in the request, the bundled reward model. Measured at both ends of each round.
+- its_hub: its own server and its own best-of-n, which its server cannot be configured for (see
+  `peers/its_hub_server.py`). The same reward model over HTTP, one call with all distinct answers to a question, under
+  uvloop; without a limit of calls at a time, and with the 32 that its server starts with and has no option for. Also
+  with a scorer that costs nothing, and so picks the first answer.
+- optillm: approach `bon`. It asks for all N answers in one call and then the model itself to rate them one after
+  another; it takes no other scorer. vLLM gives it a chat template that leaves out what it adds to a question and makes
+  a rating one token long (`peers/optillm_chat_template.jinja`). Without TLS verification, which here only
+  costs time. The policy is no judge: what optillm picks is chance, what it costs is not.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import torch
+from rich.console import Console
+
+from loadtests.bench.peers.report import OURS, PLAIN, Measured, Setup, summarise, table, verdict
+from loadtests.bench.servers import QUIET
+from measuring.answers import CHAT
+from measuring.client import Load, connect, drive
+from measuring.serving import free_port, running, until_ready
+from training.data.records import Conversation
+from training.evaluation.report import strict
+from training.labs import checkpoint, lab
+
+_LAB = lab("arithmetic")
+_MODEL = "arithmetic"
+_PEERS = Path(__file__).parent
+_ENGINE = {"enforce-eager": True, "block-size": 32, "kv-cache-memory-bytes": 256 * 2**20}
+_SAMPLING = json.dumps({"temperature": 1.0, "max_new_tokens": _LAB.answer_tokens})
+_WARM_UP = 32
+_SAME_REWARD = 1e-3
+
+
+def main() -> None:
+    """Measure everything, print one table, write one record."""
+    options = _options(sys.argv[1:])
+    with tempfile.TemporaryDirectory() as folder, _setups(options, Path(folder)) as setups:
+        rounds = asyncio.run(_measure(setups, options))
+    summaries = [summarise(setup, rounds) for setup in setups]
+    title = f"N = {options.best_of}, {options.clients} clients, {options.rounds} rounds of {options.requests} requests"
+    console = Console(width=190)
+    console.print(table(summaries, title))
+    console.print(verdict(summaries))
+    if options.output:
+        record = _conditions(options) | {
+            "summaries": [asdict(summary) for summary in summaries],
+            "rounds": [{name: list(map(asdict, measured)) for name, measured in one.items()} for one in rounds],
+        }
+        text = json.dumps(strict(record), indent=2, allow_nan=False)
+        options.output.write_text(text + "\n", encoding="utf-8")
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--its-hub", metavar="PYTHON", help="of the environment with its_hub; left out without it")
+    parser.add_argument("--optillm", metavar="PYTHON", help="of the environment with optillm; left out without it")
+    parser.add_argument("--best-of", type=int, default=8, help="N, for everybody")
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--requests", type=int, default=96, help="to each server in each round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1, help="of the questions")
+    parser.add_argument("--output", type=Path, help="a JSON record of the table")
+    options = parser.parse_args(arguments)
+    for name in ("best_of", "clients", "requests", "rounds"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name.replace('_', '-')}: must be at least 1, got {getattr(options, name)}")
+    for name in ("its_hub", "optillm"):
+        python = getattr(options, name)
+        if python and not Path(python).expanduser().exists():
+            parser.error(f"--{name.replace('_', '-')}: there is no {python}")
+    return options
+
+
+# -- servers
+
+
+@contextmanager
+def _setups(options: argparse.Namespace, folder: Path) -> Iterator[list[Setup]]:
+    """Start every server, engines at the same time, and give what is to be measured, bestofn first."""
+    with ExitStack() as stack:
+
+        def start(name: str, command: Callable[[int], list[str]], **environment: str) -> tuple[str, Callable[[], None]]:
+            port, log = free_port(), folder / f"{name}.log"
+            process = stack.enter_context(running(command(port), log, environment=QUIET | environment))
+            url = f"http://127.0.0.1:{port}"
+            return url, lambda: until_ready(f"{url}/{'ready' if name == OURS else 'health'}", process, log)
+
+        first, second = _core_halves()
+        generator, generator_ready = start("generator", _generator, **first)
+        reward, reward_ready = start("reward", _reward, **second)
+        ours, ours_ready = start(OURS, _ours)
+        for ready in (generator_ready, reward_ready, ours_ready):
+            ready()
+        asyncio.run(_same_rewards(ours, reward))
+        setups = [
+            Setup(OURS, ours, {"best_of": options.best_of}),
+            Setup(PLAIN, generator, {"n": options.best_of}, ranks=False),
+        ]
+        budget = {"budget": options.best_of}
+        if options.its_hub:
+            scored, _ = start("its_hub", lambda port: _its_hub(options.its_hub, port, generator, reward))
+            limited, _ = start("limited", lambda port: _its_hub(options.its_hub, port, generator, reward, calls=32))
+            free, _ = start("free", lambda port: _its_hub(options.its_hub, port, generator))
+            setups += [Setup("its_hub", scored, budget), Setup("its_hub, limit of 32", limited, budget)]
+            setups.append(Setup("its_hub, no scoring", free, budget, ranks=False))
+        if options.optillm:
+            key = {"OPENAI_API_KEY": "none"}
+            rated, _ = start("optillm", lambda port: _optillm(options.optillm, port, generator, options.best_of), **key)
+            setups.append(Setup("optillm", rated, {"model": f"bon-{_MODEL}"}))
+        yield setups
+
+
+def _vllm(port: int, model: str, **options: Any) -> list[str]:
+    given = {"model": str(checkpoint(model)), "dtype": "float32", **_ENGINE, **options, "port": port}
+    flags = [f"--{name}" if value is True else f"--{name}={value}" for name, value in given.items()]
+    entry = "vllm.entrypoints.launchers.api_server.entry"
+    return [sys.executable, "-m", entry, "--disable-uvicorn-access-log", *flags]
+
+
+def _generator(port: int) -> list[str]:
+    template = {"chat-template": _PEERS / "optillm_chat_template.jinja", "chat-template-content-format": "string"}
+    sampling = {"override-generation-config": _SAMPLING}
+    return _vllm(port, "arithmetic-sft", **{"served-model-name": _MODEL}, **template, **sampling)
+
+
+def _reward(port: int) -> list[str]:
+    return _vllm(port, "arithmetic-reward", runner="pooling")
+
+
+def _ours(port: int) -> list[str]:
+    given = ["--port", str(port), "--disable-uvicorn-access-log", "--override-generation-config", _SAMPLING]
+    return [sys.executable, "-m", "service", "serve", *given]
+
+
+def _its_hub(python: str, port: int, generator: str, reward: str = "", calls: int = -1) -> list[str]:
+    given = ["--port", str(port), "--vllm-url", generator, "--model", _MODEL, "--max-concurrency", str(calls)]
+    scorer = ["--reward-url", reward, "--reward-model", str(checkpoint("arithmetic-reward"))] if reward else []
+    return [str(Path(python).expanduser()), str(_PEERS / "its_hub_server.py"), *given, *scorer]
+
+
+def _optillm(python: str, port: int, generator: str, best_of: int) -> list[str]:
+    given = ["--port", str(port), "--base-url", f"{generator}/v1", "--best-of-n", str(best_of)]
+    return [str(Path(python).expanduser().with_name("optillm")), *given, "--no-ssl-verify", "--log", "error"]
+
+
+def _core_halves() -> tuple[dict[str, str], dict[str, str]]:
+    """The environments that give two engines half of the cores each, as bestofn does; nothing on a GPU."""
+    cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
+    if torch.accelerator.is_available() or len(cores) < 2:
+        return {}, {}
+    name, middle = "VLLM_CPU_OMP_THREADS_BIND", len(cores) // 2
+    return {name: ",".join(cores[:middle])}, {name: ",".join(cores[middle:])}
+
+
+async def _same_rewards(ours: str, reward: str) -> None:
+    """Ask both reward engines about the same answers. Raises RuntimeError where they disagree."""
+    prompt = _LAB.prompts(1, "held_out", seed=0)[0]
+    body = {"messages": list(prompt), "best_of": 4, "rerank": {"return_candidates": True}}
+    scale = json.loads((checkpoint("arithmetic-reward") / "config.json").read_text(encoding="utf-8"))["bestofn"]
+    async with httpx2.AsyncClient(timeout=120, trust_env=False) as client:
+        answer = (await client.post(f"{ours}{CHAT}", json=body)).raise_for_status().json()
+        for candidate in answer["rerank"]["candidates"]:
+            messages = [*prompt, {"role": "assistant", "content": candidate["text"]}]
+            asked = {"messages": messages, "use_activation": False}
+            data = (await client.post(f"{reward}/classify", json=asked)).raise_for_status().json()["data"]
+            raw = candidate["reward"] * scale["std"] + scale["mean"]
+            if abs(data[0]["probs"][0] - raw) > _SAME_REWARD:
+                raise RuntimeError(f"bestofn's raw score of an answer is {raw}, the pooling server's {data[0]}")
+
+
+# -- measuring
+
+
+async def _measure(setups: Sequence[Setup], options: argparse.Namespace) -> list[dict[str, list[Measured]]]:
+    """Rounds of measurements by setup. In each bestofn comes first and again last."""
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connect(setup.url, clients=options.clients)) for setup in setups]
+        turns = [*zip(setups, clients, strict=True), (setups[0], clients[0])]
+        warm_up = _LAB.prompts(_WARM_UP, "held_out", seed=options.seed + 1)
+        for setup, client in turns[:-1]:
+            await _until_listening(client)
+            await drive(client, _bodies(setup, warm_up), options.clients)
+        rounds = []
+        for number, prompts in enumerate(_questions(options), start=1):
+            measured: dict[str, list[Measured]] = {setup.name: [] for setup in setups}
+            for setup, client in turns:
+                load = await drive(client, _bodies(setup, prompts), options.clients)
+                measured[setup.name].append(Measured.of(load, prompts, _LAB))
+                _tell(number, setup, load)
+            rounds.append(measured)
+    return rounds
+
+
+def _tell(number: int, setup: Setup, load: Load) -> None:
+    errors = sorted({answer.error for answer in load.answers if answer.error})
+    rate = f"{load.requests_per_second:.2f} requests/s"
+    print(f"round {number}, {setup.name}: {rate}", *errors, sep="; ", file=sys.stderr, flush=True)
+
+
+async def _until_listening(client: httpx2.AsyncClient) -> None:
+    """Any answer will do: its_hub has no health check."""
+    async with asyncio.timeout(120):
+        while True:
+            try:
+                await client.get("/v1/models")
+                return
+            except httpx2.TransportError:
+                await asyncio.sleep(0.5)
+
+
+def _questions(options: argparse.Namespace) -> list[list[Conversation]]:
+    """Every round has questions of its own, so that no answer to them is in a prefix cache."""
+    prompts = _LAB.prompts(options.rounds * options.requests, "held_out", seed=options.seed)
+    return [prompts[start : start + options.requests] for start in range(0, len(prompts), options.requests)]
+
+
+def _bodies(setup: Setup, prompts: Sequence[Conversation]) -> list[dict[str, Any]]:
+    common = {"model": _MODEL, "max_tokens": _LAB.answer_tokens, "temperature": 1.0}
+    return [common | {"messages": list(prompt)} | dict(setup.body) for prompt in prompts]
+
+
+def _conditions(options: argparse.Namespace) -> dict[str, Any]:
+    """What else is needed to read the figures. load_average: of the machine, over the last 15 minutes."""
+    given = {name: getattr(options, name) for name in ("best_of", "clients", "requests", "rounds", "seed")}
+    machine = {"cores": len(os.sched_getaffinity(0)), "load_average": os.getloadavg()[2], "torch": torch.__version__}
+    return given | machine
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""The load test of the strategies as tables, as strict JSON and as one picture."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from loadtests.bench.strategies import summary
+from loadtests.bench.strategies.summary import FULL, OPEN, TOO_LATE, Arm, Measured
+from measuring.estimators import Interval
+from training.evaluation.plots import GREY, finish, intervals, save
+from training.evaluation.report import strict
+
+Figures = Mapping[str, Interval | float | int | str]
+
+
+def cut_figures(measured: Measured) -> dict[str, Figures]:
+    """Of each arm of `measured.cut`."""
+    full = measured.cut[FULL]
+    return {
+        name: {
+            **_usual(arm),
+            "tokens_share": summary.tokens_share(arm, full),
+            "gain_kept": summary.gain_kept(arm, full),
+            "p50_ratio": summary.latency_ratio(arm, full, 0.5),
+            "p99_ratio": summary.latency_ratio(arm, full, 0.99),
+        }
+        for name, arm in measured.cut.items()
+    }
+
+
+def wave_figures(measured: Measured) -> dict[str, Figures]:
+    """Of adaptive, and of each fixed N."""
+    named = {**measured.waves, **{arm.name: arm for arm in measured.fixed.values()}}
+    return {
+        name: {
+            **_usual(arm),
+            "sampled": summary.mean_of(arm, "sampled"),
+            "samples_saved": summary.samples_saved(arm, measured.fixed) if name in measured.waves else "",
+        }
+        for name, arm in named.items()
+    }
+
+
+def _usual(arm: Arm) -> dict[str, Interval | float | int | str]:
+    return {
+        "p50_s": summary.latency_s(arm, 0.5),
+        "p99_s": summary.latency_s(arm, 0.99),
+        "gold": summary.mean_of(arm, "gold"),
+        "tokens": arm.tokens / len(arm.shots),
+    }
+
+
+def load_figures(measured: Measured) -> dict[str, Figures]:
+    """Of each arm of the open loop."""
+    full = measured.loaded[OPEN]
+    found: dict[str, Figures] = {}
+    for name, arm in measured.loaded.items():
+        left = measured.left[name]
+        found[name] = {
+            "p50_s": summary.latency_s(arm, 0.5),
+            "p99_s": summary.latency_s(arm, 0.99),
+            "p99_ratio": summary.latency_ratio(arm, full, 0.99),
+            "gold": summary.mean_of(arm, "gold"),
+            "gain_kept": summary.gain_kept(arm, full),
+            "length": summary.mean_of(arm, "length"),
+            "length, calibrated": summary.mean_of(arm, "calibrated_length"),
+            "gain_kept, calibrated": summary.gain_kept(arm, full, "calibrated_gold"),
+            "cut short": sum(shot.stop_reason != "complete" for shot in arm.shots) / len(arm.shots),
+            "no answer in time": sum(shot.stop_reason == TOO_LATE for shot in arm.shots),
+            "left running": f"{left.in_flight} / {left.running}, {1000 * left.idle_after_s:.0f} ms",
+        }
+    return found
+
+
+def write(folder: Path, measured: Measured) -> None:
+    """strategies.json and strategies.png."""
+    record = {
+        "prune": cut_figures(measured),
+        "adaptive": wave_figures(measured),
+        "load": asdict(measured.load) | {"arms": load_figures(measured)},
+        "arms": [asdict(arm) for arm in measured.arms],
+    }
+    text = json.dumps(strict(record), allow_nan=False)
+    (folder / "strategies.json").write_text(text + "\n", encoding="utf-8")
+    save(picture(measured), folder / "strategies.png")
+
+
+def show(measured: Measured) -> int:
+    """Print all; exit status 1 where counters are not what was billed, or something ran on."""
+    console, load = Console(width=170), measured.load
+    prompts = len(measured.cut[FULL].shots)
+    console.print(_table(f"{prompts} prompts, one client; beside {FULL}", cut_figures(measured)))
+    prompts = len(measured.fixed[1].shots)
+    console.print(_table(f"{prompts} prompts, some clients; beside the fixed N of equal gold", wave_figures(measured)))
+    prompts = len(measured.loaded[OPEN].shots)
+    title = (
+        f"{prompts} requests at {load.rate:.2f}/s (a full server answers {load.full_rate:.2f}/s); beside {OPEN}, whose "
+        f"p50 and p99 were {load.p50_s:.2f} and {load.p99_s:.2f} s in the calibration"
+    )
+    console.print(_table(title, load_figures(measured)))
+    wrong = [
+        f"{arm.name}: {arm.tokens} tokens billed, {arm.counted_tokens} counted, {arm.engine_tokens} by vLLM"
+        for arm in measured.arms
+        if not arm.exact
+    ]
+    wrong += [f"{name}: ran on after its answers" for name, left in measured.left.items() if left.in_flight]
+    for line in wrong or ["vLLM's own counter is what usage bills, to the token, in every arm"]:
+        console.print(line)
+    return 1 if wrong else 0
+
+
+def _table(title: str, figures: Mapping[str, Figures]) -> Table:
+    table = Table("", *figures, title=title)
+    for row in next(iter(figures.values())):
+        table.add_row(row, *(_text(one[row]) for one in figures.values()))
+    return table
+
+
+def _text(value: Interval | float | int | str) -> str:
+    if isinstance(value, Interval):
+        return value.text()
+    return value if isinstance(value, str) else f"{value:.2f}"
+
+
+def picture(measured: Measured) -> Figure:
+    """Gain against tokens, gold against candidates, and the latencies under load."""
+    figure = Figure(figsize=(17, 5.5), layout="constrained")
+    tokens, samples, times = figure.subplots(1, 3)
+    _draw_cut(tokens, measured)
+    _draw_waves(samples, measured)
+    _draw_load(times, list(measured.loaded.values()))
+    finish(tokens, samples, times)
+    return figure
+
+
+def _draw_cut(axis: Axes, measured: Measured) -> None:
+    full = measured.cut[FULL]
+    for place, arm in enumerate(measured.cut.values()):
+        share = 100 * summary.tokens_share(arm, full).value
+        intervals(axis, [share], [summary.gain_kept(arm, full)], f"C{place}", arm.name)
+    axis.axhline(0.95, color=GREY, linestyle="--")
+    axis.axvline(55, color=GREY, linestyle="--")
+    _name(axis, "One client", f"tokens, % of {FULL}", f"share of the gold gain of {FULL}")
+
+
+def _draw_waves(axis: Axes, measured: Measured) -> None:
+    sizes = list(measured.fixed)
+    gold = [summary.mean_of(arm, "gold") for arm in measured.fixed.values()]
+    intervals(axis, sizes, gold, GREY, "best_of_n", "o-")
+    for place, arm in enumerate(measured.waves.values()):
+        sampled = summary.mean_of(arm, "sampled").value
+        intervals(axis, [sampled], [summary.mean_of(arm, "gold")], f"C{place}", arm.name, "s")
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(sizes, [str(size) for size in sizes])
+    axis.minorticks_off()
+    _name(axis, "Some clients", "candidates for a request", "gold of the answer")
+
+
+def _draw_load(axis: Axes, arms: Sequence[Arm]) -> None:
+    for place, arm in enumerate(arms):
+        ordered = np.sort(arm.column("latency_s"))
+        longer = 1 - np.arange(len(ordered)) / len(ordered)
+        axis.step(ordered, longer, where="post", color=f"C{place}", linewidth=2, label=arm.name)
+    axis.set_yscale("log")
+    _name(axis, "Open loop", "latency, s", "share of requests that take longer")
+
+
+def _name(axis: Axes, title: str, along: str, up: str) -> None:
+    axis.set_title(title, fontsize=15)
+    axis.set_xlabel(along, fontsize=13)
+    axis.set_ylabel(up, fontsize=13)
+    axis.legend(fontsize=11, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, frameon=False)

@@ -1,0 +1,1 @@
+"""What the locustfile is made of: users, shapes of load, objectives."""

@@ -1,0 +1,1 @@
+"""What training and load tests measure with: intervals, a client for servers, server processes, plots, files."""

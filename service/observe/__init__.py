@@ -1,0 +1,1 @@
+"""Metrics, and the Prometheus and Grafana files that read them."""

@@ -1,0 +1,1 @@
+"""What is kept on disk: candidates with their rewards, and people's choices."""

@@ -1,0 +1,83 @@
+"""Between a `Run` and the reward model: the candidates of one prompt, of which equal texts are scored once."""
+
+import asyncio
+from dataclasses import replace
+
+from reward.conversation import Conversation
+from reward.scorer import RewardUnavailable, Score
+from service.rerank.busy_time import BusyMeter
+from service.rerank.errors import RewardModelDown
+from service.rerank.ledger import Ledger, Record
+from service.rerank.supervised_scorer import RewardModel
+
+
+class Scoring:
+    """Scores for one prompt. Raises InvalidRequest where the reward model's template refuses the conversation.
+
+    conversation: as the reward model reads it. Who is told what another asked for waits for it: cancel all or none.
+    """
+
+    def __init__(self, reward: RewardModel, conversation: Conversation) -> None:
+        self._reward = reward
+        self._prompt = reward.prompt(conversation.messages)
+        self._told: dict[tuple[str, bool], asyncio.Future[Score | Exception]] = {}
+        self.conversation = replace(conversation, messages=self._prompt.messages)
+
+    async def prefill(self) -> None:
+        """Read the prompt while the first answer grows. Raises RewardUnavailable."""
+        try:
+            await self._reward.prefill(self._prompt)
+        except ValueError:
+            return  # a prompt too long to score: every candidate will say so when it is scored
+
+    async def score(self, ledger: Ledger, record: Record) -> None:
+        """Score a candidate as it stands now, and write it down. Raises RewardUnavailable."""
+        finished, tokens = record.view.state == "finished", record.view.tokens
+        score: Score | None = None
+        try:
+            score = await self._score_once(record.text, finished=finished)
+        except ValueError as error:
+            record.error = error
+        ledger.note_score(record, score, finished=finished, tokens=tokens)
+
+    async def _score_once(self, text: str, *, finished: bool) -> Score:
+        """Equal texts are scored once: the first of them asks, the others wait for what it is told, and cost nothing.
+
+        Candidates often begin alike, so of the scores at the first checkpoints many are one.
+        """
+        key = text, finished
+        if key in self._told:
+            told = await asyncio.shield(self._told[key])
+            if isinstance(told, Exception):
+                raise told
+            return replace(told, tokens=0, cached_tokens=0)
+        self._told[key] = asyncio.get_running_loop().create_future()
+        try:
+            score = await self._reward.score(self._prompt, self.conversation.answer_start + text, finished=finished)
+        except Exception as error:
+            self._told[key].set_result(error)
+            raise
+        self._told[key].set_result(score)
+        return score
+
+
+async def score_finished(conversation: Conversation, reward: RewardModel, meter: BusyMeter, ledger: Ledger) -> None:
+    """Score candidates that were passed on while they grew, where the request asked only to know their reward.
+
+    Raises:
+        InvalidRequest, RewardModelDown: see `service.rerank.errors`.
+    """
+    scoring = Scoring(reward, conversation)
+    ledger.conversation = scoring.conversation
+    for record in ledger.records:
+        if record.view.state != "finished":
+            continue
+        record.view = record.view.score_asked()
+        try:
+            with meter.working("score", ledger.busy_s):
+                await scoring.score(ledger, record)
+        except RewardUnavailable as error:
+            if reward.on_failure == "error":
+                raise RewardModelDown(f"the reward model is unavailable: {error}") from error
+            ledger.stop_reason = "reward_unavailable"
+            return

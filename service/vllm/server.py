@@ -1,0 +1,251 @@
+"""`bestofn serve`: vLLM's OpenAI application, over the reranking engine."""
+
+import asyncio
+import os
+import sys
+from argparse import Namespace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import vllm
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import REGISTRY
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse
+from vllm import envs
+from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+from vllm.entrypoints.launchers.app import build_app
+from vllm.entrypoints.launchers.launcher import serve_http, setup_server, terminate_if_errored
+from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
+from vllm.entrypoints.openai.models.protocol import BaseModelPath
+from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
+from vllm.logger import configure_logging_from_args
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from reward.scorer import RewardUnavailable
+from service.http.app import create_app, field_error
+from service.load.admission import Admission
+from service.load.latency_controller import SloController
+from service.observe.metrics import CostCounter, Metrics
+from service.records.candidate_log import CandidateLog
+from service.rerank.busy_time import BusyMeter
+from service.rerank.errors import EngineDown, ServiceError, error_body
+from service.rerank.request import Limits
+from service.rerank.supervised_scorer import RewardModel
+from service.settings import Settings
+from service.vllm.client import RerankingEngine
+from service.vllm.command_line import parse
+from service.vllm.engine_load import EngineLoad
+from service.vllm.engines import start_engines
+
+_ENGINE_DIED = 1
+
+
+async def serve(args: Namespace, settings: Settings) -> int:
+    """Start everything and serve until told to stop. Returns the process's exit status."""
+    configure_logging_from_args(args)
+    address, sock = setup_server(args, reuse_port=False)
+    try:
+        engines = await start_engines(args, settings)
+    except BaseException:
+        sock.close()
+        raise
+    meter = BusyMeter()
+    reward = RewardModel(engines.scorer, settings.on_reward_failure, settings.reward_timeout_s)
+    engine = RerankingEngine(engines.generator, reward, meter, settings.prefix_score_tokens, settings.profile)
+    watching = asyncio.create_task(reward.watch())
+    try:
+        app = await build(args, settings, engine, reward, meter, engines.loads)
+        print(_banner(address, args), flush=True)
+        shutdown = await _run(app, sock, args)
+        died = engine.errored
+    finally:
+        watching.cancel()
+        engines.generator.shutdown()
+        await engines.scorer.close()
+    await shutdown
+    sock.close()
+    return _ENGINE_DIED if died else 0
+
+
+async def build(
+    args: Namespace,
+    settings: Settings,
+    engine: RerankingEngine,
+    reward: RewardModel,
+    meter: BusyMeter,
+    loads: Mapping[str, EngineLoad],
+) -> Starlette:
+    """vLLM's application over `engine`, behind our gateway."""
+    tasks = await engine.get_supported_tasks()
+    inner = build_app(args, tasks, engine.model_config)
+    await init_app_state(engine, inner.state, args, tasks)  # type: ignore[arg-type]
+    _handle_errors(inner)
+    _list_aliases(inner, settings.max_best_of)
+    admission = Admission(settings.max_candidates)
+    prices = settings.prices
+    costs = None if prices is None else CostCounter(prices.cost([]), lambda: prices.idle(meter.idle_s))
+    target_s = None if settings.slo_p99_ms is None else settings.slo_p99_ms / 1000
+    metrics = Metrics(REGISTRY, vllm.__version__, costs, target_s)
+    candidate_log = _candidate_log(settings, metrics)
+    metrics.observe(
+        candidates_in_flight=lambda: admission.in_flight,
+        candidates_limit=lambda: admission.limit,
+        scores_in_flight=lambda: reward.in_flight,
+        reward_model_up=lambda: reward.failure is None,
+        candidate_log_up=lambda: candidate_log is None or candidate_log.up,
+    )
+    for name, load in loads.items():
+        metrics.observe_engine(name, load)
+    app = create_app(
+        inner,
+        limits=Limits(
+            settings.best_of,
+            settings.max_best_of,
+            settings.max_candidates,
+            settings.strategy,
+            settings.selection,
+            reward.config,
+        ),
+        admission=admission,
+        metrics=metrics,
+        prices=prices,
+        candidate_log=candidate_log,
+        slo=None if target_s is None else SloController(target_s),
+        guards=[_cross_origin(args), *_authentication(args)],
+        check_ready=lambda: _problem(engine, reward),
+        engine_version=vllm.__version__,
+        root_path=args.root_path or "",
+        lifespan=_lifespan(inner, candidate_log),
+    )
+    app.state = inner.state  # serve_http and vLLM's error handlers find the server and the engine there
+    return app
+
+
+def _candidate_log(settings: Settings, metrics: Metrics) -> CandidateLog | None:
+    if settings.candidate_log is None:
+        return None
+    max_bytes = settings.candidate_log_max_mb * 10**6
+    directory = Path(settings.candidate_log)
+    return CandidateLog(directory, max_bytes, metrics.logged, reward_model=settings.reward_model)
+
+
+def _lifespan(inner: FastAPI, candidate_log: CandidateLog | None) -> Any:
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        with candidate_log or nullcontext():
+            async with inner.router.lifespan_context(inner):
+                yield
+
+    return lifespan
+
+
+async def _run(app: Starlette, sock: Any, args: Namespace) -> Any:
+    log_config = get_uvicorn_log_config(args)
+    log: dict[str, Any] = {} if log_config is None else {"log_config": log_config}
+    return await serve_http(
+        app,  # type: ignore[arg-type]
+        sock=sock,
+        enable_ssl_refresh=args.enable_ssl_refresh,
+        host=args.host,
+        port=args.port,
+        log_level=args.uvicorn_log_level,
+        access_log=not args.disable_uvicorn_access_log,
+        timeout_keep_alive=envs.VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
+        ssl_keyfile=args.ssl_keyfile,
+        ssl_certfile=args.ssl_certfile,
+        ssl_ca_certs=args.ssl_ca_certs,
+        ssl_cert_reqs=args.ssl_cert_reqs,
+        ssl_ciphers=args.ssl_ciphers,
+        h11_max_incomplete_event_size=args.h11_max_incomplete_event_size,
+        h11_max_header_count=args.h11_max_header_count,
+        **log,
+    )
+
+
+def _cross_origin(args: Namespace) -> Middleware:
+    """vLLM's own rules, in front of ours: a web page of another origin may read our refusals too."""
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=args.allowed_origins,
+        allow_credentials=args.allow_credentials,
+        allow_methods=args.allowed_methods,
+        allow_headers=args.allowed_headers,
+    )
+
+
+def _authentication(args: Namespace) -> list[Middleware]:
+    """vLLM's own check, in front of ours: who may not ask must not take up places either."""
+    tokens = [key for key in (args.api_key or [envs.VLLM_API_KEY]) if key]
+    return [Middleware(AuthenticationMiddleware, tokens=tokens)] if tokens else []
+
+
+def _list_aliases(inner: FastAPI, max_best_of: int) -> None:
+    """`<name>:best-of-<N>` for powers of two in /v1/models; any other N up to the maximum works too."""
+    paths = inner.state.openai_serving_models.base_model_paths
+    powers = [1 << power for power in range(max_best_of.bit_length())]
+    aliases = [
+        BaseModelPath(name=f"{path.name}:best-of-{best_of}", model_path=path.model_path)
+        for path in paths
+        for best_of in powers
+    ]
+    paths.extend(aliases)
+
+
+async def _problem(engine: RerankingEngine, reward: RewardModel) -> str | None:
+    try:
+        await engine.check_health()
+        await reward.scorer.check_health()
+    except (EngineDeadError, RewardUnavailable) as error:
+        return str(error)
+    return None
+
+
+def _handle_errors(inner: FastAPI) -> None:
+    inner.add_exception_handler(ServiceError, _service_error)
+    inner.add_exception_handler(EngineDeadError, _engine_dead)
+    inner.add_exception_handler(RequestValidationError, _name_the_field)
+    inner.middleware_stack = None  # built by vLLM already; starlette builds it again with our handlers
+
+
+async def _service_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServiceError)
+    return JSONResponse(error_body(error), status_code=error.status, headers=error.headers)
+
+
+async def _engine_dead(request: Request, error: Exception) -> JSONResponse:
+    terminate_if_errored(server=request.app.state.server, engine=request.app.state.engine_client)
+    return await _service_error(request, EngineDown(str(error)))
+
+
+async def _name_the_field(request: Request, error: Exception) -> JSONResponse:
+    """FastAPI's validation error as one sentence that names the field, with status 400."""
+    assert isinstance(error, RequestValidationError)
+    return await _service_error(request, field_error(error.errors()[0]))
+
+
+def _banner(address: str, args: Namespace) -> str:
+    url = address.replace("0.0.0.0", "127.0.0.1")
+    name = (args.served_model_name or [args.model])[0]
+    key = ' -H "Authorization: Bearer $API_KEY"' if _authentication(args) else ""
+    question = '{"role": "user", "content": "What is 35+21+81?"}'
+    return (
+        f"\nbestofn serves {name} at {url}  (page: {url}/, metrics: {url}/metrics)\nTry:\n"
+        f"curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n"
+        f'  -d \'{{"model": "{name}", "messages": [{question}], "best_of": 8}}\'\n'
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Entry of `bestofn serve`."""
+    import uvloop
+
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+    args, settings = parse(argv)
+    with suppress(KeyboardInterrupt):
+        sys.exit(uvloop.run(serve(args, settings)))

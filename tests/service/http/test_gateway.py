@@ -1,0 +1,644 @@
+"""The way of a request through HTTP, over a fake of vLLM's application."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import service.http.reply
+from reward.config import RewardConfig
+from reward.scorer import Score
+from service.http.gateway import Gateway
+from service.load.admission import Admission
+from service.load.latency_controller import SloController
+from service.observe.metrics import Metrics
+from service.rerank.context import current_request
+from service.rerank.errors import EngineDown
+from service.rerank.request import Limits
+from tests.service.fakes import (
+    CHAT,
+    LIMITS,
+    PATIENCE_S,
+    FakeSampler,
+    FakeScorer,
+    FakeVllm,
+    Reply,
+    Script,
+    answers,
+    call,
+    cancelled,
+    is_openai_error,
+    make_ask,
+    make_run,
+    plan_for,
+    says,
+    settle,
+    sse,
+    until,
+)
+
+REWARDS = {"a": 1.0, "bb": 2.0}
+
+
+class Served:
+    """A gateway in front of an application, with all that it counts."""
+
+    def __init__(self, inner: ASGIApp, limits: Limits = LIMITS, slo: SloController | None = None) -> None:
+        self.registry = CollectorRegistry()
+        self.admission = Admission(limits.max_candidates)
+        metrics = Metrics(self.registry, "0", target_s=None if slo is None else slo.target_s)
+        self.app = Gateway(inner, limits=limits, admission=self.admission, metrics=metrics, slo=slo)
+
+    def counted(self, outcome: str, endpoint: str = "chat", strategy: str = "best_of_n") -> float:
+        labels = {"endpoint": endpoint, "strategy": strategy, "outcome": outcome}
+        return self.registry.get_sample_value("bestofn_requests_total", labels) or 0.0
+
+    @property
+    def requests(self) -> float:
+        samples = [sample for metric in self.registry.collect() for sample in metric.samples]
+        return sum(sample.value for sample in samples if sample.name == "bestofn_requests_total")
+
+    async def call(self, body: Any, **options: Any) -> Reply:
+        async with asyncio.timeout(PATIENCE_S):
+            return await call(self.app, body, **options)
+
+
+def two() -> FakeSampler:
+    return FakeSampler(says("a"), says("bb"))
+
+
+def served(sampler: Callable[[], FakeSampler] = two, **options: Any) -> tuple[Served, FakeVllm]:
+    inner = FakeVllm(sampler, **({"scorer": FakeScorer(REWARDS)} | options))
+    return Served(inner), inner
+
+
+# -- answers
+
+
+async def test_the_best_answer_comes_back_with_its_rerank_object_and_the_whole_bill() -> None:
+    gateway, inner = served()
+    reply = await gateway.call({"best_of": 2, "model": "m"})
+    assert reply.status == 200
+    assert reply.json["choices"] == [{"message": {"content": "bb"}}]
+    assert reply.json["usage"] == {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
+    assert (reply.json["rerank"]["selected"], reply.json["rerank"]["reward"]) == ([1], 2.0)
+    assert inner.requests == [{"model": "m"}]
+    assert gateway.counted("ok") == gateway.requests == 1
+
+
+async def test_a_request_that_asks_for_nothing_is_answered_byte_for_byte() -> None:
+    body = b'{ "choices" : [] }'
+    reply = await Served(answers(200, body, **{"x-other": "kept"})).call({"messages": [{}]})
+    assert (reply.body, reply.headers["x-other"], "rerank" in reply.json) == (body, "kept", False)
+
+
+async def test_a_default_above_n_is_reported_though_nobody_asked() -> None:
+    inner = FakeVllm(two, FakeScorer(REWARDS))
+    reply = await Served(inner, Limits(2, 64, 512)).call({})
+    assert reply.json["rerank"]["best_of"] == 2
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/health", "/v1/embeddings", "/v1/chat/completions/x"])
+async def test_every_other_path_passes_untouched(path: str) -> None:
+    gateway = Served(answers(200, b"as it is", "text/plain"))
+    assert (await gateway.call(b"not json", path=path)).body == b"as it is"
+    assert gateway.requests == 0
+
+
+async def test_every_other_method_passes_untouched() -> None:
+    gateway = Served(answers(405, b"no", "text/plain"))
+    assert (await gateway.call(b"", method="GET")).body == b"no"
+
+
+async def test_a_path_below_a_root_path_is_known() -> None:
+    gateway, _ = served()
+
+    async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+        await gateway.app({**scope, "root_path": "/api"}, receive, send)
+
+    reply = await call(mounted, {"best_of": 2}, path="/api" + CHAT)
+    assert reply.json["rerank"]["best_of"] == 2
+
+
+async def test_the_application_is_told_the_length_of_what_it_gets() -> None:
+    lengths: list[tuple[bytes, int]] = []
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        body = (await receive())["body"]
+        lengths.append((dict(scope["headers"])[b"content-length"], len(body)))
+        await answers(200, {})(scope, receive, send)
+
+    await Served(inner).call({"seed": 1, "best_of": None}, headers={"content-length": "999"})
+    assert lengths == [(b"11", 11)]
+
+
+async def test_requests_do_not_see_each_other() -> None:
+    gateway, _ = served()
+    replies = await asyncio.gather(*(gateway.call({"best_of": 2}) for _ in range(5)))
+    assert all(reply.json["rerank"]["sampled"] == 2 for reply in replies)
+    assert current_request.get() is None
+
+
+# -- refusals
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b"{", "body"),
+        ({"best_of": 0}, "best_of"),
+        ({"best_of": 10**9}, "best_of"),
+        ({"best_of": "four"}, "best_of"),
+        ({"best_of": 2, "n": 3}, "best_of"),
+        ({"rerank": {"x": 1}}, "rerank.x"),
+        ({"messages": []}, "messages"),
+    ],
+)
+async def test_bad_input_is_a_400_that_names_the_field_and_the_server_goes_on(body: Any, param: str) -> None:
+    gateway, inner = served()
+    reply = await gateway.call(body)
+    assert (reply.status, reply.json["error"]["param"]) == (400, param)
+    assert is_openai_error(reply.json)
+    assert (inner.requests, gateway.counted("invalid_value", strategy="none")) == ([], 1)
+    assert (await gateway.call({"best_of": 2})).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "param"),
+    [
+        ({"best_of": 2}, {}, "best_of"),
+        ({"rerank": {}}, {}, "rerank"),
+        ({"model": "m:best-of-4"}, {}, "model"),
+        ({}, {"x-best-of": "4"}, "x-best-of"),
+    ],
+)
+async def test_a_batch_of_conversations_is_not_reranked_and_says_so(
+    body: Any, headers: dict[str, str], param: str
+) -> None:
+    gateway, inner = served()
+    reply = await call(gateway.app, body, path=f"{CHAT}/batch", headers=headers)
+    assert (reply.status, reply.json["error"]["param"], inner.requests) == (400, param, [])
+
+
+async def test_a_batch_that_asks_for_nothing_is_passed_through() -> None:
+    passed = answers(200, {"choices": []})
+    reply = await call(Served(passed).app, {"model": "m"}, path=f"{CHAT}/batch")
+    assert (reply.status, reply.json) == (200, {"choices": []})
+
+
+async def test_too_much_in_flight_is_a_429_that_says_when_to_come_back() -> None:
+    held = FakeSampler(says("a", held=True), says("bb", held=True))
+    inner = FakeVllm(lambda: held)
+    gateway = Served(inner, Limits(1, 2, 3))
+    first = asyncio.create_task(gateway.call({"best_of": 2}))
+    await settle()
+    assert gateway.admission.in_flight == 2
+    reply = await gateway.call({"best_of": 2})
+    assert (reply.status, reply.json["error"]["code"]) == (429, "overloaded")
+    assert int(reply.headers["retry-after"]) >= 1
+    assert reply.headers["x-should-retry"] == "true"
+    held.release(0)
+    held.release(1)
+    assert (await first).status == 200
+    assert gateway.admission.in_flight == 0
+    assert gateway.counted("overloaded", strategy="none") == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_has_the_whole_answer_finds_the_places_free(stream: bool) -> None:
+    gateway, _ = served()
+    in_flight = []
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            in_flight.append(gateway.admission.in_flight)
+        messages.append(message)
+
+    messages: list[Message] = []
+    await call(gateway.app, {"best_of": 2, "stream": stream}, messages=messages, send=send)
+    assert in_flight == [0]
+
+
+async def test_a_client_that_leaves_before_its_body_is_whole_is_forgotten() -> None:
+    gateway, inner = served()
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    await gateway.app({"type": "http", "method": "POST", "path": CHAT, "headers": []}, receive, send)
+    assert (inner.requests, gateway.admission.in_flight) == ([], 0)
+
+
+# -- a latency target
+
+
+def overloaded(target_s: float = 1.0) -> SloController:
+    """It has seen that one candidate alone takes twice the target."""
+    slo = SloController(target_s)
+    for second in range(100):
+        slo.answered(make_ask({"best_of": 2}), 1, admitted_s=second - 2 * target_s, now_s=float(second))
+    return slo
+
+
+def one() -> FakeSampler:
+    return FakeSampler(says("a"))
+
+
+async def test_a_busy_server_samples_fewer_and_says_so() -> None:
+    gateway = Served(FakeVllm(one, FakeScorer(REWARDS)), slo=overloaded())
+    rerank = (await gateway.call({"best_of": 8})).json["rerank"]
+    told = {key: rerank[key] for key in ("best_of", "asked_best_of", "best_of_reason", "sampled")}
+    assert told == {"best_of": 1, "asked_best_of": 8, "best_of_reason": "slo", "sampled": 1}
+
+
+async def test_a_default_that_was_lowered_to_one_is_still_reported() -> None:
+    gateway = Served(FakeVllm(one, FakeScorer(REWARDS)), Limits(8, 64, 512), overloaded())
+    rerank = (await gateway.call({})).json["rerank"]
+    assert (rerank["best_of"], rerank["asked_best_of"]) == (1, 8)
+
+
+async def test_who_insists_gets_what_was_asked_and_nothing_is_said_of_it() -> None:
+    gateway = Served(FakeVllm(two, FakeScorer(REWARDS)), slo=overloaded())
+    rerank = (await gateway.call({"best_of": 2, "rerank": {"fixed_best_of": True}})).json["rerank"]
+    assert (rerank["best_of"], rerank["sampled"]) == (2, 2)
+    assert not {"asked_best_of", "best_of_reason"} & rerank.keys()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_answers_teach_and_are_counted_against_the_target(stream: bool) -> None:
+    """The target is so short that the first answer misses it: the second request gets one candidate."""
+    slo = SloController(1e-6)
+    scripts = iter([two(), one()])
+    gateway = Served(FakeVllm(lambda: next(scripts), FakeScorer(REWARDS)), slo=slo)
+    for _ in range(2):
+        assert (await gateway.call({"best_of": 2, "stream": stream})).status == 200
+    await settle()
+    missed = [gateway.registry.get_sample_value("bestofn_slo_missed_total", {"best_of": n}) for n in ("2", "1")]
+    assert missed == [1, 1]
+    share = gateway.registry.get_sample_value("bestofn_best_of_share_sum", {"asked": "2"})
+    assert share == 1 + 0.5
+
+
+@pytest.mark.parametrize(
+    "script", [Script(reason="error"), Script(error=EngineDown("dead"))], ids=["all-fail", "engine"]
+)
+async def test_failures_teach_nothing(script: Script) -> None:
+    slo = SloController(1e-6)
+    gateway = Served(FakeVllm(lambda: FakeSampler(script, script)), slo=slo)
+    assert (await gateway.call({"best_of": 2})).status >= 500
+    assert slo.fit(make_ask({"best_of": 2}), in_flight=0, room=512, now_s=100.0).best_of == 2
+    assert gateway.registry.get_sample_value("bestofn_slo_missed_total", {"best_of": "2"}) is None
+
+
+async def test_what_a_refused_request_asked_for_weighs_on_nobody() -> None:
+    slo, ask = SloController(1.0), make_ask({"best_of": 16})
+    for second in range(100):
+        slo.answered(ask, 16, admitted_s=second - 0.5, now_s=float(second))
+    alone = slo.fit(ask, in_flight=0, room=512, now_s=100.0)
+    gateway = Served(FakeVllm(one), Limits(1, 64, 64), slo)
+    gateway.admission.in_flight = 64
+    assert (await gateway.call({"best_of": 16})).status == 429
+    assert slo.fit(ask, in_flight=0, room=512, now_s=time.monotonic() + 1000) == alone
+
+
+# -- failures
+
+
+@pytest.mark.parametrize(
+    ("script", "rewards", "rerank", "status", "code"),
+    [
+        (Script(reason="error"), {}, {}, 502, "generation_failed"),
+        (Script(error=EngineDown("dead")), {}, {}, 503, "engine_unavailable"),
+        (says("a"), {"a": RuntimeError("odd")}, {}, 503, "reward_unavailable"),
+        (says("a", held=True), {}, {"deadline_ms": 10}, 504, "deadline_exceeded"),
+        (says("a"), {"a": 1.0}, {"min_reward": 1.5}, 424, "below_min_reward"),
+    ],
+    ids=["all-fail", "engine", "reward-model", "deadline", "min-reward"],
+)
+async def test_a_failure_has_our_status_and_openais_shape(
+    script: Script, rewards: Any, rerank: dict[str, int], status: int, code: str
+) -> None:
+    gateway, _ = served(lambda: FakeSampler(script, script), scorer=FakeScorer(rewards))
+    reply = await gateway.call({"best_of": 2, "rerank": rerank})
+    assert (reply.status, reply.json["error"]["code"]) == (status, code)
+    assert is_openai_error(reply.json)
+    assert gateway.counted(code) == gateway.requests == 1
+
+
+async def test_what_was_generated_for_nothing_is_counted_all_the_same() -> None:
+    gateway, _ = served()
+    reply = await gateway.call({"best_of": 2, "rerank": {"min_reward": 9}})
+    assert reply.json["error"]["param"] == "rerank.min_reward"
+    tokens = gateway.registry.get_sample_value("bestofn_generated_tokens_total", {"fate": "rejected"})
+    assert tokens == 3
+
+
+async def test_weights_and_a_draw_reach_the_answer() -> None:
+    ensemble = RewardConfig(("help", "tone"), 0.0, 1.0)
+    scorer = FakeScorer({"a": Score(1.0, {"help": 0.0, "tone": 2.0}, 3, 0)}, config=ensemble)
+    gateway = Served(FakeVllm(two, scorer), replace(LIMITS, reward=ensemble))
+    scorer.rewards["bb"] = Score(2.0, {"help": 3.0, "tone": 1.0}, 4, 0)
+    rerank = {"selection": {"pick": "pessimistic", "beta": 0.5}, "reward_weights": {"tone": 1}}
+    told = (await gateway.call({"best_of": 2, "seed": 5, "rerank": rerank})).json["rerank"]
+    assert [one["reward"] for one in told["candidates"]] == [2.0, 1.0]
+    assert [one["weight"] for one in told["candidates"]] == [1.0, 0.0]
+    assert (told["selected"], told["selection"]) == ([0], {"pick": "pessimistic", "beta": 0.5, "seed": 5})
+
+
+async def test_an_error_that_is_not_ours_stays_vllms() -> None:
+    gateway, _ = served(lambda: FakeSampler(*[Script(error=RuntimeError("odd"))] * 2))
+    reply = await gateway.call({"best_of": 2})
+    assert (reply.status, reply.json["error"]["message"]) == (500, "odd")
+    assert gateway.counted("error") == 1
+
+
+async def test_vllms_own_400_is_passed_on() -> None:
+    gateway = Served(answers(400, {"error": {"message": "too long"}}))
+    reply = await gateway.call({"best_of": 2})
+    assert (reply.status, reply.json) == (400, {"error": {"message": "too long"}})
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(200, "ok"), (404, "client_error"), (429, "overloaded"), (500, "error")]
+)
+async def test_an_answer_of_vllms_counts_by_whose_fault_it_is(status: int, outcome: str) -> None:
+    gateway = Served(answers(status, {}))
+    assert (await gateway.call({"messages": [{}]})).status == status
+    assert gateway.counted(outcome) == gateway.requests == 1
+
+
+async def test_unranked_is_a_200_that_says_so() -> None:
+    scorer = FakeScorer()
+    scorer.die()
+    gateway, _ = served(scorer=scorer, on_reward_failure="unranked")
+    rerank = (await gateway.call({"best_of": 2})).json["rerank"]
+    assert (rerank["stop_reason"], rerank["reward"], rerank["reward_mean"]) == ("reward_unavailable", None, None)
+
+
+async def test_some_failures_are_told_of() -> None:
+    gateway, _ = served(lambda: FakeSampler(Script(error=RuntimeError("odd")), says("bb")))
+    rerank = (await gateway.call({"best_of": 2})).json["rerank"]
+    assert (rerank["finished"], rerank["failed"], rerank["selected"]) == (1, 1, [1])
+
+
+async def test_a_client_that_leaves_ends_everything_and_is_recorded() -> None:
+    sampler = FakeSampler(says("a", held=True), says("bb", held=True))
+    gateway, inner = served(lambda: sampler)
+    task = asyncio.create_task(gateway.call({"best_of": 2}))
+    await until(lambda: len(sampler.running) == 2)
+    await cancelled(task)
+    assert (sampler.running, gateway.admission.in_flight) == (set(), 0)
+    assert gateway.counted("cancelled") == gateway.requests == 1
+    assert [candidate.state for candidate in inner.runs[0].ledger.candidates] == ["aborted", "aborted"]
+
+
+async def test_an_application_that_forgets_its_candidates_is_cleaned_up_after() -> None:
+    sampler = FakeSampler(says("a", held=True))
+    orphan: list[asyncio.Task[Any]] = []
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        context = current_request.get()
+        assert context is not None
+        run = make_run(sampler, plan=plan_for(1))
+        context.generations.append(run)
+        orphan.append(asyncio.create_task(run.best()))
+        await settle()
+        await answers(200, {})(scope, receive, send)
+
+    reply = await Served(inner).call({})
+    assert (reply.status, sampler.running) == (200, set())
+    await cancelled(orphan[0])
+
+
+# -- streams
+
+
+async def test_a_stream_ends_with_rerank_and_done() -> None:
+    gateway, _ = served()
+    reply = await gateway.call({"best_of": 2, "stream": True})
+    *chunks, last, done = reply.events
+    text = "".join(event["choices"][0]["delta"]["content"] for event in [*chunks, last])
+    assert (text, done) == ("bb", "[DONE]")
+    assert last["rerank"]["selected"] == [1]
+
+
+async def test_a_stream_that_asks_for_nothing_passes_byte_for_byte() -> None:
+    body = sse({"choices": [1]}) + sse("[DONE]")
+    reply = await Served(answers(200, body, "text/event-stream")).call({"stream": True})
+    assert reply.body == body
+
+
+async def test_comments_tell_that_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.http.reply, "_KEEP_ALIVE_S", 0.005)
+    sampler = FakeSampler(says("a"), says("bb", held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    task = asyncio.create_task(gateway.call({"best_of": 2, "stream": True}, messages=messages))
+    await until(lambda: len(messages) > 3)
+    sampler.release(1)
+    reply = await task
+    assert reply.chunks[0] == b": 1 of 2 candidates finished\n\n"
+    assert reply.events[-1] == "[DONE]"
+
+
+def told(messages: list[Message]) -> list[Any]:
+    """The candidates of every comment of progress, and nothing of other comments."""
+    bodies = [message.get("body", b"") for message in messages]
+    return [json.loads(body[2:].decode("ascii"))["candidates"] for body in bodies if body.startswith(b": {")]
+
+
+def last_told(messages: list[Message]) -> dict[int, Any]:
+    """By index of the candidate: what was told of it last, with all of its text."""
+    last: dict[int, Any] = {}
+    for change in chain.from_iterable(told(messages)):
+        before = last[change["index"]]["delta"] if change["index"] in last else ""
+        last[change["index"]] = change | {"delta": before + change["delta"]}
+    return last
+
+
+async def test_progress_tells_what_changed_since_it_was_last_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.http.reply, "_PROGRESS_S", 0.002)
+    sampler = FakeSampler(says("a"), Script(pieces=("b", "b\u2028\ndata: x"), held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    body = {"best_of": 2, "stream": True, "rerank": {"progress": True, "return_candidates": True}}
+    task = asyncio.create_task(gateway.call(body, messages=messages))
+    first = {
+        0: {"index": 0, "state": "finished", "tokens": 1, "reward": 1.0, "delta": "a"},
+        1: {"index": 1, "state": "running", "tokens": 1, "reward": None, "delta": "b"},
+    }
+    await until(lambda: last_told(messages) == first)
+    comments = len(told(messages))
+    await asyncio.sleep(0.02)
+    assert len(told(messages)) == comments
+    sampler.release(1)
+    reply = await task
+    assert all(change["index"] == 1 for changes in told(messages)[comments:] for change in changes)
+    assert all(chunk.count(b"\n") == 2 for chunk in reply.chunks if chunk.startswith(b": "))
+    assert reply.events[-2]["rerank"]["finished"] == 2
+
+
+async def test_progress_is_silent_about_texts_that_nobody_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.http.reply, "_PROGRESS_S", 0.002)
+    sampler = FakeSampler(says("a"), says("bb", held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    body = {"best_of": 2, "stream": True, "rerank": {"progress": True}}
+    task = asyncio.create_task(gateway.call(body, messages=messages))
+    finished = {"index": 0, "state": "finished", "tokens": 1, "reward": 1.0}
+    await until(lambda: finished in chain.from_iterable(told(messages)))
+    await cancelled(task)
+    assert not any("delta" in change for change in chain.from_iterable(told(messages)))
+
+
+async def test_without_the_option_there_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.http.reply, "_PROGRESS_S", 0.0)
+    monkeypatch.setattr(service.http.reply, "_KEEP_ALIVE_S", 0.005)
+    sampler = FakeSampler(says("a", held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    body = {"best_of": 1, "stream": True, "rerank": {"return_candidates": True}}
+    task = asyncio.create_task(gateway.call(body, messages=messages))
+    await until(lambda: len(messages) > 3)
+    await cancelled(task)
+    assert told(messages) == []
+
+
+async def test_progress_without_a_stream_is_an_error_that_names_it() -> None:
+    gateway, _ = served()
+    reply = await gateway.call({"best_of": 2, "rerank": {"progress": True}})
+    assert (reply.status, reply.json["error"]["param"]) == (400, "rerank.progress")
+
+
+async def test_an_error_in_a_stream_has_openais_shape() -> None:
+    gateway, _ = served(lambda: FakeSampler(*[Script(reason="error")] * 2))
+    error, done = (await gateway.call({"best_of": 2, "stream": True})).events
+    assert is_openai_error(error)
+    assert (error["error"]["code"], done) == ("generation_failed", "[DONE]")
+    assert gateway.counted("generation_failed") == 1
+
+
+async def test_leaving_a_stream_ends_its_comments_and_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.http.reply, "_KEEP_ALIVE_S", 0.001)
+    before = asyncio.all_tasks()
+    sampler = FakeSampler(says("a", held=True), says("bb", held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    task = asyncio.create_task(gateway.call({"best_of": 2, "stream": True}, messages=messages))
+    await until(lambda: len(messages) > 2)
+    await cancelled(task)
+    await settle()
+    assert (sampler.running, asyncio.all_tasks() - before) == (set(), set())
+    assert gateway.counted("cancelled") == 1
+
+
+# -- what once went wrong
+
+
+async def test_comments_go_on_after_an_early_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.http.reply, "_KEEP_ALIVE_S", 0.002)
+    sampler = FakeSampler(says("a", held=True), says("bb"))
+    gateway, _ = served(lambda: sampler, early=sse({"type": "response.created"}))
+    messages: list[Message] = []
+    options = {"path": "/v1/responses", "messages": messages}
+    task = asyncio.create_task(gateway.call({"best_of": 2, "stream": True}, **options))
+    await asyncio.sleep(0.03)
+    sampler.release(0)
+    reply = await task
+    assert any(chunk.startswith(b": ") for chunk in reply.chunks)
+
+
+async def test_a_connection_that_breaks_under_a_comment_still_ends_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.http.reply, "_KEEP_ALIVE_S", 0.001)
+    sampler = FakeSampler(says("a", held=True))
+    orphan: list[asyncio.Task[Any]] = []
+    gateway = Served(_forgetful(sampler, orphan))
+
+    async def broken(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError("connection lost")
+
+    with pytest.raises((OSError, ValueError)):
+        await gateway.call({"best_of": 2, "stream": True}, send=broken)
+    left = set(sampler.running)
+    sampler.release(0)
+    await cancelled(orphan[0])
+    assert (left, gateway.requests) == (set(), 1)
+
+
+def _forgetful(sampler: FakeSampler, orphan: list[asyncio.Task[Any]]) -> ASGIApp:
+    """Starts a stream and a candidate, and goes away when the connection has had time to break."""
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        context = current_request.get()
+        assert context is not None
+        run = make_run(sampler, plan=plan_for(1))
+        context.generations.append(run)
+        orphan.append(asyncio.create_task(run.best()))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await asyncio.sleep(0.02)
+
+    return inner
+
+
+# -- known bugs
+
+
+async def test_a_request_that_is_cancelled_again_and_again_is_still_recorded() -> None:
+    sampler = FakeSampler(says("a", held=True), says("bb", held=True))
+    sampler.may_abort.clear()
+    gateway, _ = served(lambda: sampler)
+    task = asyncio.create_task(gateway.call({"best_of": 2}))
+    await until(lambda: len(sampler.running) == 2)
+    for _ in range(4):
+        task.cancel()
+        await settle()
+    in_flight = gateway.admission.in_flight
+    sampler.may_abort.set()
+    await until(lambda: not sampler.running)
+    await settle()
+    assert (in_flight, gateway.admission.in_flight) == (2, 0)
+    assert gateway.requests == 1
+
+
+async def test_an_application_that_breaks_before_answering_is_counted_as_an_error() -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise KeyError("bug")
+
+    gateway = Served(broken)
+    with pytest.raises(KeyError):
+        await gateway.call({})
+    assert gateway.counted("error") == gateway.requests == 1
+
+
+async def test_a_client_that_leaves_is_cancelled_whatever_the_application_answers_then() -> None:
+    async def vllm(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        assert (await receive())["type"] == "http.disconnect"
+        await answers(200, b"null")(scope, receive, send)
+
+    incoming: Iterator[Message] = iter([{"type": "http.request", "body": b"{}"}, {"type": "http.disconnect"}])
+    gateway = Served(vllm)
+
+    async def receive() -> Message:
+        return next(incoming)
+
+    async def send(message: Message) -> None:
+        return None
+
+    await gateway.app({"type": "http", "method": "POST", "path": CHAT, "headers": []}, receive, send)
+    assert gateway.counted("cancelled") == gateway.requests == 1

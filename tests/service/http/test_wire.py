@@ -1,0 +1,338 @@
+"""What goes back to the client."""
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reward.bounds import kl_bound_nats
+from service.http.wire import StreamPatcher, patch_answer, rerank_object
+from service.rerank.context import RequestContext
+from service.rerank.ledger import Ledger, Record
+from service.rerank.prices import HourlyPrice
+from service.rerank.selection import Choice
+from service.rerank.strategies import Candidate
+from tests.service.fakes import make_ask, make_context, plan_for, sse
+
+DONE = sse("[DONE]")
+
+
+def ledger_of_two() -> Ledger:
+    """Of four candidates the second is returned; times are such that every stage has a length."""
+    views = [
+        Candidate(0, "finished", tokens=5, finish_reason="stop", finish_rank=0, reward=1.0),
+        Candidate(1, "finished", tokens=7, finish_reason="length", finish_rank=1, reward=3.0, rewards={"helpful": 3.0}),
+        Candidate(2, "aborted", tokens=2, finish_reason="abort"),
+        Candidate(3, "failed", tokens=1),
+    ]
+    records = [Record(view, pieces=[f"text {view.index}"]) for view in views]
+    records[0].finished_s, records[1].finished_s = 11.0, 12.0
+    records[3].error = RuntimeError("broken")
+    return Ledger(
+        plan_for(4),
+        records=records,
+        choice=Choice((1,)),
+        stop_reason="complete",
+        prompt_tokens=10,
+        cached_prompt_tokens=4,
+        scored_tokens=40,
+        scored_cached_tokens=30,
+        started_s=10.5,
+        ended_s=12.25,
+    )
+
+
+def context_of(*ledgers: Ledger, endpoint: str = "chat", **rerank: Any) -> RequestContext:
+    body = {"best_of": 4, "prompt": ["p"] * len(ledgers)} | ({"rerank": rerank} if rerank else {})
+    context = make_context(*ledgers, ask=make_ask(body, endpoint=endpoint))
+    context.started_s = 10.0
+    return context
+
+
+# -- the rerank object
+
+
+def test_what_was_done_is_told_where_it_was_not_simply_the_highest_reward() -> None:
+    plan = replace(plan_for(4, selection={"pick": "soft", "temperature": 2, "length_calibrated": True}), seed=7)
+    choice = Choice((1,), {0: 0.25, 1: 0.75}, {0: 1.5, 1: 2.5})
+    described = rerank_object(context_of(replace(ledger_of_two(), plan=plan, choice=choice)))
+    assert described["selection"] == {"pick": "soft", "length_calibrated": True, "temperature": 2.0, "seed": 7}
+    assert [candidate.get("weight") for candidate in described["candidates"]] == [0.25, 0.75, None, None]
+    assert [candidate.get("utility") for candidate in described["candidates"]] == [1.5, 2.5, None, None]
+
+
+def test_a_vote_has_no_seed() -> None:
+    choice = Choice((1,), {0: 0.5, 1: 0.5})
+    ledger = replace(ledger_of_two(), plan=plan_for(4, selection="majority"), choice=choice)
+    assert rerank_object(context_of(ledger))["selection"] == {"pick": "majority", "answer": "last_line"}
+
+
+def test_the_cost_is_told_where_prices_are_known() -> None:
+    priced = replace(ledger_of_two(), busy_s={"generate": 3.0, "score": 1.0})
+    context = context_of(priced, priced)
+    assert "cost" not in rerank_object(context)
+    context.prices = HourlyPrice(3600)
+    told = rerank_object(context)
+    assert told["cost"] == {"generate": 6.0, "score": 2.0, "total": 8.0}
+    assert told["prompts"][0]["cost"] == {"generate": 3.0, "score": 1.0, "total": 4.0}
+
+
+def test_the_rerank_object_tells_the_whole_story() -> None:
+    assert rerank_object(context_of(ledger_of_two())) == {
+        "strategy": "best_of_n",
+        "best_of": 4,
+        "sampled": 4,
+        "finished": 2,
+        "aborted": 1,
+        "failed": 1,
+        "selected": [1],
+        "candidates": [
+            {"index": 0, "reward": 1.0, "completion_tokens": 5, "finish_reason": "stop"},
+            {
+                "index": 1,
+                "reward": 3.0,
+                "completion_tokens": 7,
+                "finish_reason": "length",
+                "rewards": {"helpful": 3.0},
+            },
+            {
+                "index": 2,
+                "reward": None,
+                "completion_tokens": 2,
+                "finish_reason": "abort",
+                "aborted_at_tokens": 2,
+            },
+            {"index": 3, "reward": None, "completion_tokens": 1, "finish_reason": None, "error": "broken"},
+        ],
+        "reward": 3.0,
+        "reward_mean": 2.0,
+        "reward_std": 1.0,
+        "kl_bound_nats": kl_bound_nats(4),
+        "stop_reason": "complete",
+        "tokens": {
+            "prompt": 10,
+            "cached_prompt": 4,
+            "generated": 15,
+            "returned": 7,
+            "scored": 40,
+            "scored_cached": 30,
+        },
+        "timing": {"queue_ms": 500.0, "generate_ms": 1500.0, "score_ms": 250.0, "total_ms": 2250.0},
+    }
+
+
+def test_texts_are_given_to_who_asks_for_them() -> None:
+    described = rerank_object(context_of(ledger_of_two(), return_candidates=True))["candidates"]
+    assert [candidate["text"] for candidate in described] == ["text 0", "text 1", "text 2", "text 3"]
+
+
+def test_without_rewards_there_is_no_made_up_statistic() -> None:
+    ledger = Ledger(plan_for(1), records=[Record(Candidate(0, "finished"))], choice=Choice((0,)), ended_s=0.0)
+    described = rerank_object(context_of(ledger))
+    assert (described["reward"], described["reward_mean"], described["reward_std"]) == (None, None, None)
+
+
+def test_several_prompts_have_totals_and_an_object_each() -> None:
+    described = rerank_object(context_of(ledger_of_two(), ledger_of_two(), endpoint="completions"))
+    assert set(described) == {"tokens", "timing", "prompts"}
+    assert described["tokens"]["generated"] == 30
+    assert [prompt["tokens"]["generated"] for prompt in described["prompts"]] == [15, 15]
+
+
+def test_no_duration_is_negative() -> None:
+    context = context_of(ledger_of_two())
+    context.started_s = 99.0
+    assert min(rerank_object(context)["timing"].values()) >= 0
+
+
+# -- whole answers
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "usage", "billed"),
+    [
+        (
+            "chat",
+            {"prompt_tokens": 10, "completion_tokens": 7, "total_tokens": 17},
+            {"prompt_tokens": 10, "completion_tokens": 15, "total_tokens": 25},
+        ),
+        (
+            "completions",
+            {"prompt_tokens": 10, "completion_tokens": 7, "total_tokens": 17},
+            {"prompt_tokens": 10, "completion_tokens": 15, "total_tokens": 25},
+        ),
+        (
+            "responses",
+            {"input_tokens": 10, "output_tokens": 7, "total_tokens": 17},
+            {"input_tokens": 10, "output_tokens": 15, "total_tokens": 25},
+        ),
+        ("messages", {"input_tokens": 10, "output_tokens": 7}, {"input_tokens": 10, "output_tokens": 15}),
+    ],
+)
+def test_usage_counts_every_generated_token(endpoint: str, usage: dict[str, int], billed: dict[str, int]) -> None:
+    answer = {"id": "x", "choices": [], "usage": usage}
+    context = context_of(ledger_of_two(), endpoint=endpoint)
+    patched = json.loads(patch_answer(json.dumps(answer).encode(), context))
+    assert patched == {"id": "x", "choices": [], "usage": billed, "rerank": rerank_object(context)}
+
+
+def test_nothing_else_of_the_answer_is_touched() -> None:
+    answer = {"text": "é \u2028 \U0001f600", "number": 1e-7, "big": 2**70, "none": None, "deep": [[{}]]}
+    patched = json.loads(patch_answer(json.dumps(answer).encode(), context_of(ledger_of_two())))
+    assert {key: value for key, value in patched.items() if key != "rerank"} == answer
+
+
+@pytest.mark.parametrize("usage", [None, {}])
+def test_an_answer_without_usage_gets_none(usage: Any) -> None:
+    patched = json.loads(patch_answer(json.dumps({"usage": usage}).encode(), context_of(ledger_of_two())))
+    assert patched["usage"] == usage
+
+
+def test_what_is_no_object_comes_back_as_it_was() -> None:
+    assert patch_answer(b" [1, 2] ", context_of(ledger_of_two())) == b" [1, 2] "
+
+
+# -- streams
+
+
+def chat_stream(usage: bool = True, pieces: int = 3) -> list[bytes]:
+    reasons = [None] * (pieces - 1) + ["stop"] if pieces else []
+    events = [
+        sse({"choices": [{"delta": {"content": f"{number} é"}, "finish_reason": reason}]})
+        for number, reason in enumerate(reasons)
+    ]
+    if usage:
+        counts = {"prompt_tokens": 10, "completion_tokens": 7, "total_tokens": 17}
+        events.append(sse({"choices": [], "usage": counts}))
+    return [*events, DONE]
+
+
+RESPONSES_STREAM = [
+    b"event: response.created\n" + sse({"type": "response.created", "response": {"usage": None}}),
+    b"event: response.output_text.delta\n" + sse({"type": "response.output_text.delta", "delta": "a"}),
+    b"event: response.completed\n"
+    + sse({"type": "response.completed", "response": {"usage": {"output_tokens": 7, "total_tokens": 17}}}),
+]
+MESSAGES_STREAM = [
+    b"event: message_start\n" + sse({"type": "message_start", "message": {"usage": {"output_tokens": 0}}}),
+    b"event: content_block_delta\n" + sse({"type": "content_block_delta", "delta": {"text": "a"}}),
+    b"event: message_delta\n" + sse({"type": "message_delta", "usage": {"output_tokens": 7}}),
+    b"event: message_stop\n" + sse({"type": "message_stop"}),
+]
+
+
+def patched_stream(endpoint: str, *chunks: bytes) -> bytes:
+    patcher = StreamPatcher(context_of(ledger_of_two(), endpoint=endpoint))
+    return b"".join([patcher.feed(chunk) for chunk in chunks]) + patcher.flush()
+
+
+def payloads(stream: bytes) -> list[Any]:
+    lines = [line[6:] for line in stream.split(b"\n") if line.startswith(b"data: ")]
+    return [line.decode() if line == b"[DONE]" else json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize("usage", [True, False])
+@pytest.mark.parametrize("endpoint", ["chat", "completions"])
+def test_the_last_chunk_before_done_carries_rerank_and_the_bill(endpoint: str, usage: bool) -> None:
+    *chunks, last, done = payloads(patched_stream(endpoint, *chat_stream(usage)))
+    assert done == "[DONE]"
+    assert last["rerank"]["tokens"]["generated"] == 15
+    assert all("rerank" not in chunk for chunk in chunks)
+    if usage:
+        assert last["usage"] == {"prompt_tokens": 10, "completion_tokens": 15, "total_tokens": 25}
+
+
+def test_the_completed_response_carries_rerank_and_the_bill() -> None:
+    *events, last = payloads(patched_stream("responses", *RESPONSES_STREAM))
+    assert last["response"]["usage"] == {"output_tokens": 15, "total_tokens": 25}
+    assert last["response"]["rerank"]["best_of"] == 4
+    assert "rerank" not in json.dumps(events)
+
+
+def test_the_message_delta_carries_rerank_and_the_bill() -> None:
+    *_, last, stop = payloads(patched_stream("messages", *MESSAGES_STREAM))
+    assert (last["usage"], last["rerank"]["best_of"]) == ({"output_tokens": 15}, 4)
+    assert stop == {"type": "message_stop"}
+
+
+def test_event_names_stay() -> None:
+    names = [line for line in patched_stream("messages", *MESSAGES_STREAM).split(b"\n") if b"event:" in line]
+    assert names == [event.split(b"\n")[0] for event in MESSAGES_STREAM]
+
+
+def test_no_event_is_changed_but_the_last() -> None:
+    stream = chat_stream()
+    assert patched_stream("chat", *stream).startswith(b"".join(stream[:-2]))
+
+
+def test_comments_and_a_stream_without_a_carrier_pass_untouched() -> None:
+    stream = b": working\n\n" + sse({"error": {"message": "m"}}) + DONE
+    assert patched_stream("chat", stream) == stream
+
+
+def test_only_a_chunk_that_could_be_the_last_is_held_back() -> None:
+    first, last, usage, done = chat_stream(pieces=2)
+    patcher = StreamPatcher(context_of(ledger_of_two()))
+    assert patcher.feed(first) == first
+    assert patcher.feed(last) == b""
+    assert patcher.feed(usage) == last
+    assert patcher.feed(done).endswith(done)
+
+
+def test_text_of_another_choice_is_not_kept_waiting_behind_a_finished_one() -> None:
+    ended = sse({"choices": [{"index": 0, "finish_reason": "stop"}]})
+    growing = sse({"choices": [{"index": 1, "finish_reason": None}]})
+    patcher = StreamPatcher(context_of(ledger_of_two()))
+    assert (patcher.feed(ended), patcher.feed(growing)) == (b"", ended + growing)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["chat", "responses", "messages"]), st.sets(st.integers(1, 300), max_size=30))
+def test_any_chunking_of_the_same_bytes_gives_the_same_stream(endpoint: str, cuts: set[int]) -> None:
+    streams = {"chat": chat_stream(), "responses": RESPONSES_STREAM, "messages": MESSAGES_STREAM}
+    whole = b"".join(streams[endpoint])
+    ends = [*sorted(cut for cut in cuts if cut < len(whole)), len(whole)]
+    chunks = [whole[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    assert b"".join(chunks) == whole
+    assert patched_stream(endpoint, *chunks) == patched_stream(endpoint, whole)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 6), st.booleans())
+def test_events_keep_their_number_and_order_and_done_is_last(pieces: int, usage: bool) -> None:
+    stream = chat_stream(usage, pieces)
+    out = payloads(patched_stream("chat", *stream))
+    texts = [event["choices"][0]["delta"]["content"] for event in out[:-1] if event["choices"]]
+    assert texts == [f"{number} é" for number in range(pieces)]
+    assert (len(out), out[-1]) == (len(stream), "[DONE]")
+
+
+# -- what once went wrong
+
+
+def test_an_error_in_a_stream_does_not_overtake_the_text_before_it() -> None:
+    text, error = sse({"choices": [{"delta": {"content": "a"}}]}), sse({"error": {"message": "m"}})
+    out = payloads(patched_stream("chat", text, error, DONE))
+    assert [sorted(set(event) & {"choices", "error"}) for event in out[:-1]] == [["choices"], ["error"]]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_head_that_is_no_number_does_not_break_the_answers_json(value: float) -> None:
+    ledger = ledger_of_two()
+    record = ledger.records[1]
+    record.view = replace(record.view, rewards={"helpful": value})
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    json.loads(patch_answer(b"{}", context_of(ledger)), parse_constant=refuse)
+
+
+def test_an_answer_before_anything_was_generated_can_be_patched() -> None:
+    """A background request to /v1/responses is answered with status "queued"."""
+    context = make_context(ask=make_ask({"best_of": 4}, endpoint="responses"))
+    assert json.loads(patch_answer(b'{"status": "queued"}', context))["status"] == "queued"

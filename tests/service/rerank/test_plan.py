@@ -1,0 +1,157 @@
+"""From an ask to a plan."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reward.config import RewardConfig
+from reward.scorer import Score
+from service.rerank.errors import InvalidRequest
+from service.rerank.plan import Plan, make_plan
+from service.rerank.selection import Selection
+from service.rerank.strategies import NORMAL_KINDS, Adaptive, BestOfN, Limited, Prune
+from service.rerank.strategies.profile import StrategyProfile
+from tests.service.fakes import LIMITS, make_ask
+
+
+def plan(body: dict[str, Any], *, n: int = 1, temperature: float = 1.0, checkpoint_tokens: int | None = None) -> Plan:
+    return make_plan(make_ask(body), n=n, temperature=temperature, checkpoint_tokens=checkpoint_tokens)
+
+
+def test_best_of_above_n_is_ranked() -> None:
+    assert plan({"best_of": 8}) == Plan(best_of=8, n=1, ranked=True, strategy=BestOfN(8))
+
+
+def test_one_candidate_is_neither_ranked_nor_delayed() -> None:
+    made = plan({})
+    assert (made.best_of, made.ranked, made.live) == (1, False, True)
+
+
+def test_one_candidate_whose_reward_is_asked_for_is_scored_but_not_delayed() -> None:
+    made = plan({"rerank": {}})
+    assert (made.best_of, made.ranked, made.live) == (1, True, True)
+
+
+def test_plain_n_is_vllms_own_business() -> None:
+    made = plan({"n": 4}, n=4)
+    assert (made.best_of, made.ranked, made.live) == (4, False, True)
+
+
+def test_n_with_an_explicit_best_of_is_sorted() -> None:
+    made = plan({"n": 4, "best_of": 4}, n=4)
+    assert (made.ranked, made.live) == (True, False)
+
+
+def test_temperature_0_samples_no_more_than_it_returns() -> None:
+    made = plan({"best_of": 8}, temperature=0.0)
+    assert (made.best_of, made.ranked, made.live) == (1, False, True)
+
+
+def test_n_from_vllm_raises_best_of() -> None:
+    assert plan({"best_of": 2}, n=3).best_of == 3
+
+
+def test_a_deadline_wraps_the_strategy_and_is_in_seconds() -> None:
+    made = plan({"best_of": 2, "rerank": {"deadline_ms": 1500}})
+    assert made.strategy == Limited(BestOfN(2), 1.5)
+
+
+def test_a_single_candidate_with_a_deadline_is_not_passed_on_live() -> None:
+    assert not plan({"rerank": {"deadline_ms": 5}}).live
+
+
+def test_checkpoints_reach_the_strategy() -> None:
+    assert plan({"best_of": 2}, checkpoint_tokens=32).strategy.checkpoint_tokens == 32
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 8),
+    st.none() | st.integers(8, 64),
+    st.none() | st.fixed_dictionaries({}, optional={"deadline_ms": st.integers(1, 10**6)}),
+    st.sampled_from([0.0, 0.7, 1.0]),
+)
+def test_a_plan_samples_enough_within_what_was_admitted_and_never_waits_for_nothing(
+    n: int, best_of: int | None, rerank: dict[str, int] | None, temperature: float
+) -> None:
+    ask = make_ask({"n": n, "best_of": best_of, "rerank": rerank})
+    made = make_plan(ask, n=n, temperature=temperature, checkpoint_tokens=None)
+    assert n == made.n <= made.best_of <= ask.best_of
+    assert made.live or made.ranked
+
+
+def test_the_steps_of_a_beam_search_are_not_reranked() -> None:
+    made = plan({"n": 4, "use_beam_search": True}, n=1)
+    assert (made.best_of, made.ranked) == (1, False)
+
+
+def test_a_deadline_beyond_a_day_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="deadline_ms"):
+        plan({"best_of": 2, "rerank": {"deadline_ms": 10**400}})
+
+
+@pytest.mark.parametrize("elsewhere", ["use_beam_search", "background"])
+def test_what_is_generated_elsewhere_cannot_be_reranked(elsewhere: str) -> None:
+    with pytest.raises(InvalidRequest, match=elsewhere):
+        plan({"n": 4, elsewhere: True, "rerank": {}}, n=1)
+
+
+def test_how_to_select_reaches_the_plan() -> None:
+    limits = replace(LIMITS, reward=RewardConfig(("a", "b"), 0.5, 2.0))
+    rerank = {"selection": {"pick": "soft", "temperature": 2}, "reward_weights": {"a": 1}, "min_reward": -1}
+    ask = make_ask({"best_of": 2, "rerank": rerank}, limits=limits)
+    made = make_plan(ask, n=1, temperature=1.0, checkpoint_tokens=None, seed=7)
+    assert (made.selection, made.seed, made.min_reward) == (Selection("soft", temperature=2), 7, -1)
+    assert (made.reward, made.reward_weights) == (limits.reward, {"a": 1})
+    assert made.reward_of(Score(9.0, {"a": 4.5, "b": 0.0}, 3, 0)) == 2.0
+
+
+def test_a_single_candidate_that_may_be_refused_is_not_passed_on_live() -> None:
+    made = plan({"rerank": {"min_reward": 0}})
+    assert (made.best_of, made.ranked, made.live) == (1, True, False)
+
+
+# -- strategies
+
+PROFILE = StrategyProfile(checkpoint_tokens=4, keep=(0.25, 0.5), wave=3, price=0.3)
+
+
+def planned(rerank: dict[str, Any], n: int = 1, **body: Any) -> Any:
+    ask = make_ask({"best_of": 8, "n": n, "rerank": rerank, **body})
+    return make_plan(ask, n=n, temperature=1.0, checkpoint_tokens=32, profile=PROFILE)
+
+
+def test_the_profile_speaks_where_the_request_does_not() -> None:
+    assert planned({"strategy": "prune"}).strategy == Prune(8, 4, (0.25, 0.5))
+    assert planned({"strategy": "adaptive"}).strategy == Adaptive(8, 3, 0.3, NORMAL_KINDS)
+    asked = {"strategy": "prune", "keep": 0.75, "checkpoint_tokens": 2}
+    assert planned(asked).strategy == Prune(8, 2, (0.75,))
+    assert planned({"strategy": "adaptive", "wave": 1, "price": 2.0}).strategy == Adaptive(8, 1, 2.0, NORMAL_KINDS)
+    assert planned({"checkpoint_tokens": 2}).strategy == BestOfN(8, 2)
+
+
+def test_the_first_wave_holds_what_is_returned() -> None:
+    assert planned({"strategy": "adaptive", "wave": 2}, n=4).strategy == Adaptive(8, 4, 0.3, NORMAL_KINDS, 4)
+
+
+@pytest.mark.parametrize(("rerank", "n"), [({"deadline_ms": 9}, 1), ({"min_reward": 0}, 1), ({}, 2)])
+def test_nothing_is_committed_to_that_may_not_be_the_answer(rerank: dict[str, Any], n: int) -> None:
+    strategy = planned({"strategy": "prune", **rerank}, n=n).strategy
+    inner = strategy.inner if isinstance(strategy, Limited) else strategy
+    assert inner == Prune(8, 4, (0.25, 0.5), n, live=False)
+
+
+def test_limits_wrap_any_strategy() -> None:
+    made = planned({"strategy": "adaptive", "stop_after": 3, "target_reward": 0.0, "deadline_ms": 500}, n=2)
+    assert made.strategy == Limited(Adaptive(8, 3, 0.3, NORMAL_KINDS, 2), 0.5, 3, 0.0, 2)
+    assert planned({"target_reward": 0.0}).strategy == Limited(BestOfN(8, 32), None, None, 0.0)
+
+
+@pytest.mark.parametrize("strategy", ["prune", "adaptive"])
+def test_a_single_candidate_is_passed_on_whatever_the_strategy(strategy: str) -> None:
+    ask = make_ask({"best_of": 8, "rerank": {"strategy": strategy}})
+    made = make_plan(ask, n=1, temperature=0.0, checkpoint_tokens=None)
+    assert (made.best_of, made.live) == (1, True)

@@ -1,0 +1,521 @@
+"""What a client may say, and how what it may not say is refused."""
+
+import json
+import string
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from reward.config import RewardConfig
+from service.rerank.errors import InvalidRequest
+from service.rerank.request import Ask, Endpoint, Limits, read_ask
+from service.rerank.selection import Selection
+from service.rerank.selection.options import SelectionOptions
+from tests.service.fakes import LIMITS, make_ask
+
+DEFAULT_4 = Limits(default_best_of=4, max_best_of=16, max_candidates=32)
+
+
+def read(body: Any, header: str | None = None, endpoint: Endpoint = "chat", limits: Limits = DEFAULT_4) -> Ask:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return read_ask(endpoint, content, header, limits)
+
+
+def refusal(body: Any, header: str | None = None, endpoint: Endpoint = "chat", limits: Limits = DEFAULT_4) -> str:
+    """The field that the refusal names; its message names it too."""
+    with pytest.raises(InvalidRequest) as caught:
+        read(body, header, endpoint, limits)
+    assert caught.value.param is not None
+    assert caught.value.param.split(".")[-1] in str(caught.value)
+    return caught.value.param
+
+
+def read_or_refusal(*arguments: Any, **options: Any) -> Ask | InvalidRequest:
+    try:
+        return read(*arguments, **options)
+    except InvalidRequest as error:
+        return error
+
+
+# -- where best_of comes from
+
+
+@pytest.mark.parametrize(
+    ("body", "header", "best_of"),
+    [
+        ({"best_of": 2, "model": "m:best-of-8"}, "3", 2),
+        ({"model": "m:best-of-8"}, "3", 3),
+        ({"model": "m:best-of-8"}, None, 8),
+        ({"model": "m"}, None, 4),
+        ({"best_of": None, "model": "m:best-of-8"}, None, 8),
+        ({"best_of": None}, None, 4),
+    ],
+    ids=["body", "header", "alias", "default", "null-is-silence", "null-and-default"],
+)
+def test_the_first_place_that_speaks_of_best_of_wins(body: Any, header: str | None, best_of: int) -> None:
+    assert read(body, header).best_of == best_of
+
+
+def test_the_default_rises_to_n() -> None:
+    assert read({"n": 7}).best_of == 7
+
+
+def test_what_a_later_place_says_is_not_even_read() -> None:
+    assert read({"best_of": 2, "model": "m:best-of-0"}, "nonsense").best_of == 2
+
+
+@pytest.mark.parametrize("body", [{"best_of": 1}, {"model": "m:best-of-1"}, {"rerank": {}}])
+def test_speaking_of_reranking_is_explicit(body: Any) -> None:
+    assert read(body).explicit
+
+
+@pytest.mark.parametrize("body", [{}, {"n": 3}, {"rerank": None}, {"best_of": None}, {"model": "m"}])
+def test_silence_is_not_explicit(body: Any) -> None:
+    assert not read(body).explicit
+
+
+@pytest.mark.parametrize(("body", "wanted"), [({"rerank": {}}, True), ({"best_of": 1}, False), ({}, False)])
+def test_a_rerank_object_asks_for_the_reward(body: Any, wanted: bool) -> None:
+    assert read(body).wants_reward is wanted
+
+
+# -- aliases
+
+
+@pytest.mark.parametrize("best_of", [1, 3, 16])
+def test_an_alias_may_name_any_n_within_the_maximum(best_of: int) -> None:
+    ask = read({"model": f"org/m:v1:best-of-{best_of}"})
+    assert (ask.best_of, json.loads(ask.body)["model"]) == (best_of, "org/m:v1")
+
+
+@pytest.mark.parametrize("model", ["m:best-of-0", "m:best-of-17", "m:best-of-" + "9" * 5000])
+def test_an_alias_out_of_bounds_is_refused(model: str) -> None:
+    assert refusal({"model": model}) == "model"
+
+
+@pytest.mark.parametrize("model", [":best-of-4", "m:best-of-", "m:best-of-x", "m:best-of--4", "m:BEST-OF-4", 7, None])
+def test_what_is_no_alias_is_left_for_vllm_to_judge(model: Any) -> None:
+    ask = read({"model": model})
+    assert (ask.best_of, ask.explicit, json.loads(ask.body)["model"]) == (4, False, model)
+
+
+def test_an_alias_is_taken_off_even_when_the_body_decides() -> None:
+    assert json.loads(read({"model": "m:best-of-8", "best_of": 2}).body) == {"model": "m"}
+
+
+# -- refusals
+
+
+@pytest.mark.parametrize("value", [0, -1, 17, 10**9, 10**4000])
+def test_best_of_out_of_bounds_is_refused(value: int) -> None:
+    assert refusal({"best_of": value}) == "best_of"
+
+
+@pytest.mark.parametrize("value", ["four", "4", 4.0, 4.5, True, False, [4], {"n": 4}, float("nan"), float("inf")])
+def test_best_of_that_is_no_integer_is_refused(value: Any) -> None:
+    assert refusal({"best_of": value}) == "best_of"
+
+
+@pytest.mark.parametrize("header", ["", "four", "0", "17", "-1", "+4", "4.0", "1e1", "٤", "²", "9" * 5000])
+def test_a_header_that_is_no_number_within_bounds_is_refused(header: str) -> None:
+    assert refusal({}, header) == "x-best-of"
+
+
+def test_spaces_around_the_header_are_forgiven() -> None:
+    assert read({}, " 8 ").best_of == 8
+
+
+@pytest.mark.parametrize(
+    ("body", "header", "field"),
+    [
+        ({"best_of": 2, "n": 3}, None, "best_of"),
+        ({"n": 3}, "2", "x-best-of"),
+        ({"n": 3, "model": "m:best-of-2"}, None, "model"),
+    ],
+)
+def test_fewer_candidates_than_answers_are_refused_where_they_were_asked_for(
+    body: Any, header: str | None, field: str
+) -> None:
+    assert refusal(body, header) == field
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"not json",
+        b"\xff\xfe\x00",
+        b"[]",
+        b"null",
+        b"7",
+        b'"text"',
+        b'{"best_of": ' + b"9" * 5000 + b"}",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"messages": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+    ],
+    ids=["empty", "cut", "text", "bytes", "list", "null", "number", "string", "digits", "lists", "objects", "nested"],
+)
+def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
+    assert refusal(body) == "body"
+
+
+@pytest.mark.parametrize("place", [b'{"a":%s}', b'{"best_of":%s}', b'{"rerank":%s}', b'{"rerank":{"strategy":%s}}'])
+@pytest.mark.parametrize("depth", [100, 500, *range(930, 1000, 3)])
+def test_any_depth_of_nesting_is_read_or_refused(place: bytes, depth: int) -> None:
+    body = place % (b"[" * depth + b"]" * depth)
+    outcome = read_or_refusal(body)
+    assert isinstance(outcome, Ask) or outcome.param
+
+
+def test_empty_messages_are_refused() -> None:
+    assert refusal({"messages": []}) == "messages"
+
+
+@pytest.mark.parametrize(
+    ("rerank", "field"),
+    [
+        ([], "rerank"),
+        ("best_of_n", "rerank"),
+        (True, "rerank"),
+        ({"straregy": "best_of_n"}, "rerank.straregy"),
+        ({"strategy": "magic"}, "rerank.strategy"),
+        ({"strategy": None}, "rerank.strategy"),
+        ({"deadline_ms": 0}, "rerank.deadline_ms"),
+        ({"deadline_ms": -5}, "rerank.deadline_ms"),
+        ({"deadline_ms": "5"}, "rerank.deadline_ms"),
+        ({"deadline_ms": 5.5}, "rerank.deadline_ms"),
+        ({"deadline_ms": True}, "rerank.deadline_ms"),
+        ({"return_candidates": "yes"}, "rerank.return_candidates"),
+        ({"return_candidates": 1}, "rerank.return_candidates"),
+        ({"fixed_best_of": 1}, "rerank.fixed_best_of"),
+    ],
+)
+def test_a_fault_in_the_rerank_object_is_refused_by_its_path(rerank: Any, field: str) -> None:
+    assert refusal({"rerank": rerank}) == field
+
+
+def test_an_unknown_rerank_key_is_told_the_known_ones() -> None:
+    known = "target_reward, deadline_ms, selection, reward_weights, min_reward, return_candidates, trace"
+    with pytest.raises(InvalidRequest, match=known):
+        read({"rerank": {"deadline": 5}})
+
+
+HEADS = RewardConfig(("helpful", "short"), 0.5, 2.0)
+ENSEMBLE = replace(DEFAULT_4, reward=HEADS)
+
+
+@pytest.mark.parametrize(
+    ("rerank", "field"),
+    [
+        ({"selection": "best"}, "rerank.selection.pick"),
+        ({"selection": 1}, "rerank.selection"),
+        ({"selection": {"pick": "soft", "tempo": 1}}, "rerank.selection.tempo"),
+        ({"selection": {"pick": "soft", "temperature": 0}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "soft", "temperature": "1"}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "soft", "temperature": float("nan")}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "soft", "temperature": 10**400}}, "rerank.selection.temperature"),
+        ({"selection": {"temperature": 1}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "soft", "beta": 1}}, "rerank.selection.beta"),
+        ({"selection": {"pick": "pessimistic", "beta": -1}}, "rerank.selection.beta"),
+        ({"selection": {"pick": "pessimistic", "temperature": 1}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "soft", "answer": "boxed"}}, "rerank.selection.answer"),
+        ({"selection": {"pick": "majority", "temperature": 1}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "majority", "answer": "a+"}}, "rerank.selection.answer"),
+        ({"selection": {"heads": "worst", "variance_weight": 1}}, "rerank.selection.variance_weight"),
+        ({"selection": {"length_calibrated": 1}}, "rerank.selection.length_calibrated"),
+        ({"selection": {"heads": "worst", "pick": "soft"}, "reward_weights": {"short": 1}}, "rerank.reward_weights"),
+        ({"reward_weights": {"kind": 1}}, "rerank.reward_weights.kind"),
+        ({"reward_weights": {"short": 0, "helpful": 0}}, "rerank.reward_weights"),
+        ({"reward_weights": {}}, "rerank.reward_weights"),
+        ({"reward_weights": {"short": float("inf")}}, "rerank.reward_weights.short"),
+        ({"reward_weights": {"short": "1"}}, "rerank.reward_weights.short"),
+        ({"min_reward": "high"}, "rerank.min_reward"),
+        ({"min_reward": float("-inf")}, "rerank.min_reward"),
+    ],
+)
+def test_a_fault_in_how_to_select_is_refused_by_its_path(rerank: Any, field: str) -> None:
+    assert refusal({"rerank": rerank}, limits=ENSEMBLE) == field
+
+
+def test_what_needs_several_heads_is_refused_for_a_single_output() -> None:
+    for heads in ((), ("only",)):
+        limits = replace(DEFAULT_4, reward=RewardConfig(heads))
+        assert refusal({"rerank": {"selection": {"heads": "worst"}}}, limits=limits) == "rerank.selection.heads"
+        assert refusal({"rerank": {"reward_weights": {"only": 1}}}, limits=limits) == "rerank.reward_weights"
+
+
+def test_the_heads_are_listed_to_who_names_another_and_no_garbage_is_echoed() -> None:
+    with pytest.raises(InvalidRequest, match="its heads are helpful, short"):
+        read({"rerank": {"reward_weights": {"kind": 1}}}, limits=ENSEMBLE)
+    with pytest.raises(InvalidRequest, match=r"\\ud800"):
+        read(b'{"rerank": {"reward_weights": {"\\ud800": 1}}}', limits=ENSEMBLE)
+
+
+def test_a_string_names_a_pick_and_an_object_its_knobs() -> None:
+    assert read({"rerank": {"selection": "majority"}}).selection == Selection("majority")
+    knobs: dict[str, Any] = {
+        "pick": "weighted_vote",
+        "heads": "variance",
+        "variance_weight": 2,
+        "temperature": 3,
+        "answer": "boxed",
+    }
+    assert read({"rerank": {"selection": knobs}}, limits=ENSEMBLE).selection == Selection(**knobs)
+
+
+def test_the_servers_selection_is_used_where_a_request_does_not_say() -> None:
+    limits = replace(ENSEMBLE, selection=SelectionOptions(pick="soft", temperature=2, heads="worst"))
+    assert read({}, limits=limits).selection == Selection("soft", heads="worst", temperature=2)
+    assert read({"rerank": {"selection": "argmax"}}, limits=limits).selection == Selection()
+    with pytest.raises(ValueError, match=r"--selection: .*single output"):
+        replace(limits, reward=RewardConfig())
+
+
+def test_lone_surrogates_are_refused_not_crashed_on() -> None:
+    assert refusal(b'{"rerank": {"strategy": "\\ud800"}}') == "rerank.strategy"
+    with pytest.raises(InvalidRequest):
+        read(b'{"rerank": {"\\ud800": 1}}')
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_an_n_below_one_is_refused(n: int) -> None:
+    assert refusal({"n": n}) == "n"
+
+
+# -- how many candidates
+
+
+@pytest.mark.parametrize(
+    ("prompt", "prompts"),
+    [("a", 1), (["a"], 1), (["a", "b"], 2), ([1, 2, 3], 1), ([[1, 2], [3]], 2), ([], 1), (None, 1)],
+)
+def test_completions_count_their_prompts(prompt: Any, prompts: int) -> None:
+    ask = read({"prompt": prompt, "best_of": 2}, endpoint="completions")
+    assert (ask.prompts, ask.candidates) == (prompts, 2 * prompts)
+
+
+def test_a_list_of_prompts_means_nothing_elsewhere() -> None:
+    assert read({"prompt": ["a", "b"]}, endpoint="chat").prompts == 1
+
+
+def test_more_candidates_than_the_server_ever_takes_are_refused() -> None:
+    assert read({"prompt": ["a", "b"], "best_of": 16}, endpoint="completions").candidates == 32
+    assert refusal({"prompt": ["a", "b", "c"], "best_of": 16}, endpoint="completions") == "prompt"
+    assert refusal({"n": 33}) == "n"
+
+
+@pytest.mark.parametrize("n", ["three", 3.5, True, None, [3]])
+def test_an_n_that_vllm_will_judge_counts_as_one_here(n: Any) -> None:
+    assert read({"n": n}).n == 1
+
+
+# -- beam search
+
+
+def test_beam_search_is_not_reranked_by_default() -> None:
+    assert read({"n": 3, "use_beam_search": True}).best_of == 1
+
+
+def test_beam_search_refuses_best_of() -> None:
+    with pytest.raises(InvalidRequest, match="use_beam_search") as caught:
+        read({"n": 3, "use_beam_search": True, "best_of": 8})
+    assert caught.value.param == "best_of"
+
+
+# -- what is handed on
+
+
+def test_a_request_without_our_fields_is_handed_on_byte_for_byte() -> None:
+    body = b'{ "model":"m",  "messages":[{"role":"user","content":"\\u00e9"}] , "x": 1.0e2 }'
+    assert read(body).body is body
+
+
+def test_our_fields_are_taken_out() -> None:
+    given_body = {"model": "m", "best_of": 2, "rerank": {"return_candidates": True}, "seed": 7, "stream": True}
+    ask = read(given_body)
+    assert json.loads(ask.body) == {"model": "m", "seed": 7, "stream": True}
+    assert ask.options.return_candidates
+
+
+FIELDS = st.sampled_from(
+    [
+        "best_of",
+        "rerank",
+        "n",
+        "model",
+        "prompt",
+        "messages",
+        "use_beam_search",
+        "stream",
+        "strategy",
+        "deadline_ms",
+        "selection",
+    ]
+)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 40)
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.builds("m:best-of-{}".format, st.text(string.digits, min_size=1, max_size=25))
+)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(FIELDS | st.text(max_size=5), inner, max_size=5),
+    max_leaves=12,
+)
+HEADERS = st.none() | st.integers(-1, 40).map(str) | st.text(max_size=5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.dictionaries(FIELDS, JSON, max_size=6) | JSON,
+    HEADERS,
+    st.sampled_from(["chat", "completions", "responses", "messages"]),
+)
+@example({"best_of": 4, "rerank": {"deadline_ms": 10}}, None, "chat")
+def test_any_json_is_an_ask_within_the_limits_or_a_refusal_that_names_a_field(
+    body: Any, header: str | None, endpoint: Endpoint
+) -> None:
+    ask = read_or_refusal(body, header, endpoint)
+    if isinstance(ask, InvalidRequest):
+        assert ask.param
+        return
+    assert 1 <= ask.best_of <= max(DEFAULT_4.max_best_of, ask.n)
+    assert ask.n <= ask.best_of or json.loads(ask.body)["use_beam_search"]
+    assert ask.candidates <= DEFAULT_4.max_candidates
+    assert not {"best_of", "rerank"} & set(json.loads(ask.body))
+
+
+# -- what once went wrong
+
+
+@pytest.mark.parametrize("n", ["512", 3.0])
+def test_an_n_that_vllm_coerces_is_counted_or_refused(n: Any) -> None:
+    outcome = read_or_refusal({"n": n}, limits=LIMITS)
+    assert outcome.param == "n" if isinstance(outcome, InvalidRequest) else outcome.n == int(n)
+
+
+@pytest.mark.parametrize("endpoint", ["responses", "messages"])
+def test_n_means_nothing_where_the_endpoint_has_no_such_field(endpoint: str) -> None:
+    ask = make_ask({"n": 5}, endpoint=endpoint)
+    assert (ask.n, ask.best_of) == (1, 1)
+
+
+def test_n_alone_is_vllms_and_may_exceed_max_best_of() -> None:
+    n = LIMITS.max_best_of + 1
+    assert read({"n": n}, limits=LIMITS).best_of == n
+
+
+@pytest.mark.parametrize("best_of", [0, -1, 1])
+def test_beam_search_does_not_excuse_a_wrong_best_of(best_of: int) -> None:
+    assert refusal({"n": 2, "use_beam_search": True, "best_of": best_of}) == "best_of"
+
+
+def test_a_huge_n_times_prompts_is_refused() -> None:
+    body = b'{"n": ' + b"9" * 4300 + b', "prompt": ["a", "b"]}'
+    assert refusal(body, endpoint="completions") == "n"
+
+
+# -- known bugs
+
+
+@pytest.mark.parametrize("n", [" 512 ", "+512", "5_12", "512.00", 1e16])
+def test_any_n_that_vllm_coerces_is_counted_or_refused(n: Any) -> None:
+    outcome = read_or_refusal({"n": n}, limits=LIMITS)
+    assert outcome.param == "n" if isinstance(outcome, InvalidRequest) else outcome.n == 512
+
+
+def test_a_beam_search_takes_as_many_places_as_it_is_wide() -> None:
+    assert read({"n": 3, "use_beam_search": True}).candidates == 3
+    assert refusal({"n": 10_000, "use_beam_search": True}) == "n"
+
+
+@pytest.mark.parametrize(
+    ("body", "max_tokens", "greedy"),
+    [
+        ({}, None, False),
+        ({"max_tokens": 5, "temperature": 0}, 5, True),
+        ({"max_completion_tokens": 6, "max_tokens": 5, "temperature": 0.0}, 6, True),
+        ({"max_output_tokens": 7, "temperature": 0.5}, 7, False),
+        ({"max_tokens": "long", "temperature": "cold"}, None, False),
+    ],
+)
+def test_what_bears_on_the_latency_is_read(body: dict[str, Any], max_tokens: int | None, greedy: bool) -> None:
+    ask = make_ask(body)
+    assert (ask.max_tokens, ask.greedy, ask.asked_best_of) == (max_tokens, greedy, ask.best_of)
+
+
+# -- strategies
+
+
+@pytest.mark.parametrize(
+    ("rerank", "strategy"),
+    [
+        ({"keep": 0.5}, "best_of_n"),
+        ({"keep": [0.5, 1]}, "adaptive"),
+        ({"wave": 2}, "best_of_n"),
+        ({"wave": 2}, "prune"),
+        ({"price": 0.1}, "prune"),
+        ({"checkpoint_tokens": 8}, "adaptive"),
+    ],
+)
+def test_a_knob_that_the_strategy_does_not_read_is_refused_by_name(rerank: dict[str, Any], strategy: Any) -> None:
+    (knob,) = rerank
+    assert refusal({"rerank": {"strategy": strategy, **rerank}}) == f"rerank.{knob}"
+    assert refusal({"rerank": rerank}, limits=replace(DEFAULT_4, default_strategy=strategy)) == f"rerank.{knob}"
+    with pytest.raises(InvalidRequest, match=f"{knob} belongs to strategy .*; this request has {strategy}"):
+        read({"rerank": {"strategy": strategy, **rerank}})
+
+
+def test_a_knob_that_is_null_is_silence() -> None:
+    assert read({"rerank": {"keep": None, "wave": None}}).options.keep is None
+
+
+def test_one_share_is_a_list_of_one() -> None:
+    assert read({"rerank": {"strategy": "prune", "keep": 1}}).options.keep == [1.0]
+    assert read({"rerank": {"strategy": "prune", "keep": [0.5, 0.75]}}).options.keep == [0.5, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("rerank", "field"),
+    [
+        ({"strategy": "worst_of_n"}, "rerank.strategy"),
+        ({"strategy": "prune", "keep": 0}, "rerank.keep.0"),
+        ({"strategy": "prune", "keep": True}, "rerank.keep.0"),
+        ({"strategy": "prune", "keep": [0.5, 1.5]}, "rerank.keep.1"),
+        ({"strategy": "prune", "keep": []}, "rerank.keep"),
+        ({"strategy": "prune", "keep": "half"}, "rerank.keep"),
+        ({"strategy": "prune", "checkpoint_tokens": 0}, "rerank.checkpoint_tokens"),
+        ({"strategy": "adaptive", "wave": 0}, "rerank.wave"),
+        ({"strategy": "adaptive", "price": 0}, "rerank.price"),
+        ({"stop_after": 0}, "rerank.stop_after"),
+        ({"target_reward": "high"}, "rerank.target_reward"),
+        ({"trace": 1}, "rerank.trace"),
+    ],
+)
+def test_a_fault_in_a_strategys_knobs_is_refused_by_its_path(rerank: Any, field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read({"rerank": rerank})
+    assert caught.value.param == field
+    assert field in str(caught.value)
+
+
+def test_the_servers_strategy_is_used_where_a_request_does_not_say() -> None:
+    limits = replace(DEFAULT_4, default_strategy="prune")
+    bodies: list[dict[str, Any]] = [{}, {"rerank": {}}, {"best_of": 2}]
+    assert {read(body, limits=limits).options.strategy for body in bodies} == {"prune"}
+    assert read({"rerank": {"strategy": "best_of_n"}}, limits=limits).options.strategy == "best_of_n"
+    assert read({"rerank": {"keep": 0.5}}, limits=limits).options.keep == [0.5]
+
+
+def test_fewer_than_are_returned_are_never_enough() -> None:
+    assert refusal({"n": 3, "rerank": {"stop_after": 2}}) == "rerank.stop_after"
+    assert read({"n": 3, "rerank": {"stop_after": 3}}).options.stop_after == 3

@@ -1,0 +1,94 @@
+"""The reward model as the server shares it."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reward.config import RewardConfig
+from reward.scorer import RewardUnavailable
+from reward.torch_scorer import TorchScorer
+from service.rerank.plan import make_plan
+from service.rerank.supervised_scorer import RewardModel
+from tests.reward.conftest import tiny_reward_model
+from tests.service.fakes import LIMITS, QUESTION, FakeSampler, FakeScorer, cancelled, make_ask, make_run, says, settle
+from training.labs.tokenizer import byte_tokenizer
+
+
+async def test_every_subscriber_is_told_when_the_scorer_dies() -> None:
+    scorer = FakeScorer()
+    reward = RewardModel(scorer)
+    told: list[str] = []
+    stayed, left = (lambda error: told.append(f"stayed: {error}")), (lambda error: told.append("left"))
+    reward.subscribe(stayed)
+    reward.subscribe(left)
+    reward.unsubscribe(left)
+    watching = asyncio.create_task(reward.watch())
+    await settle()
+    assert told == []
+    scorer.die("gone")
+    await watching
+    assert told == ["stayed: gone"]
+
+
+async def test_who_subscribes_too_late_is_told_at_once() -> None:
+    scorer = FakeScorer()
+    reward = RewardModel(scorer)
+    scorer.die("gone")
+    await reward.watch()
+    told: list[RewardUnavailable] = []
+    reward.subscribe(told.append)
+    assert told == [reward.failure]
+
+
+async def test_unsubscribing_a_stranger_does_nothing() -> None:
+    RewardModel(FakeScorer()).unsubscribe(lambda error: None)
+
+
+async def test_a_dead_scorer_is_not_asked() -> None:
+    scorer = FakeScorer()
+    reward = RewardModel(scorer)
+    scorer.die()
+    await reward.watch()
+    prompt = reward.prompt(QUESTION)
+    with pytest.raises(RewardUnavailable):
+        await reward.score(prompt, "answer")
+    with pytest.raises(RewardUnavailable):
+        await reward.prefill(prompt)
+    assert (scorer.asked, scorer.prefills) == ([], 0)
+
+
+async def test_what_the_scorer_works_on_is_counted_however_it_ends() -> None:
+    scorer = FakeScorer({"bad": ValueError("too long")})
+    scorer.open.clear()
+    reward = RewardModel(scorer)
+    prompt = reward.prompt(QUESTION)
+    tasks = [asyncio.create_task(reward.score(prompt, text)) for text in ("good", "bad", "left")]
+    await settle()
+    assert reward.in_flight == 3
+    await cancelled(tasks[2])
+    assert reward.in_flight == 2
+    scorer.open.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert reward.in_flight == 0
+
+
+async def test_the_heads_of_a_real_checkpoint_are_known_and_compared(tmp_path: Path) -> None:
+    """A tiny untrained ensemble: its members disagree, and the most cautious choice is made of their raw rewards."""
+    names = ("member-0", "member-1", "member-2")
+    bestofn = {"heads": list(names), "mean": 0.1, "std": 0.5}
+    scorer = TorchScorer(tiny_reward_model(tmp_path, byte_tokenizer(), num_labels=3, bestofn=bestofn), device="cpu")
+    reward = RewardModel(scorer)
+    assert reward.config == RewardConfig(names, 0.1, 0.5)
+    limits = replace(LIMITS, reward=reward.config)
+    ask = make_ask({"best_of": 4, "rerank": {"selection": {"heads": "worst"}}}, limits=limits)
+    plan = make_plan(ask, n=4, temperature=1.0, checkpoint_tokens=None)
+    run = make_run(FakeSampler(says("1"), says("22"), says("3 3"), says("four")), reward, plan=plan)
+    selected = await run.best()
+    raw = np.array([[view.rewards[name] for name in names] for view in run.ledger.candidates])
+    worst = ((raw - raw.mean(axis=0)) / 0.5).min(axis=1)
+    assert list(selected) == np.argsort(-worst).tolist()
+    assert np.ptp(worst) > 0.01
+    await scorer.close()

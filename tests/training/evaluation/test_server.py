@@ -1,0 +1,174 @@
+"""`bestofn evaluate` against a small HTTP server that answers as ours does."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer import Typer
+from typer.testing import CliRunner
+
+from bestofn_server.commands import train
+from bestofn_server.commands.evaluate import evaluate
+from training.evaluation.server import Evaluation, run
+from training.labs import arithmetic
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Wrong at best_of=1 and right above it, except for one question in four, which no candidate gets right."""
+
+    def do_GET(self) -> None:
+        self._send(200, {"object": "list", "data": [{"id": "arithmetic", "object": "model"}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        assert body["rerank"] == {"return_candidates": True}
+        question = arithmetic.parse(body["messages"][0]["content"])
+        best_of, kind = body["best_of"], sum(question.numbers) % 4
+        if kind == 1 and best_of == 4:
+            self._send(400, {"error": {"message": "no", "type": "invalid_request_error", "param": None, "code": None}})
+            return
+        right = arithmetic.solution(question)
+        chosen = right if best_of > 1 and kind else "Answer: 0"
+        candidates = [{"index": i, "reward": float(i), "text": chosen, "completion_tokens": 10} for i in range(best_of)]
+        self._send(
+            200,
+            {
+                "id": "1",
+                "object": "chat.completion",
+                "created": 0,
+                "model": body["model"],
+                "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": chosen}}],
+                "usage": {"prompt_tokens": 5, "completion_tokens": 10 * best_of, "total_tokens": 5 + 10 * best_of},
+                "rerank": {"best_of": best_of, "selected": [0], "candidates": candidates, "reward": best_of - 1.0},
+            },
+        )
+
+    def _send(self, status: int, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+async def test_rows_gain_and_failures() -> None:
+    with serving() as url:
+        report = await run(Evaluation(lab="arithmetic", best_of=(1, 2, 4), prompts=40, base_url=url))
+    kinds = [sum(q.numbers) % 4 for q in arithmetic.questions(40, "held_out", seed=0)]
+    single, two, four = report.rows
+    assert report.model == "arithmetic"
+    assert single.gold is not None
+    assert single.gold.value == 0
+    assert two.gold is not None
+    assert two.gold.value == pytest.approx(1 - kinds.count(0) / 40)
+    assert (single.failed, two.failed, four.failed) == (0, 0, kinds.count(1))
+    assert report.failed == kinds.count(1)
+    assert four.requests == 40
+    assert (two.tokens_per_request, four.tokens_per_request) == (20, 40)
+    assert two.reward is not None
+    assert two.reward.value == 1.0
+    assert report.closed is not None
+    assert report.closed.value == 1.0
+    assert report.best_of_largest is not None
+    assert report.best_of_largest.value == pytest.approx(1 - kinds.count(0) / (40 - kinds.count(1)))
+
+
+async def test_the_report_is_shown_and_is_strict_json() -> None:
+    with serving() as url:
+        report = await run(Evaluation(lab="arithmetic", best_of=(1, 4), prompts=8, base_url=url, model="m"))
+    text = StringIO()
+    report.show(Console(file=text, width=140))
+    assert "best-of-4 closes 100.0 %" in text.getvalue()
+    assert "failed: BadRequestError" in text.getvalue()
+    assert json.loads(report.to_json())["rows"][1]["best_of"] == 4
+
+
+async def test_no_server_is_one_clear_error() -> None:
+    with pytest.raises(ConnectionError, match="no server answers at"):
+        await run(Evaluation(lab="arithmetic", best_of=(1,), prompts=2, base_url="http://127.0.0.1:9/v1"))
+
+
+def command_line() -> Typer:
+    app = Typer()
+    app.add_typer(train.app, name="train")
+    app.command()(evaluate)
+    return app
+
+
+def test_the_command_writes_its_file_and_reports_failure(tmp_path: Path) -> None:
+    output = tmp_path / "report.json"
+    with serving() as url:
+        result = CliRunner().invoke(
+            command_line(),
+            ["evaluate", "--best-of", "2,1", "--prompts", "5", "--base-url", url, "--output", str(output)],
+        )
+    assert result.exit_code == 0, result.output
+    assert [row["best_of"] for row in json.loads(output.read_text(encoding="utf-8"))["rows"]] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "--best-of", "two"], "--best-of: expected"),
+        (["evaluate", "--lab", "geometry"], "no lab 'geometry'"),
+        (["evaluate", "--data", "x.jsonl"], "--data: only for --reward-model"),
+        (["evaluate", "--reward-model", "r", "--best-of", "4"], "--best-of: only for a running server"),
+        (["evaluate", "--reward-model", "r", "--against", "p"], "--against: only for --policy"),
+        (["evaluate", "--policy", "p", "--split", "test"], "--split: only for --reward-model"),
+        (["evaluate", "--samples", "4"], "--samples: only for --reward-model or --policy"),
+        (["evaluate", "--reward-model", "r", "--policy", "p", "--data", "d"], "--data: a policy answers a lab's"),
+        (["evaluate", "--lab-option", "wild=1"], "the lab arithmetic has no option 'wild'"),
+        (["evaluate", "--policy", "arithmetic-sft", "--lab-option", "json_share=high"], "json_share: needs a number"),
+        (
+            ["evaluate", "--reward-model", "r", "--data", "d", "--lab-option", "a=1"],
+            "--lab-option: has no meaning with",
+        ),
+        (["evaluate", "--lab-option", "wild"], "expected key=value"),
+        (["train", "sft", "--set", "step=3"], "unknown setting 'step'"),
+        (["train", "reward", "--recipe", "none"], "no recipe 'none'"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(command_line(), arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_help_lists_the_settings_of_a_recipe() -> None:
+    result = CliRunner().invoke(command_line(), ["train", "reward", "--help"], env={"COLUMNS": "200"})
+    assert "every_position_weight" in result.output
+    assert "label_noise" in result.output
+
+
+def test_bad_data_stops_training_with_one_line(tmp_path: Path) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"prompt": "q", "chosen": "a", "rejected": 3}\n', encoding="utf-8")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"model: arithmetic-sft\ndata: {data}\n", encoding="utf-8")
+    arguments = ["train", "reward", "--recipe", str(recipe), "--output", str(tmp_path / "run")]
+    result = CliRunner().invoke(command_line(), arguments)
+    assert result.exit_code == 2
+    assert "line 1: field 'rejected': expected text" in result.output

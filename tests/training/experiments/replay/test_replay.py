@@ -1,0 +1,135 @@
+"""Strategies over a trace, beside best-of-N at equal N and equal tokens."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from bestofn_server.cli import app
+from measuring.estimators import best_of_each
+from service.rerank.strategies.profile import DEFAULTS, StrategyProfile
+from tests.training.experiments.replay.pools import STEP, pool
+from training.experiments.replay.learn import cross_fitted
+from training.experiments.replay.replay import replay
+from training.experiments.replay.trace import Traced, TracedPrompt, write
+
+PRUNE = {"strategy": "prune", "checkpoint_tokens": STEP}
+
+
+def test_best_of_n_by_simulation_is_the_unbiased_estimate() -> None:
+    prompts = pool(12, 12)
+    found = replay([(DEFAULTS, prompts)], [], best_of=4, draws=150)
+    rewards = [[one.reward for one in prompt.candidates] for prompt in prompts]
+    exact = [best_of_each(values, values, [4])[0] for values in rewards]
+    assert found.played[0].quality.mean() == pytest.approx(np.mean(exact), abs=0.05)
+    assert found.single == pytest.approx([np.mean(values) for values in rewards])
+    assert found.played[0].sampled.tolist() == [4.0] * 12
+
+
+def test_pruning_saves_tokens_and_keeps_the_best_where_prefixes_tell() -> None:
+    found = replay([(DEFAULTS, pool(8, 8, noise=0.0))], [PRUNE], best_of=8, draws=3)
+    plain, prune = found.played
+    assert prune.quality == pytest.approx(plain.quality)
+    assert prune.tokens.mean() < 0.6 * plain.tokens.mean()
+    assert found.gain_kept(prune).value == pytest.approx(1)
+    assert found.over_equal_tokens(prune).value > 0
+
+
+def test_where_all_are_drawn_plain_best_of_n_costs_and_gains_what_itself_does() -> None:
+    found = replay([(DEFAULTS, pool(4, 6))], [], best_of=6, draws=2)
+    assert found.played[0].equal_tokens == pytest.approx(found.played[0].quality)
+
+
+def test_equal_tokens_lie_between_two_whole_numbers() -> None:
+    """Rewards 0 and 1, 10 tokens each: adaptive stops after one and a half in the mean; best-of-1 has 0.5, of 2 1."""
+    candidates = tuple(Traced("", 10, "stop", reward) for reward in (0.0, 1.0))
+    asked = {"strategy": "adaptive", "wave": 1, "price": 0.01}
+    found = replay([(DEFAULTS, [TracedPrompt("p", candidates)] * 40)], [asked], best_of=2, draws=1)
+    n = found.played[1].tokens.mean() / 10
+    assert 1 < n <= 2
+    assert found.played[1].equal_tokens[0] == pytest.approx(0.5 + (n - 1) * 0.5)
+
+
+def test_pools_of_different_size_count_alike() -> None:
+    short = TracedPrompt("p", tuple(Traced("", 10, "stop", float(i)) for i in range(40)))
+    long = TracedPrompt("q", tuple(Traced("", 100, "stop", float(i)) for i in range(4)))
+    plain = replay([(DEFAULTS, [short, long])], [], best_of=4, draws=300).played[0]
+    assert plain.equal_tokens == pytest.approx(plain.quality, abs=1.0)
+    assert not math.isnan(plain.equal_tokens.sum())
+
+
+def test_each_half_is_played_with_what_the_other_taught() -> None:
+    prompts = pool(6, 6)
+    folds = cross_fitted(prompts, best_of=4, miss=0.1)
+    assert [half for _, half in folds] == [prompts[::2], prompts[1::2]]
+    assert folds[0][0] != folds[1][0]
+    with pytest.raises(ValueError, match="at least two prompts"):
+        cross_fitted(prompts[:1], best_of=4, miss=0.1)
+
+
+# -- the command
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    write(tmp_path / "trace.parquet", pool(4, 6))
+    return tmp_path / "trace.parquet"
+
+
+def bestofn(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["replay", *map(str, arguments), "--draws", "2"])
+
+
+def test_the_command_shows_each_strategy_and_writes_its_numbers(trace: Path, tmp_path: Path) -> None:
+    output = tmp_path / "deep" / "numbers.json"
+    limit = '{"strategy": "best_of_n", "stop_after": 2}'
+    asked = ["--strategy", "prune", "--strategy", "adaptive", "--rerank", limit]
+    result = bestofn(trace, "--best-of", 4, *asked, "--output", output)
+    assert result.exit_code == 0, result.output
+    names = ["best_of_n", "prune", "adaptive", "best_of_n stop_after 2"]
+    assert [line.split(" | ")[0][2:] for line in result.output.splitlines()[2:6]] == names
+    numbers = json.loads(output.read_text())
+    assert [played["name"] for played in numbers["played"]] == names
+    assert numbers["played"][3]["stop_reasons"] == {"enough": 1.0}
+    assert "Rank correlation" in result.output
+
+
+def test_the_command_learns_a_profile_that_a_server_reads(trace: Path, tmp_path: Path) -> None:
+    result = bestofn(trace, "--best-of", 4, "--strategy", "prune", "--learn", tmp_path / "deep" / "profile.json")
+    assert result.exit_code == 0, result.output
+    profile = StrategyProfile.read(str(tmp_path / "deep" / "profile.json"))
+    assert profile.checkpoint_tokens == STEP
+    assert profile.prior != DEFAULTS.prior
+    again = bestofn(trace, "--best-of", 4, "--strategy", "prune", "--profile", tmp_path / "deep" / "profile.json")
+    assert again.exit_code == 0, again.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rerank", "{"], "--rerank: not JSON"),
+        (["--rerank", "[1]"], "--rerank: must be a JSON object"),
+        (["--rerank", '{"keeps": 1}'], "rerank.keeps is not a known key"),
+        (["--rerank", '{"keep": 0.5}'], "rerank.keep belongs to strategy prune"),
+        (["--strategy", "worst_of_n"], "rerank.strategy"),
+        (["--best-of", "7"], "--best-of 7: the trace holds only 6 candidates"),
+        (["--best-of", "7", "--learn", "never.json"], "--best-of 7: the trace holds only 6 candidates"),
+        (["--profile", "none.json"], "none.json: No such file"),
+        (["--profile", "a", "--learn", "b"], "exclude each other"),
+    ],
+)
+def test_what_cannot_be_played_is_said_in_a_line(trace: Path, arguments: list[str], message: str) -> None:
+    result = bestofn(trace, *(["--best-of", 4] if "--best-of" not in arguments else []), *arguments)
+    assert (result.exit_code, result.exception.__class__) == (2, SystemExit)
+    assert message in result.output
+
+
+def test_a_file_that_is_no_trace_is_said_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_text("no")
+    for path in (tmp_path / "x.parquet", tmp_path / "none.jsonl", tmp_path):
+        result = bestofn(path)
+        assert (result.exit_code, result.exception.__class__) == (2, SystemExit)
+        assert str(path) in result.output

@@ -1,0 +1,1 @@
+"""Preference data, demonstrations and prompts: records, and readers for the formats in which they are published."""

@@ -1,0 +1,1 @@
+"""Several trainings and measurements as one experiment: comparisons, replays, studies."""

@@ -1,0 +1,147 @@
+"""What one policy costs at every N and load: latency, throughput, tokens and dollars, from the real server."""
+
+import asyncio
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import httpx2
+import numpy as np
+from rich.progress import Progress
+
+from measuring.client import Load, connect, drive
+from measuring.estimators import Floats, Interval, bootstrap, mean_interval
+from measuring.serving import ServerFailed
+from training.experiments.compare.config import CompareConfig
+from training.labs import lab
+
+QUANTILES = (0.5, 0.95, 0.99)
+_WARM_UP = 2
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One policy at one N under one load, over all repeats.
+
+    latencies_s, each_dollars: of every request; dollars are the machine's price by the share of its time. per_second:
+    requests, of each repeat. straggler_share: of the time of generation, what passed between the median and the last
+    candidate's end.
+    """
+
+    policy: str
+    best_of: int
+    clients: int
+    latencies_s: Floats
+    each_dollars: Floats
+    per_second: Interval
+    tokens: float
+    straggler_share: float
+
+    @cached_property
+    def dollars(self) -> Interval:
+        """Of a request, with its interval over requests."""
+        return bootstrap(self.each_dollars[:, None], lambda rows: float(rows.mean()))
+
+    @cached_property
+    def latency_s(self) -> dict[float, Interval]:
+        """Each of QUANTILES with its interval over requests."""
+        return {quantile: self._quantile(quantile) for quantile in QUANTILES}
+
+    def _quantile(self, quantile: float) -> Interval:
+        return bootstrap(self.latencies_s[:, None], lambda rows: float(np.quantile(rows, quantile)), resamples=500)
+
+
+def measure(config: CompareConfig, policy: str, url: str) -> dict[str, Any]:
+    """Every N and load, `repeats` times in an order that is shuffled anew: one record for each.
+
+    Raises ServerFailed when a request fails.
+    """
+    return {"visits": asyncio.run(_visits(config, policy, url))}
+
+
+async def _visits(config: CompareConfig, policy: str, url: str) -> list[dict[str, Any]]:
+    order = random.Random(config.seed)
+    cells = [(best_of, clients) for best_of in config.sizes for clients in config.loads]
+    bodies = _bodies(config)
+    visits = []
+    async with connect(url, clients=config.loads[-1]) as client:
+        with Progress() as progress:
+            task = progress.add_task(f"{policy}: latency and cost", total=config.repeats * len(cells))
+            for _ in range(config.repeats):
+                for best_of, clients in order.sample(cells, len(cells)):
+                    visits.append(await _visit(client, bodies, config.requests, best_of, clients))
+                    progress.advance(task)
+    return visits
+
+
+def _bodies(config: CompareConfig) -> Iterator[dict[str, Any]]:
+    """Held-out questions one after the other, without end; none has a seed, so that no two answers are alike.
+
+    Nothing asks for a reward: at N = 1 no reward model is needed, and none is paid for.
+    """
+    world = lab(config.lab, config.lab_options)
+    prompts = world.prompts(config.prompts, "held_out", seed=config.seed)
+    while True:
+        for prompt in prompts:
+            yield {"messages": prompt, "temperature": 1.0, "max_tokens": world.answer_tokens}
+
+
+async def _visit(
+    client: httpx2.AsyncClient, bodies: Iterator[dict[str, Any]], requests: int, best_of: int, clients: int
+) -> dict[str, Any]:
+    """One cell of one repeat."""
+
+    async def ask(count: int) -> Load:
+        return await drive(client, [next(bodies) | {"best_of": best_of} for _ in range(count)], clients)
+
+    await ask(_WARM_UP)
+    before = await _seconds(client)
+    load = await ask(requests)
+    straggled_s, generating_s = (after - b for after, b in zip(await _seconds(client), before, strict=True))
+    if len(load.succeeded) < requests:
+        wrong = [answer.error for answer in load.answers if not answer.ok]
+        raise ServerFailed(f"best_of {best_of}, {clients} clients: {len(wrong)} requests failed: {wrong[0]}")
+    return {
+        "best_of": best_of,
+        "clients": clients,
+        "latencies_s": load.latencies_s,
+        "per_second": load.requests_per_second,
+        "tokens": [answer.generated_tokens for answer in load.answers],
+        "dollars": [answer.dollars for answer in load.answers],
+        "straggler_share": straggled_s / generating_s if generating_s else 0.0,
+    }
+
+
+async def _seconds(client: httpx2.AsyncClient) -> tuple[float, float]:
+    """The server's own sums: what stragglers took, and all generation."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    answer = await client.get("/metrics")
+    answer.raise_for_status()
+    samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
+    straggled = sum(s.value for s in samples if s.name == "bestofn_straggler_seconds_sum")
+    stages = [s for s in samples if s.name == "bestofn_stage_duration_seconds_sum"]
+    return straggled, sum(s.value for s in stages if s.labels["stage"] == "generate")
+
+
+def cells(policy: str, measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Cell]:
+    """The repeats of each cell together, by N and load."""
+    visits = measured["visits"]
+    places = sorted({(visit["best_of"], visit["clients"]) for visit in visits})
+    return [_together(policy, [v for v in visits if (v["best_of"], v["clients"]) == place]) for place in places]
+
+
+def _together(policy: str, visits: Sequence[Mapping[str, Any]]) -> Cell:
+    every = {name: np.concatenate([visit[name] for visit in visits]) for name in ("latencies_s", "tokens", "dollars")}
+    return Cell(
+        policy=policy,
+        best_of=visits[0]["best_of"],
+        clients=visits[0]["clients"],
+        latencies_s=every["latencies_s"],
+        each_dollars=every["dollars"],
+        per_second=mean_interval([visit["per_second"] for visit in visits]),
+        tokens=float(every["tokens"].mean()),
+        straggler_share=float(np.mean([visit["straggler_share"] for visit in visits])),
+    )

@@ -1,0 +1,1 @@
+"""Sampling a policy, and the log-probabilities that it gives to answers."""

@@ -1,0 +1,1 @@
+"""Samples of a policy as data to learn from: collecting candidates, and labelling them."""
