@@ -28,7 +28,7 @@ def serving(
     Raises ServerFailed with the end of that where the server ends or is not ready after `start_s` seconds.
     """
     port = free_port()
-    command = [sys.executable, "-m", "service", "serve", *arguments, "--port", str(port)]
+    command = [sys.executable, "-m", "bestofn_server", "serve", *arguments, "--port", str(port)]
     with running(command, log, environment=environment) as process:
         url = f"http://127.0.0.1:{port}"
         until_ready(f"{url}/ready", process, log, start_s)

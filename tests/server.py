@@ -82,7 +82,7 @@ class Server:
 def running(log: Path, options: Sequence[str] = (), environment: dict[str, str] | None = None) -> Iterator[Server]:
     """Start `bestofn serve`, wait until it is ready, and stop it at the end."""
     port = free_port()
-    command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--api-key", API_KEY, *options]
+    command = [sys.executable, "-m", "bestofn_server", "serve", "--port", str(port), "--api-key", API_KEY, *options]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **QUIET, **(environment or {})}

@@ -116,7 +116,7 @@ def test_a_server_that_is_told_to_stop_writes_what_it_has(tmp_path: Path, direct
 
 def test_a_directory_that_cannot_be_written_ends_the_start_with_the_option_s_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    command = [sys.executable, "-m", "service", "serve", "--candidate-log", str(tmp_path / "file")]
+    command = [sys.executable, "-m", "bestofn_server", "serve", "--candidate-log", str(tmp_path / "file")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert "--candidate-log: " in done.stderr.splitlines()[-1]

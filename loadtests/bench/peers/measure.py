@@ -154,7 +154,7 @@ def _reward(port: int) -> list[str]:
 
 def _ours(port: int) -> list[str]:
     given = ["--port", str(port), "--disable-uvicorn-access-log", "--override-generation-config", _SAMPLING]
-    return [sys.executable, "-m", "service", "serve", *given]
+    return [sys.executable, "-m", "bestofn_server", "serve", *given]
 
 
 def _its_hub(python: str, port: int, generator: str, reward: str = "", calls: int = -1) -> list[str]:
