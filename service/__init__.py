@@ -2,13 +2,12 @@
 
 The way of a request:
 
-    admit     gateway.Gateway                         -> api.read_ask, admission.Admission
-              (vLLM's application: chat template, tools, formats; context.current_request goes with the request)
-    plan      vllm_app.client.RerankingEngine.generate -> plan.make_plan
-    generate  reranker.Run <-> strategies, vllm_app.sampler; N = 1: vllm_app.relay.Relay
-    score     reranker.Run                             -> reward_model.RewardModel
-    select    selection.select
-    respond   gateway                                  -> wire
-    record    metrics.Metrics                          <- accounting.Ledger
-              candidate_log.CandidateLog               <- accounting.Ledger
+    admit     http.gateway.Gateway                  -> rerank.request.read_ask, load.admission.Admission
+              (vLLM's application: chat template, tools, formats; rerank.context goes with the request)
+    plan      vllm.client.RerankingEngine.generate  -> rerank.plan.make_plan
+    generate  rerank.run.Run <-> rerank.strategies, vllm.sampler
+    score     rerank.run.Run                        -> rerank.scoring, rerank.supervised_scorer
+    select    rerank.plan.Plan.choose               -> rerank.selection
+    respond   http.answer_sender                    -> http.answer_patch, http.rerank_object
+    record    observe.metrics, records.candidate_log, load.latency_controller <- rerank.ledger
 """

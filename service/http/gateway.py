@@ -12,118 +12,96 @@ from contextlib import ExitStack
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.reply import Reply, send_error
-from service.load.admission import Admission
-from service.load.latency_controller import SloController
-from service.observe.metrics import Metrics
-from service.records.candidate_log import CandidateLog
+from service.http.answer_sender import AnswerSender, send_error
+from service.http.dependencies import Dependencies
 from service.rerank.context import RequestContext, current_request
 from service.rerank.errors import ServiceError
-from service.rerank.prices import Prices
-from service.rerank.request import BATCH_PATH, BEST_OF_HEADER, ENDPOINTS, Ask, Limits, read_ask, refuse_reranking
+from service.rerank.request import BATCH_PATH, BEST_OF_HEADER, ENDPOINTS, Ask, Endpoint, read_ask, refuse_reranking
 
 
 class Gateway:
     """ASGI middleware for the four completion endpoints; every other request passes untouched.
 
-    A request comes up again below vLLM's application, in `vllm_app.client.RerankingEngine.generate`, where
-    `context.current_request` has carried its `Ask`.
+    A request comes up again below vLLM's application, in `vllm.client.RerankingEngine.generate`, where
+    `context.current_request` has carried it.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        limits: Limits,
-        admission: Admission,
-        metrics: Metrics,
-        prices: Prices | None = None,
-        candidate_log: CandidateLog | None = None,
-        slo: SloController | None = None,
-    ) -> None:
+    def __init__(self, app: ASGIApp, dependencies: Dependencies) -> None:
         self._app = app
-        self._limits = limits
-        self._admission = admission
-        self._metrics = metrics
-        self._prices = prices
-        self._candidate_log = candidate_log
-        self._slo = slo
+        self._to = dependencies
         self._ending: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = _path(scope) if scope["type"] == "http" and scope["method"] == "POST" else ""
         endpoint = ENDPOINTS.get(path)
-        if path == BATCH_PATH:
-            await self._pass_batch(scope, receive, send)
-            return
-        if endpoint is None:
+        if endpoint is None and path != BATCH_PATH:
             await self._app(scope, receive, send)
             return
         body = await _read_body(receive)
         if body is None:
             return
-        places = ExitStack()
+        header = Headers(scope=scope).get(BEST_OF_HEADER)
         try:
-            ask = read_ask(endpoint, body, Headers(scope=scope).get(BEST_OF_HEADER), self._limits)
-            ask = self._admit(ask, places)
+            if endpoint is None:
+                refuse_reranking(body, header)
+            else:
+                context = self._admit(read_ask(endpoint, body, header, self._to.limits), scope)
         except ServiceError as error:
-            self._metrics.refused(endpoint, error)
+            self._refused(endpoint, error)
             await send_error(send, error)
             return
-        await self._answer(ask, places, scope, receive, send)
+        if endpoint is None:
+            await self._app(scope, _replay(body, receive, lambda: None), send)
+        else:
+            await self._answer(context, scope, receive, send)
 
-    def _admit(self, ask: Ask, places: ExitStack) -> Ask:
+    def _refused(self, endpoint: Endpoint | None, error: ServiceError) -> None:
+        """A batch, which is vLLM's alone, is not counted among our requests."""
+        if endpoint is not None:
+            self._to.metrics.refused(endpoint, error)
+
+    def _admit(self, ask: Ask, scope: Scope) -> RequestContext:
         """The request with the N that the load leaves it, its places held. Raises Overloaded."""
-        admission = self._admission
-        if self._slo is not None:
+        admission, slo, places = self._to.admission, self._to.slo, ExitStack()
+        if slo is not None:
             room = admission.limit - admission.in_flight
-            ask = self._slo.fit(ask, in_flight=admission.in_flight, room=room, now_s=time.monotonic())
+            ask = slo.fit(ask, in_flight=admission.in_flight, room=room, now_s=time.monotonic())
         places.enter_context(admission.hold(ask.candidates))
-        if self._slo is not None:
-            places.enter_context(self._slo.hold(ask))
-        return ask
-
-    async def _pass_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Several conversations in one request are vLLM's alone; who asks to have them ranked is told so."""
-        body = await _read_body(receive)
-        if body is None:
-            return
-        try:
-            refuse_reranking(body, Headers(scope=scope).get(BEST_OF_HEADER))
-        except ServiceError as error:
-            await send_error(send, error)
-            return
-        await self._app(scope, _replay(body, receive, lambda: None), send)
-
-    async def _answer(self, ask: Ask, places: ExitStack, scope: Scope, receive: Receive, send: Send) -> None:
+        if slo is not None:
+            places.enter_context(slo.hold(ask))
         request_id = Headers(scope=scope).get("x-request-id", "")
-        context = RequestContext(ask, request_id, self._admission.in_flight, self._prices)
-        reply = Reply(context, places, send)
+        return RequestContext(ask, request_id, places, admission.in_flight, self._to.prices)
+
+    async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
+        body = context.ask.body
+        answer = AnswerSender(context, send)
         token = current_request.set(context)
         try:
-            await self._app(_with_length(scope, ask.body), _replay(ask.body, receive, reply.left), reply.send)
+            await self._app(_with_length(scope, body), _replay(body, receive, answer.left), answer.send)
         except Exception:
-            reply.raised = True
+            answer.raised = True
             raise
         finally:
             current_request.reset(token)
-            ending = asyncio.create_task(self._end(context, reply, places))
+            ending = asyncio.create_task(self._end(context, answer))
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
             await asyncio.shield(ending)
 
-    async def _end(self, context: RequestContext, reply: Reply, places: ExitStack) -> None:
+    async def _end(self, context: RequestContext, answer: AnswerSender) -> None:
         """In a task of its own: whoever cancels the request again and again does not stop its accounting."""
-        with places:
-            await reply.close()
-            await context.close()
-        self._metrics.record(context, reply.outcome)
-        if self._slo is not None and reply.outcome == "ok" and context.as_admitted:
+        await answer.close()
+        await context.close()
+        self._record(context, answer.outcome)
+
+    def _record(self, context: RequestContext, outcome: str) -> None:
+        self._to.metrics.record(context, outcome)
+        if self._to.slo is not None and outcome == "ok" and context.as_admitted:
             # not until it was read: a client that reads slowly is not the server's load
             now_s = max(ledger.end_s for ledger in context.ledgers)
-            self._slo.answered(context.ask, context.in_flight, admitted_s=context.started_s, now_s=now_s)
-        if self._candidate_log is not None:
-            self._candidate_log.record(context, reply.outcome)
+            self._to.slo.answered(context.ask, context.in_flight, admitted_s=context.started_s, now_s=now_s)
+        if self._to.candidate_log is not None:
+            self._to.candidate_log.record(context, outcome)
 
 
 def _path(scope: Scope) -> str:

@@ -212,7 +212,7 @@ def lowered_best_of(ask: Ask, share: float, room: int) -> int:
 
 def adjustable(ask: Ask) -> bool:
     """Whether N may be lowered: there is something to choose from, and the client does not insist."""
-    return ask.asked_best_of > ask.n and not ask.greedy and not ask.options.fixed_best_of
+    return ask.asked_best_of > ask.n and ask.fewer_because != "greedy" and not ask.options.fixed_best_of
 
 
 class SloController:
@@ -240,7 +240,8 @@ class SloController:
         load = Load(in_flight, self._asked, self._fixed, self._arrivals.asked_per_s)
         share = self._known[key].share(asked, load, self.target_s)
         self._recent[key] = self._recent[key].follow(share, now_s)
-        return replace(ask, best_of=lowered_best_of(ask, min(share, self._recent[key].share), room))
+        best_of = lowered_best_of(ask, min(share, self._recent[key].share), room)
+        return replace(ask, best_of=best_of, fewer_because="slo" if best_of < ask.asked_best_of else None)
 
     @contextmanager
     def hold(self, ask: Ask) -> Iterator[None]:

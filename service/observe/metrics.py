@@ -14,7 +14,7 @@ from reward.bounds import expected_best
 from service.rerank.context import RequestContext
 from service.rerank.errors import ServiceError
 from service.rerank.ledger import Ledger, count_tokens
-from service.rerank.request import BATCH_PATH, Ask, Endpoint
+from service.rerank.request import BATCH_PATH, Endpoint
 
 # Close enough for a quantile: no bound is much more than half as much again as the one before.
 _SECONDS = (
@@ -85,12 +85,12 @@ class SloMetrics:
             registry=registry,
         )
 
-    def answered(self, ask: Ask, seconds: float) -> None:
-        """A complete answer, from arrival to last byte."""
-        label = best_of_label(ask.best_of)
+    def answered(self, best_of: int, asked_best_of: int, seconds: float) -> None:
+        """A complete answer, from arrival to last byte, with the N that was planned and the one that was asked for."""
+        label = best_of_label(best_of)
         self._met.labels(label).inc(seconds <= self._target_s)
         self._missed.labels(label).inc(seconds > self._target_s)
-        self._share.labels(best_of_label(ask.asked_best_of)).observe(ask.best_of / ask.asked_best_of)
+        self._share.labels(best_of_label(asked_best_of)).observe(best_of / asked_best_of)
 
 
 class Load(Protocol):
@@ -194,12 +194,12 @@ class Metrics:
 
     def record(self, context: RequestContext, outcome: str) -> None:
         """A request that reached vLLM's application, after everything it started has ended."""
-        label = best_of_label(context.ask.best_of)
+        label = best_of_label(context.best_of)
         self._requests.labels(context.ask.endpoint, context.ask.options.strategy, outcome).inc()
         seconds = time.monotonic() - context.started_s
         self._duration.labels(label).observe(seconds)
         if self._slo is not None and outcome == "ok":
-            self._slo.answered(context.ask, seconds)
+            self._slo.answered(context.best_of, context.ask.asked_best_of, seconds)
         self._tokens.labels(label).observe(count_tokens(context.ledgers).generated)
         cost = context.cost(context.ledgers)
         if cost is not None and self._costs is not None:

@@ -21,10 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from service.http.wire import growth_ms, json_number
 from service.records.durable_file import DurableFile
 from service.rerank.context import RequestContext
-from service.rerank.ledger import Ledger
+from service.rerank.ledger import Ledger, finite
 
 Row = Mapping[str, Any]
 Outcome = Literal["written", "dropped", "failed"]
@@ -63,7 +62,7 @@ def _row(ledger: Ledger, *, bare: bool) -> dict[str, Any]:
     conversation, records = ledger.conversation, ledger.records
     assert conversation is not None
     heads = dict.fromkeys(head for record in records for head in record.view.rewards)
-    scores = {head: [json_number(record.view.rewards.get(head)) for record in records] for head in heads}
+    scores = {head: [finite(record.view.rewards.get(head)) for record in records] for head in heads}
     return {
         "prompt": conversation.messages[0]["content"] if bare else conversation.messages,
         "responses": [conversation.answer_start + record.text for record in records],
@@ -72,7 +71,7 @@ def _row(ledger: Ledger, *, bare: bool) -> dict[str, Any]:
         "states": [candidate.state for candidate in ledger.candidates],
         "finish_reasons": [candidate.finish_reason for candidate in ledger.candidates],
         "tokens": [candidate.tokens for candidate in ledger.candidates],
-        "growth_ms": [growth_ms(ledger, record) for record in records],
+        "growth_ms": [ledger.growth_ms(record) for record in records],
         "prefix_rewards": [candidate.prefix_rewards for candidate in ledger.candidates],
         "best_of": ledger.plan.best_of,
         "strategy": ledger.plan.strategy.name,

@@ -109,11 +109,25 @@ class Ledger:
         reward = self.plan.reward_of(score)
         record.view = record.view.scored(reward, dict(score.rewards), prefix_tokens=prefix_tokens)
 
+    def growth_ms(self, record: Record) -> list[tuple[int, float]]:
+        """(tokens, milliseconds since generation began) of a candidate's first piece, checkpoints and end."""
+        return [(tokens, milliseconds(at_s - self.started_s)) for tokens, at_s in record.growth]
+
     def fate(self, candidate: Candidate) -> str:
         """returned, rejected, aborted or failed: every candidate has exactly one."""
         if candidate.index in self.selected:
             return "returned"
         return "rejected" if candidate.state == "finished" else _UNFINISHED[candidate.state]
+
+
+def milliseconds(seconds: float) -> float:
+    """For a report: not below 0, to the microsecond."""
+    return round(max(seconds, 0.0) * 1000, 3)
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None for NaN and infinity, which JSON does not have."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 _UNFINISHED = {"running": "aborted", "aborted": "aborted", "failed": "failed"}

@@ -1,48 +1,53 @@
-"""From what a client asks to what will be done for one prompt. Pure."""
+"""From what a client asks to what will be done for one prompt. Pure.
 
-from collections.abc import Mapping
+How many candidates there are is decided here and nowhere else: whoever reports N reads `Plan.best_of`.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reward.config import PLAIN, RewardConfig, weigh
 from reward.scorer import Score
 from service.rerank.options import RerankOptions
-from service.rerank.request import Ask
-from service.rerank.selection import ARGMAX, Selection
-from service.rerank.strategies import Adaptive, BestOfN, Limited, Prune, Strategy
+from service.rerank.request import Ask, Reason
+from service.rerank.selection import ARGMAX, Choice, Selection, select
+from service.rerank.strategies import Adaptive, BestOfN, Candidate, Limited, PassOn, Prune, Strategy
 from service.rerank.strategies.profile import DEFAULTS, StrategyProfile
 
 
 @dataclass(frozen=True)
 class Plan:
-    """best_of: candidates to sample. n: to return. ranked: whether they are scored and sorted at all.
+    """What will be done for one prompt."""
 
-    selection, min_reward: how to choose; seed: of its draws. reward: what the reward model says of itself.
-    reward_weights: of its heads; empty for the reward as the checkpoint has it. traced: how candidates grow is noted.
-
-    live: candidates are passed on while they grow, since none has to wait for another.
-    """
-
-    best_of: int
-    n: int
-    ranked: bool
+    best_of: int  # candidates to sample
+    n: int  # to return
+    ranked: bool  # the reward model is asked about them
     strategy: Strategy
+    asked_best_of: int | None = None  # by the client or the server's default, where there are fewer
+    fewer_because: Reason | None = None
     selection: Selection = ARGMAX
-    seed: int = 0
+    seed: int = 0  # of a selection that draws
     min_reward: float | None = None
-    reward: RewardConfig = PLAIN
-    reward_weights: Mapping[str, float] = field(default_factory=dict)
-    traced: bool = False
-
-    @property
-    def live(self) -> bool:
-        unsorted = self.n == 1 or not self.ranked
-        unchecked = self.min_reward is None and self.strategy.alarm_s is None
-        return self.best_of == self.n and unsorted and unchecked and not self.traced
+    reward: RewardConfig = PLAIN  # what the reward model says of itself
+    reward_weights: Mapping[str, float] = field(default_factory=dict)  # of its heads; empty: as the checkpoint has it
 
     @property
     def waits_for_all(self) -> bool:
         """Nothing ends a candidate before its time, so the rewards of all are a fair sample of the policy's."""
-        return isinstance(self.strategy, BestOfN)
+        return isinstance(self.strategy, BestOfN | PassOn)
+
+    def choose(self, candidates: Sequence[Candidate]) -> Choice:
+        """What is returned, best first; unranked candidates by their indices, however the engine ended them."""
+        if not self.ranked:
+            return Choice(tuple(one.index for one in candidates if one.state in ("finished", "aborted")))
+        return select(
+            candidates,
+            self.n,
+            self.selection,
+            seed=self.seed,
+            reward_std=self.reward.std,
+            min_reward=self.min_reward,
+        )
 
     def reward_of(self, score: Score) -> float:
         """What ranks a candidate of this score."""
@@ -63,25 +68,37 @@ def make_plan(
     checkpoint_tokens: of `BestOfN`, where the request does not say. At temperature 0 all candidates would be equal, so
     only as many are sampled as are returned.
     """
-    best_of = n if temperature == 0 else max(ask.best_of, n)
-    options = ask.options
-    strategy = _strategy(options, best_of, n, options.checkpoint_tokens or checkpoint_tokens, profile)
-    if options.limited:
-        alarm_s = None if options.deadline_ms is None else options.deadline_ms / 1000
-        strategy = Limited(strategy, alarm_s, options.stop_after, options.target_reward, n)
+    greedy = temperature == 0 and ask.asked_best_of > n
+    best_of = n if greedy else max(ask.best_of, n)
     ranked = ask.wants_reward or (best_of > 1 and (best_of > n or ask.explicit))
+    options = ask.options
+    if _passes_on(ask, best_of, n, ranked=ranked):
+        strategy: Strategy = PassOn(n, options.strategy, scored=ranked)
+    else:
+        strategy = _strategy(options, best_of, n, options.checkpoint_tokens or checkpoint_tokens, profile)
+        if options.limited:
+            alarm_s = None if options.deadline_ms is None else options.deadline_ms / 1000
+            strategy = Limited(strategy, alarm_s, options.stop_after, options.target_reward, n)
     return Plan(
         best_of=best_of,
         n=n,
         ranked=ranked,
         strategy=strategy,
+        asked_best_of=ask.asked_best_of if best_of < ask.asked_best_of else None,
+        fewer_because="greedy" if greedy else ask.fewer_because,
         selection=ask.selection,
         seed=seed,
-        min_reward=ask.options.min_reward,
+        min_reward=options.min_reward,
         reward=ask.reward,
-        reward_weights=ask.options.reward_weights or {},
-        traced=options.trace,
+        reward_weights=options.reward_weights or {},
     )
+
+
+def _passes_on(ask: Ask, best_of: int, n: int, *, ranked: bool) -> bool:
+    """No candidate has to wait for another, and nothing may refuse or end it."""
+    options = ask.options
+    unchecked = options.min_reward is None and options.deadline_ms is None and not options.trace
+    return best_of == n and (n == 1 or not ranked) and unchecked
 
 
 def _strategy(

@@ -18,6 +18,7 @@ from service.rerank.options import RerankOptions, StrategyName, read_options
 from service.rerank.selection import Selection
 from service.rerank.selection.options import DEFAULT, SelectionOptions, check_heads, check_weights
 
+Reason = Literal["greedy", "slo"]  # temperature 0 would make all candidates one; the latency target
 Endpoint = Literal["chat", "completions", "responses", "messages"]
 
 ENDPOINTS: Mapping[str, Endpoint] = {
@@ -58,32 +59,29 @@ class Limits:
 class Ask:
     """One request, as far as reranking goes.
 
-    best_of: candidates per prompt, before temperature 0 makes them all one. asked_best_of: before the server's latency
-    target lowered it. prompts: how many the request holds. greedy: asks for temperature 0. max_tokens: of an answer.
-    explicit: the client spoke of best_of or rerank. selection: the client's, or the server's. reward: see `Limits`.
-    body: JSON for vLLM, without our fields. model: as vLLM knows it.
+    N is admitted here, and decided by the plan: a model whose own temperature is 0 makes it smaller still.
     """
 
     endpoint: Endpoint
-    best_of: int
-    asked_best_of: int
-    n: int
-    prompts: int
-    greedy: bool
-    max_tokens: int | None
-    explicit: bool
+    best_of: int  # candidates for each prompt, at most
+    asked_best_of: int  # by the client, or by the server's default
+    fewer_because: Reason | None  # why `best_of` is below it
+    n: int  # to return
+    prompts: int  # that the request holds
+    max_tokens: int | None  # of an answer
+    explicit: bool  # the client spoke of best_of or rerank
     wants_reward: bool
     background: bool
     options: RerankOptions
-    selection: Selection
-    reward: RewardConfig
-    body: bytes
-    model: str | None
+    selection: Selection  # the client's, or the server's
+    reward: RewardConfig  # see `Limits`
+    body: bytes  # JSON for vLLM, without our fields
+    model: str | None  # as vLLM knows it
 
     @property
     def candidates(self) -> int:
-        """The most candidates this request can have in flight."""
-        return (self.n if self.greedy else max(self.best_of, self.n)) * self.prompts
+        """The most candidates that this request can have in flight; a beam search is `n` wide."""
+        return max(self.best_of, self.n) * self.prompts
 
 
 def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits) -> Ask:
@@ -111,15 +109,17 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
     if options.stop_after is not None and options.stop_after < n:
         message = f"rerank.stop_after is {options.stop_after}, fewer than n = {n} to return"
         raise InvalidRequest(message, param="rerank.stop_after")
-    best_of = _resolve_best_of(asked, n, request, limits)
+    asked_best_of = _resolve_best_of(asked, n, request, limits)
+    greedy = request.get("temperature") == 0
+    best_of = n if greedy else asked_best_of
     forwarded = _without_ours(request)
     ask = Ask(
         endpoint=endpoint,
         best_of=best_of,
-        asked_best_of=best_of,
+        asked_best_of=asked_best_of,
+        fewer_because="greedy" if best_of < asked_best_of else None,
         n=n,
         prompts=_prompt_count(request) if endpoint == "completions" else 1,
-        greedy=request.get("temperature") == 0,
         max_tokens=_max_tokens(request),
         explicit=asked is not None or rerank_given,
         wants_reward=rerank_given,

@@ -7,10 +7,9 @@ every candidate are known.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable
@@ -18,8 +17,8 @@ from service.rerank.busy_time import BusyMeter, Work
 from service.rerank.errors import BelowMinReward, DeadlineExceeded, EngineDown, NothingGenerated, RewardModelDown
 from service.rerank.ledger import Ledger, Record
 from service.rerank.plan import Plan
+from service.rerank.sampler import Sampler
 from service.rerank.scoring import Scoring
-from service.rerank.selection import select
 from service.rerank.strategies import (
     Abort,
     Aborted,
@@ -41,110 +40,94 @@ from service.rerank.strategies import (
 )
 from service.rerank.supervised_scorer import RewardModel
 
-
-@dataclass(frozen=True)
-class Draft:
-    """What a candidate grew by. finish_reason: "abort" when it was ended by `Sampler.abort`, None while it runs."""
-
-    tokens: int
-    text: str
-    finish_reason: str | None
-
-
-class Sampler(Protocol):
-    """The generation engine, for one prompt."""
-
-    def sample(self, index: int) -> AsyncIterator[Draft]:
-        """Generate candidate `index` (0, 1, ...). Raises EngineDown, or what the engine raised for this candidate."""
-
-    async def abort(self, indices: list[int]) -> None:
-        """Make these candidates' iterators end at once, with their last tokens and finish_reason "abort"."""
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Of the prompt, 0 until the first draft."""
-
-    @property
-    def cached_prompt_tokens(self) -> int:
-        """Of these, what the engine had read for an earlier request."""
-
-
 _ENDED: Mapping[State, type[Finished | Aborted | Failed]] = {"finished": Finished, "aborted": Aborted, "failed": Failed}
 
 
 class Run:
-    """One prompt's candidates. Times are monotonic seconds. meter: charges the ledger for what is at work.
+    """One prompt's candidates, at work from the moment the run is made. Times are monotonic seconds.
 
-    committed: the candidate that will be returned, as soon as no other can be; it may still be growing.
+    It is one task: it begins, decides, ends what still runs and selects. Nobody else ends anything: `close` only asks.
     """
 
     def __init__(
         self,
         plan: Plan,
-        conversation: Conversation,
+        conversation: Conversation | None,
         sampler: Sampler,
         reward: RewardModel,
         meter: BusyMeter,
     ) -> None:
         self.ledger = Ledger(plan)
-        self._meter = meter
+        self.committed: list[int] = []  # candidates that will be returned whatever happens, best first
+        self.news = asyncio.Event()  # set when `committed` or one of its candidates has grown, and when the run is over
+        self._meter = meter  # charges the ledger for what is at work
         self._strategy = plan.strategy
-        self._conversation = conversation
+        self._conversation = conversation  # None where nothing is scored
         self._scoring: Scoring | None = None
         self._sampler = sampler
         self._reward = reward
-        self._happenings: asyncio.Queue[Event | Exception] = asyncio.Queue()
+        self._happenings: asyncio.Queue[Event | Exception | None] = asyncio.Queue()
         self._sampling: set[asyncio.Task[None]] = set()
         self._scoring_tasks: set[asyncio.Task[None]] = set()
-        self._closing: asyncio.Task[None] | None = None
+        self._closed = False
         self._alarm: asyncio.TimerHandle | None = None
-        self.committed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._work = asyncio.create_task(self._run())
+        self._work.add_done_callback(self._noted)
 
     # -- the verbs
 
+    async def _run(self) -> tuple[int, ...]:
+        try:
+            self._begin()
+            while self.ledger.stop_reason is None and not self._closed:
+                happening = await self._happenings.get()
+                if isinstance(happening, Exception):
+                    self._do_without(happening)
+                elif happening is not None:
+                    self._perform(self._strategy.decide(happening, self.ledger.candidates))
+        finally:
+            await self._end_all()
+        if self.ledger.stop_reason is None:
+            raise NothingGenerated("the request was closed")
+        return self._select()
+
     async def best(self) -> tuple[int, ...]:
-        """Indices of the candidates to return, best first.
+        """Indices of the candidates to return, best first. Who waits here may leave: the run goes on until `close`.
 
         Raises:
             InvalidRequest, RewardModelDown, EngineDown, DeadlineExceeded, BelowMinReward, NothingGenerated: see
                 `service.rerank.errors`.
             Exception: what the engine raised, when every candidate failed for the same reason.
         """
-        try:
-            self._begin()
-            while self.ledger.stop_reason is None:
-                happening = await self._happenings.get()
-                if isinstance(happening, Exception):
-                    self._do_without(happening)
-                else:
-                    self._perform(self._strategy.decide(happening, self.ledger.candidates))
-        finally:
-            await asyncio.shield(self.close())
-        began_s = time.monotonic()
-        selected = self._select()
-        self.ledger.select_s = time.monotonic() - began_s
-        return selected
+        await asyncio.wait([self._work])
+        return self._work.result()
 
-    def close(self) -> asyncio.Task[None]:
-        """End everything that still runs, once; the task is done when it is all accounted for."""
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close())
-        return self._closing
+    def close(self) -> "asyncio.Task[tuple[int, ...]]":
+        """End everything that still runs; the task is done when it is all accounted for."""
+        self._closed = True
+        self._happenings.put_nowait(None)
+        return self._work
+
+    @property
+    def over(self) -> bool:
+        """`best` has its answer."""
+        return self._work.done()
 
     # -- steps
 
     def _begin(self) -> None:
-        self._scoring = Scoring(self._reward, self._conversation)
-        self.ledger.conversation = self._scoring.conversation
-        self._reward.subscribe(self._happenings.put_nowait)
-        self._start(self._scoring_tasks, self._charged("score", partial(self._prefill, self._scoring)))
+        if self._conversation is not None:
+            self._scoring = Scoring(self._reward, self._conversation)
+            self.ledger.conversation = self._scoring.conversation
+            self._reward.subscribe(self._happenings.put_nowait)
+            self._start(self._scoring_tasks, self._charged("score", partial(self._prefill, self._scoring)))
         if self._strategy.alarm_s is not None:
             loop = asyncio.get_running_loop()
             self._alarm = loop.call_later(self._strategy.alarm_s, self._happenings.put_nowait, Clock())
         self._perform(self._strategy.start())
 
     def _perform(self, actions: Sequence[Action]) -> None:
-        for action in actions if self._closing is None else ():
+        for action in actions if not self._closed else ():
             match action:
                 case Sample(count):
                     for _ in range(count):
@@ -154,8 +137,8 @@ class Run:
                 case Abort(index):
                     self._abort_one(self.ledger.records[index])
                 case Commit(index):
-                    if not self.committed.done():
-                        self.committed.set_result(index)
+                    self.committed.append(index)
+                    self.news.set()
                 case Stop(reason):
                     self.ledger.stop_reason = self.ledger.stop_reason or reason
 
@@ -199,6 +182,8 @@ class Run:
             async for draft in self._sampler.sample(index):
                 record.pieces.append(draft.text)
                 record.view = replace(record.view, tokens=record.view.tokens + draft.tokens)
+                if index in self.committed:
+                    self.news.set()
                 step = self._strategy.checkpoint_tokens
                 at_checkpoint = step is not None and record.view.tokens - noted_tokens >= step
                 if at_checkpoint or draft.finish_reason is not None or not record.growth:
@@ -241,22 +226,22 @@ class Run:
             self._happenings.put_nowait(Scored(record.view.index))
 
     def _select(self) -> tuple[int, ...]:
-        plan = self.ledger.plan
-        self.ledger.choice = select(
-            self.ledger.candidates,
-            plan.n,
-            plan.selection,
-            seed=plan.seed,
-            reward_std=plan.reward.std,
-            min_reward=plan.min_reward,
-        )
-        if not self.ledger.selected:
+        began_s = time.monotonic()
+        self.ledger.choice = self.ledger.plan.choose(self.ledger.candidates)
+        self.ledger.select_s = time.monotonic() - began_s
+        if len(self.ledger.selected) < self._least:
             raise self._nothing_to_return()
         return self.ledger.selected
 
+    @property
+    def _least(self) -> int:
+        """Answers that must be there: of ranked candidates one, of unranked ones all that were asked for."""
+        return 1 if self.ledger.plan.ranked else self.ledger.plan.n
+
     def _nothing_to_return(self) -> Exception:
-        if any(candidate.state == "finished" for candidate in self.ledger.candidates):
-            return self._below_min_reward()
+        least = self.ledger.plan.min_reward
+        if least is not None and any(candidate.state == "finished" for candidate in self.ledger.candidates):
+            return self._below(least)
         if self.ledger.stop_reason == "deadline":
             param = "rerank.deadline_ms"
             return DeadlineExceeded(f"{param} passed before any candidate finished", param=param)
@@ -265,13 +250,15 @@ class Run:
             return errors[0]
         return NothingGenerated(f"all {len(self.ledger.records)} candidates failed")
 
-    def _below_min_reward(self) -> BelowMinReward:
-        param, least = "rerank.min_reward", self.ledger.plan.min_reward
+    def _below(self, least: float) -> BelowMinReward:
+        param = "rerank.min_reward"
         best = max(self.ledger.rewards, default=None)
         known = "no candidate could be scored" if best is None else f"the best candidate's reward is {best:.6g}"
         return BelowMinReward(f"{known}; {param} asks for at least {least:.6g}", param=param)
 
-    async def _close(self) -> None:
+    async def _end_all(self) -> None:
+        """The one place where a run's work ends, however it came to that."""
+        self._closed = True
         self._reward.unsubscribe(self._happenings.put_nowait)
         if self._alarm is not None:
             self._alarm.cancel()
@@ -288,5 +275,10 @@ class Run:
         await asyncio.gather(*self._sampling, *scoring, return_exceptions=True)
         self.ledger.prompt_tokens = self._sampler.prompt_tokens
         self.ledger.cached_prompt_tokens = self._sampler.cached_prompt_tokens
-        self._happenings.put_nowait(NothingGenerated("the request was closed"))
         self.ledger.ended_s = time.monotonic()
+
+    def _noted(self, work: "asyncio.Task[tuple[int, ...]]") -> None:
+        """Nobody may be left to hear how the run ended, so asyncio should not report its error as unheard."""
+        self.news.set()
+        if not work.cancelled():
+            work.exception()

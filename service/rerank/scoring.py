@@ -4,9 +4,7 @@ import asyncio
 from dataclasses import replace
 
 from reward.conversation import Conversation
-from reward.scorer import RewardUnavailable, Score
-from service.rerank.busy_time import BusyMeter
-from service.rerank.errors import RewardModelDown
+from reward.scorer import Score
 from service.rerank.ledger import Ledger, Record
 from service.rerank.supervised_scorer import RewardModel
 
@@ -59,25 +57,3 @@ class Scoring:
             raise
         self._told[key].set_result(score)
         return score
-
-
-async def score_finished(conversation: Conversation, reward: RewardModel, meter: BusyMeter, ledger: Ledger) -> None:
-    """Score candidates that were passed on while they grew, where the request asked only to know their reward.
-
-    Raises:
-        InvalidRequest, RewardModelDown: see `service.rerank.errors`.
-    """
-    scoring = Scoring(reward, conversation)
-    ledger.conversation = scoring.conversation
-    for record in ledger.records:
-        if record.view.state != "finished":
-            continue
-        record.view = record.view.score_asked()
-        try:
-            with meter.working("score", ledger.busy_s):
-                await scoring.score(ledger, record)
-        except RewardUnavailable as error:
-            if reward.on_failure == "error":
-                raise RewardModelDown(f"the reward model is unavailable: {error}") from error
-            ledger.stop_reason = "reward_unavailable"
-            return

@@ -1,17 +1,14 @@
 """The reranker as vLLM's `EngineClient`: vLLM's OpenAI application talks to it and never learns of the N samples.
 
-Everything is the generation engine's own but for three things: `generate`, which samples, scores and yields only the
-winner when the request at hand asks for it; `renderer`, which remembers the conversation for the reward model; and
-health, which counts the reward engine in.
+Everything is the generation engine's own but for three things: `generate`, which samples, scores and yields only what
+is returned; `renderer`, whose prompts carry the conversation for the reward model; and health, which counts the reward
+engine in.
 """
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
-from vllm.inputs import EngineInput
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -22,14 +19,14 @@ from reward.scorer import RewardUnavailable
 from reward.template import Message
 from service.rerank.busy_time import BusyMeter
 from service.rerank.context import RequestContext, current_request
-from service.rerank.errors import EngineDown, InvalidRequest, ServiceError
+from service.rerank.errors import InvalidRequest, ServiceError
 from service.rerank.plan import Plan, make_plan
 from service.rerank.run import Run
-from service.rerank.scoring import score_finished
 from service.rerank.strategies.profile import StrategyProfile
 from service.rerank.supervised_scorer import RewardModel
-from service.vllm.relay import Relay
 from service.vllm.sampler import EngineRequest, VllmSampler
+
+_CONVERSATION = "bestofn_conversation"  # a key of the prompts that our renderer gives out
 
 
 class RerankingEngine:
@@ -51,7 +48,7 @@ class RerankingEngine:
         self._meter = meter
         self._checkpoint_tokens = checkpoint_tokens
         self._profile = profile
-        self.renderer = _RememberingRenderer(engine.renderer)
+        self.renderer = _ConversationRenderer(engine.renderer)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
@@ -74,68 +71,33 @@ class RerankingEngine:
             profile=self._profile,
             seed=secrets.randbits(32) if sampling_params.seed is None else sampling_params.seed,
         )
-        generate = self._relay if plan.live else self._rerank
-        return generate(context, plan, EngineRequest(prompt, sampling_params, request_id, options))
+        return self._answer(context, plan, EngineRequest(prompt, sampling_params, request_id, options))
 
-    async def _rerank(
-        self,
-        context: RequestContext,
-        plan: Plan,
-        request: EngineRequest,
+    async def _answer(
+        self, context: RequestContext, plan: Plan, request: EngineRequest
     ) -> AsyncIterator[RequestOutput]:
-        sampler = VllmSampler(self._engine, request, plan.strategy.checkpoint_tokens)
-        run = Run(plan, self._conversation(context, request), sampler, self._reward, self._meter)
-        context.generations.append(run)
-        best = asyncio.create_task(run.best())
+        """Whoever stops listening ends nothing: `context.close` does, whatever became of the request."""
+        conversation = self._conversation(request.prompt) if plan.ranked else None
+        sampler = VllmSampler(self._engine, request, plan)
+        run = Run(plan, conversation, sampler, self._reward, self._meter)
+        context.runs.append(run)
         try:
-            decided: set[asyncio.Future[Any]] = {best, run.committed}
-            await asyncio.wait(decided, return_when=asyncio.FIRST_COMPLETED)
-            live = run.committed.done() and sampler.streams
-            if live:
-                async for output in sampler.follow(run.committed.result(), best):
-                    yield output
-            selected = await best
-        except ServiceError as error:
-            context.error = context.error or error
-            raise
-        finally:
-            best.cancel()
-            await asyncio.shield(run.close())
-        for output in () if live else sampler.winners(selected):
-            yield output
-
-    async def _relay(
-        self,
-        context: RequestContext,
-        plan: Plan,
-        request: EngineRequest,
-    ) -> AsyncIterator[RequestOutput]:
-        conversation = self._conversation(context, request) if plan.ranked else None
-        score = partial(score_finished, conversation, self._reward, self._meter) if conversation else None
-        prompt = cast(EngineInput, request.prompt)
-        outputs = self._engine.generate(prompt, request.params, request.engine_id, **request.options)
-        abort = partial(self._engine.abort, request.engine_id)
-        relay = Relay(plan, outputs, abort, request.params.output_kind, score, self._meter)
-        context.generations.append(relay)
-        try:
-            async for output in relay.outputs():
+            async for output in sampler.answer(run):
                 yield output
-        except EngineDeadError as error:
-            context.error = EngineDown("the generation engine has died")
-            raise context.error from error
         except ServiceError as error:
             context.error = context.error or error
             raise
 
-    def _conversation(self, context: RequestContext, request: EngineRequest) -> Conversation:
-        """The conversation as rendered last, or a bare prompt as one user message."""
-        if context.conversation is not None:
-            return context.conversation
-        text = request.prompt.get("prompt")
+    def _conversation(self, prompt: Mapping[str, Any]) -> Conversation:
+        """The conversation that was rendered into the prompt, or a bare prompt as one user message."""
+        if (conversation := prompt.get(_CONVERSATION)) is not None:
+            assert isinstance(conversation, Conversation)
+            return conversation
+        text = prompt.get("prompt")
         if text is None:
-            if "prompt_token_ids" not in request.prompt:
+            if "prompt_token_ids" not in prompt:
                 raise InvalidRequest("a prompt given as embeddings cannot be scored", param="prompt_embeds")
-            text = self._engine.get_tokenizer().decode(request.prompt["prompt_token_ids"])
+            text = self._engine.get_tokenizer().decode(prompt["prompt_token_ids"])
         return Conversation(({"role": "user", "content": text},))
 
     # -- health
@@ -164,8 +126,8 @@ class RerankingEngine:
                 raise EngineDeadError(str(error)) from error
 
 
-class _RememberingRenderer:
-    """vLLM's renderer, through which every chat-like request passes: keeps the conversation for the reward model."""
+class _ConversationRenderer:
+    """vLLM's renderer, through which every chat-like request passes: its prompts say what they were made of."""
 
     def __init__(self, renderer: Any) -> None:
         self._renderer = renderer
@@ -174,11 +136,10 @@ class _RememberingRenderer:
         return getattr(self._renderer, name)
 
     async def render_chat_async(self, messages: Any, chat_params: Any, *args: Any, **options: Any) -> Any:
-        conversations, inputs = await self._renderer.render_chat_async(messages, chat_params, *args, **options)
-        context = current_request.get()
-        if context is not None:
-            context.conversation = _conversation(conversations[0], chat_params.chat_template_kwargs)
-        return conversations, inputs
+        conversations, prompts = await self._renderer.render_chat_async(messages, chat_params, *args, **options)
+        for conversation, prompt in zip(conversations, prompts, strict=True):
+            prompt[_CONVERSATION] = _conversation(conversation, chat_params.chat_template_kwargs)
+        return conversations, prompts
 
 
 def _conversation(messages: Sequence[Message], template_options: Mapping[str, Any]) -> Conversation:

@@ -1,6 +1,5 @@
 """vLLM's AsyncLLM as a `Sampler`, and its outputs put together again for vLLM's own serving code."""
 
-import asyncio
 import copy
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -14,7 +13,9 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from service.rerank.errors import EngineDown
-from service.rerank.run import Draft
+from service.rerank.plan import Plan
+from service.rerank.run import Run
+from service.rerank.sampler import Draft
 
 _NO_PROGRESS = 1 << 30
 
@@ -38,21 +39,16 @@ class VllmSampler:
     """Candidates of one prompt as separate engine requests, so that each can be scored and aborted by itself.
 
     The prompt is prefilled once for all of them by vLLM's prefix cache. Candidate i is seeded with seed + i, as
-    vLLM does for n > 1. checkpoint_tokens: how many tokens a running candidate grows by between two drafts.
+    vLLM does for n > 1. What the engine gives is kept as it came; what goes out are copies.
     """
 
-    def __init__(
-        self,
-        engine: AsyncLLM,
-        request: EngineRequest,
-        checkpoint_tokens: int | None,
-    ) -> None:
+    def __init__(self, engine: AsyncLLM, request: EngineRequest, plan: Plan) -> None:
         self._engine = engine
         self._request = request
         self._params = request.params
-        self._interval = checkpoint_tokens or _NO_PROGRESS
+        self._ranked = plan.ranked
+        self._interval = plan.strategy.checkpoint_tokens or _NO_PROGRESS  # tokens between two drafts
         self._aborted: set[int] = set()
-        self._grown = asyncio.Event()
         self.outputs: dict[int, list[RequestOutput]] = {}
 
     async def sample(self, index: int) -> AsyncIterator[Draft]:
@@ -63,12 +59,15 @@ class VllmSampler:
         prompt = cast(EngineInput, self._request.prompt)
         params, engine_id = self._child_params(index), self._child_id(index)
         generation = self._engine.generate(prompt, params, engine_id, **self._request.options)
+        delta = params.output_kind == RequestOutputKind.DELTA
+        tokens, characters = 0, 0
         try:
             async for output in generation:
                 kept.append(output)
-                self._grown.set()
                 completion = output.outputs[0]
-                yield Draft(len(completion.token_ids), completion.text, completion.finish_reason)
+                yield Draft(len(completion.token_ids) - tokens, completion.text[characters:], completion.finish_reason)
+                if not delta:
+                    tokens, characters = len(completion.token_ids), len(completion.text)
         except EngineDeadError as error:
             raise EngineDown("the generation engine has died") from error
 
@@ -83,52 +82,68 @@ class VllmSampler:
         child = copy.copy(self._params)
         child.n = 1
         child.seed = None if self._params.seed is None else _wrapped(self._params.seed + index)
-        if not self.streams:  # a stream keeps its pieces: parsers depend on them
-            child.stream_interval = self._interval
-        child.output_kind = RequestOutputKind.DELTA
         child.skip_clone = True
+        if self._ranked:
+            child.output_kind = RequestOutputKind.DELTA
+            if not self._streams:  # a stream keeps its pieces: parsers depend on them
+                child.stream_interval = self._interval
         return child
 
-    def winners(self, selected: tuple[int, ...]) -> list[RequestOutput]:
-        """The selected candidates' outputs, best first, shaped for the output kind that the request asked for.
-
-        A stream gets the pieces as the engine gave them, a whole answer one output with all choices.
-        """
-        ranked = [self._renumbered(index, rank) for rank, index in enumerate(selected)]
-        if self.streams:
-            return [output for outputs in ranked for output in outputs]
-        whole = [_merged(outputs) for outputs in ranked]
-        whole[0].outputs = [output.outputs[0] for output in whole]
-        return [whole[0]]
-
     @property
-    def streams(self) -> bool:
+    def _streams(self) -> bool:
         """Whether the request is answered piece by piece."""
         return self._params.output_kind == RequestOutputKind.DELTA
 
-    async def follow(self, index: int, run: "asyncio.Task[Any]") -> AsyncIterator[RequestOutput]:
-        """The outputs of the one candidate that will be returned, as the engine gives them, to its end or `run`'s."""
-        run.add_done_callback(lambda _: self._grown.set())
-        sent = 0
-        while True:
-            self._grown.clear()
-            for output in self.outputs[index][sent:]:
-                sent += 1
-                yield self._renamed(output, rank=0)
-                if output.finished:
-                    return
-            if run.done():
-                return
-            await self._grown.wait()
+    async def answer(self, run: Run) -> AsyncIterator[RequestOutput]:
+        """A stream gets committed candidates while they grow, or the winners' pieces; anything else the whole at once.
 
-    def _renumbered(self, index: int, rank: int) -> list[RequestOutput]:
-        return [self._renamed(output, rank) for output in self.outputs[index]]
+        Raises what `Run.best` raises.
+        """
+        sent: dict[int, int] = {}
+        while self._streams:
+            over = run.over
+            run.news.clear()
+            for rank, index in enumerate(run.committed):
+                for output in self.outputs.get(index, [])[sent.get(index, 0) :]:
+                    sent[index] = sent.get(index, 0) + 1
+                    yield self._renamed(output, rank)
+            if over:
+                break
+            await run.news.wait()
+        selected = await run.best()
+        for output in () if sent else self._winners(selected):
+            yield output
+
+    def _winners(self, selected: tuple[int, ...]) -> list[RequestOutput]:
+        """The selected candidates' outputs, best first: a stream's as they came, otherwise one with all choices."""
+        if self._streams:
+            return [
+                self._renamed(output, rank) for rank, index in enumerate(selected) for output in self.outputs[index]
+            ]
+        first, *rest = [self._whole(index, rank) for rank, index in enumerate(selected)]
+        first.outputs = [*first.outputs, *(output.outputs[0] for output in rest)]
+        return [first]
+
+    def _whole(self, index: int, rank: int) -> RequestOutput:
+        """All outputs of one candidate as one."""
+        first, *rest = self.outputs[index]
+        whole = self._renamed(first, rank)
+        if rest:
+            completion = whole.outputs[0]
+            completion.token_ids = list(completion.token_ids)
+            completion.logprobs = copy.deepcopy(completion.logprobs)
+            completion.sampling_mask = copy.deepcopy(completion.sampling_mask)
+        for output in rest:
+            whole.add(self._renamed(output, rank), aggregate=self._ranked)
+            whole.metrics = output.metrics
+        return whole
 
     def _renamed(self, output: RequestOutput, rank: int) -> RequestOutput:
-        """As the request's own: with its id, as choice number `rank`."""
-        output.request_id = self._request.request_id
-        output.outputs[0].index = rank
-        return output
+        """The output as the request's own: with its id, as choice number `rank`."""
+        renamed, completion = copy.copy(output), copy.copy(output.outputs[0])
+        renamed.request_id, completion.index = self._request.request_id, rank
+        renamed.outputs = [completion]
+        return renamed
 
     @property
     def prompt_tokens(self) -> int:
@@ -146,11 +161,3 @@ class VllmSampler:
 def _wrapped(seed: int) -> int:
     """Into the 64 signed bits that a seed may have."""
     return (seed + 2**63) % 2**64 - 2**63
-
-
-def _merged(outputs: list[RequestOutput]) -> RequestOutput:
-    first, *rest = outputs
-    for output in rest:
-        first.add(output, aggregate=True)
-        first.metrics = output.metrics
-    return first

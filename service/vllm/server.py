@@ -28,7 +28,9 @@ from vllm.logger import configure_logging_from_args
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from reward.scorer import RewardUnavailable
-from service.http.app import create_app, field_error
+from service.http.app import create_app
+from service.http.dependencies import Dependencies
+from service.http.openai_errors import field_error
 from service.load.admission import Admission
 from service.load.latency_controller import SloController
 from service.observe.metrics import CostCounter, Metrics
@@ -102,21 +104,24 @@ async def build(
     )
     for name, load in loads.items():
         metrics.observe_engine(name, load)
+    limits = Limits(
+        settings.best_of,
+        settings.max_best_of,
+        settings.max_candidates,
+        settings.strategy,
+        settings.selection,
+        reward.config,
+    )
     app = create_app(
         inner,
-        limits=Limits(
-            settings.best_of,
-            settings.max_best_of,
-            settings.max_candidates,
-            settings.strategy,
-            settings.selection,
-            reward.config,
+        Dependencies(
+            limits,
+            admission,
+            metrics,
+            prices,
+            candidate_log,
+            slo=None if target_s is None else SloController(target_s),
         ),
-        admission=admission,
-        metrics=metrics,
-        prices=prices,
-        candidate_log=candidate_log,
-        slo=None if target_s is None else SloController(target_s),
         guards=[_cross_origin(args), *_authentication(args)],
         check_ready=lambda: _problem(engine, reward),
         engine_version=vllm.__version__,

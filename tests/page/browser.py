@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scripts.tools import find_chromium
 from service.http.app import create_app
+from service.http.dependencies import Dependencies
 from service.load.admission import Admission
 from service.observe.metrics import Metrics
 from service.records.candidate_log import CandidateLog
@@ -122,10 +123,7 @@ def page_over(
 
     app = create_app(
         inner,
-        limits=limits,
-        admission=Admission(max_candidates),
-        metrics=Metrics(registry, "0"),
-        candidate_log=candidate_log,
+        Dependencies(limits, Admission(max_candidates), Metrics(registry, "0"), candidate_log=candidate_log),
         guards=[],
         check_ready=ready,
         engine_version="0",

@@ -8,7 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,7 +24,8 @@ from service.rerank.ledger import Ledger
 from service.rerank.plan import Plan, make_plan
 from service.rerank.prices import Prices
 from service.rerank.request import Ask, Limits, read_ask
-from service.rerank.run import Draft, Run
+from service.rerank.run import Run
+from service.rerank.sampler import Draft
 from service.rerank.strategies import Strategy
 from service.rerank.supervised_scorer import OnRewardFailure, RewardModel
 
@@ -226,8 +227,8 @@ def make_run(
 
 
 @dataclass
-class FakeGeneration:
-    """A generation that is over."""
+class EndedRun:
+    """A run that is over."""
 
     ledger: Ledger
 
@@ -236,8 +237,8 @@ class FakeGeneration:
 
 
 def make_context(*ledgers: Ledger, ask: Ask | None = None, prices: Prices | None = None) -> RequestContext:
-    generations = [FakeGeneration(ledger) for ledger in ledgers]
-    return RequestContext(ask or make_ask({"best_of": 2}), prices=prices, generations=list(generations))
+    runs = [cast(Run, EndedRun(ledger)) for ledger in ledgers]
+    return RequestContext(ask or make_ask({"best_of": 2}), prices=prices, runs=runs)
 
 
 @dataclass
@@ -277,7 +278,7 @@ class FakeVllm:
         plan = make_plan(context.ask, n=n, temperature=1.0, checkpoint_tokens=None, seed=seed)
         sampler = self.sampler()
         run = Run(plan, CONVERSATION, sampler, RewardModel(self.scorer, self.on_reward_failure), METER)
-        context.generations.append(run)
+        context.runs.append(run)
         self.runs.append(run)
         try:
             return await run.best(), run

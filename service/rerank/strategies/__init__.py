@@ -24,6 +24,7 @@ from service.rerank.strategies.base import (
 from service.rerank.strategies.best_of_n import BestOfN
 from service.rerank.strategies.first_finished import FirstFinished
 from service.rerank.strategies.limited import Limited
+from service.rerank.strategies.pass_on import PassOn
 from service.rerank.strategies.prior import NORMAL_KINDS, Prior
 from service.rerank.strategies.prune import Prune
 
@@ -42,6 +43,7 @@ __all__ = [
     "Finished",
     "FirstFinished",
     "Limited",
+    "PassOn",
     "Prior",
     "Progress",
     "Prune",

@@ -154,7 +154,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Commit:
-    """Answer with this candidate, whatever becomes of it: all others have ended, so it may be passed on as it grows."""
+    """Answer with this candidate, whatever becomes of it and of the others, so that it may be passed on as it grows."""
 
     index: int
 

@@ -11,7 +11,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.app import create_app, openai_error
+from service.http.app import create_app
+from service.http.dependencies import Dependencies
+from service.http.openai_errors import openai_error
 from service.load.admission import Admission
 from service.observe.metrics import Metrics
 from tests.service.fakes import LIMITS, FakeSampler, FakeScorer, FakeVllm, answers, call, is_openai_error, says
@@ -37,9 +39,7 @@ def app_over(
 
     return create_app(
         inner,
-        limits=LIMITS,
-        admission=admission or Admission(512),
-        metrics=Metrics(CollectorRegistry(), "0"),
+        Dependencies(LIMITS, admission or Admission(512), Metrics(CollectorRegistry(), "0")),
         guards=options.pop("guards", []),
         check_ready=check_ready,
         engine_version="0.0.test",

@@ -12,9 +12,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-import service.http.reply
+import service.http.answer_sender
 from reward.config import RewardConfig
 from reward.scorer import Score
+from service.http.dependencies import Dependencies
 from service.http.gateway import Gateway
 from service.load.admission import Admission
 from service.load.latency_controller import SloController
@@ -54,7 +55,7 @@ class Served:
         self.registry = CollectorRegistry()
         self.admission = Admission(limits.max_candidates)
         metrics = Metrics(self.registry, "0", target_s=None if slo is None else slo.target_s)
-        self.app = Gateway(inner, limits=limits, admission=self.admission, metrics=metrics, slo=slo)
+        self.app = Gateway(inner, Dependencies(limits, self.admission, metrics, slo=slo))
 
     def counted(self, outcome: str, endpoint: str = "chat", strategy: str = "best_of_n") -> float:
         labels = {"endpoint": endpoint, "strategy": strategy, "outcome": outcome}
@@ -414,7 +415,7 @@ async def test_an_application_that_forgets_its_candidates_is_cleaned_up_after() 
         context = current_request.get()
         assert context is not None
         run = make_run(sampler, plan=plan_for(1))
-        context.generations.append(run)
+        context.runs.append(run)
         orphan.append(asyncio.create_task(run.best()))
         await settle()
         await answers(200, {})(scope, receive, send)
@@ -443,7 +444,7 @@ async def test_a_stream_that_asks_for_nothing_passes_byte_for_byte() -> None:
 
 
 async def test_comments_tell_that_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.reply, "_KEEP_ALIVE_S", 0.005)
+    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.005)
     sampler = FakeSampler(says("a"), says("bb", held=True))
     gateway, _ = served(lambda: sampler)
     messages: list[Message] = []
@@ -471,7 +472,7 @@ def last_told(messages: list[Message]) -> dict[int, Any]:
 
 
 async def test_progress_tells_what_changed_since_it_was_last_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.reply, "_PROGRESS_S", 0.002)
+    monkeypatch.setattr(service.http.answer_sender, "_PROGRESS_S", 0.002)
     sampler = FakeSampler(says("a"), Script(pieces=("b", "b\u2028\ndata: x"), held=True))
     gateway, _ = served(lambda: sampler)
     messages: list[Message] = []
@@ -493,7 +494,7 @@ async def test_progress_tells_what_changed_since_it_was_last_told(monkeypatch: p
 
 
 async def test_progress_is_silent_about_texts_that_nobody_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.reply, "_PROGRESS_S", 0.002)
+    monkeypatch.setattr(service.http.answer_sender, "_PROGRESS_S", 0.002)
     sampler = FakeSampler(says("a"), says("bb", held=True))
     gateway, _ = served(lambda: sampler)
     messages: list[Message] = []
@@ -506,8 +507,8 @@ async def test_progress_is_silent_about_texts_that_nobody_asked_for(monkeypatch:
 
 
 async def test_without_the_option_there_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.reply, "_PROGRESS_S", 0.0)
-    monkeypatch.setattr(service.http.reply, "_KEEP_ALIVE_S", 0.005)
+    monkeypatch.setattr(service.http.answer_sender, "_PROGRESS_S", 0.0)
+    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.005)
     sampler = FakeSampler(says("a", held=True))
     gateway, _ = served(lambda: sampler)
     messages: list[Message] = []
@@ -533,7 +534,7 @@ async def test_an_error_in_a_stream_has_openais_shape() -> None:
 
 
 async def test_leaving_a_stream_ends_its_comments_and_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.reply, "_KEEP_ALIVE_S", 0.001)
+    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.001)
     before = asyncio.all_tasks()
     sampler = FakeSampler(says("a", held=True), says("bb", held=True))
     gateway, _ = served(lambda: sampler)
@@ -550,7 +551,7 @@ async def test_leaving_a_stream_ends_its_comments_and_candidates(monkeypatch: py
 
 
 async def test_comments_go_on_after_an_early_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.reply, "_KEEP_ALIVE_S", 0.002)
+    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.002)
     sampler = FakeSampler(says("a", held=True), says("bb"))
     gateway, _ = served(lambda: sampler, early=sse({"type": "response.created"}))
     messages: list[Message] = []
@@ -563,7 +564,7 @@ async def test_comments_go_on_after_an_early_event(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_connection_that_breaks_under_a_comment_still_ends_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.reply, "_KEEP_ALIVE_S", 0.001)
+    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.001)
     sampler = FakeSampler(says("a", held=True))
     orphan: list[asyncio.Task[Any]] = []
     gateway = Served(_forgetful(sampler, orphan))
@@ -587,7 +588,7 @@ def _forgetful(sampler: FakeSampler, orphan: list[asyncio.Task[Any]]) -> ASGIApp
         context = current_request.get()
         assert context is not None
         run = make_run(sampler, plan=plan_for(1))
-        context.generations.append(run)
+        context.runs.append(run)
         orphan.append(asyncio.create_task(run.best()))
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
         await asyncio.sleep(0.02)

@@ -12,6 +12,7 @@ from service.observe.metrics import CostCounter, Metrics, best_of_label
 from service.rerank.context import RequestContext
 from service.rerank.errors import Overloaded
 from service.rerank.ledger import Ledger, Record
+from service.rerank.plan import make_plan
 from service.rerank.prices import HourlyPrice
 from service.rerank.request import Endpoint
 from service.rerank.selection import Choice
@@ -118,7 +119,7 @@ def test_each_prompt_of_a_request_counts_its_candidates_but_the_request_counts_o
     counted.metrics.record(make_context(ledger(), ledger()), "ok")
     assert counted("requests_total", endpoint="chat", strategy="best_of_n", outcome="ok") == 1
     assert counted("candidates_total", outcome="returned") == 2
-    assert counted("tokens_per_request_sum", best_of="2") == 36
+    assert counted("tokens_per_request_sum", best_of="8") == 36
 
 
 def test_no_reward_is_observed_where_there_was_none(counted: Counted) -> None:
@@ -126,6 +127,17 @@ def test_no_reward_is_observed_where_there_was_none(counted: Counted) -> None:
     counted.metrics.record(make_context(unscored), "ok")
     assert counted("reward_bucket", which="selected", best_of="2", le="+Inf") is None
     assert counted("reward_gain_count", best_of="2") is None
+
+
+def test_greedy_requests_do_not_make_a_large_n_look_cheap(counted: Counted) -> None:
+    """best_of 64 at temperature 0 samples one candidate, and is counted as what it was."""
+    greedy = make_plan(make_ask({"best_of": 64, "temperature": 0}), n=1, temperature=0.0, checkpoint_tokens=None)
+    own = make_plan(make_ask({"best_of": 64}), n=1, temperature=0.0, checkpoint_tokens=None)
+    for plan in (greedy, own):
+        one = Ledger(plan, records=[Record(Candidate(0, "finished", tokens=31))], choice=Choice((0,)), ended_s=0.0)
+        counted.metrics.record(make_context(one, ask=make_ask({"best_of": 64})), "ok")
+    assert counted("tokens_per_request_sum", best_of="1") == 62
+    assert counted("tokens_per_request_sum", best_of="64") is None
 
 
 def test_a_request_without_any_generation_is_still_counted(counted: Counted) -> None:
@@ -197,8 +209,9 @@ def test_answers_are_counted_against_the_target(target_s: float, met: int, misse
     """A failed request is neither. Both counters begin together, so that their sum is never without one of them."""
     counted = Counted(target_s=target_s)
     ask = replace(make_ask({"best_of": 16}), best_of=4)
-    counted.metrics.record(make_context(ledger(), ask=ask), "ok")
-    counted.metrics.record(make_context(ledger(), ask=ask), "generation_failed")
+    planned = replace(ledger(), plan=plan_for(4))
+    counted.metrics.record(make_context(planned, ask=ask), "ok")
+    counted.metrics.record(make_context(planned, ask=ask), "generation_failed")
     assert (counted("slo_met_total", best_of="4"), counted("slo_missed_total", best_of="4")) == (met, missed)
     assert (counted("best_of_share_sum", asked="16"), counted("best_of_share_count", asked="16")) == (0.25, 1)
     assert counted("slo_seconds") == target_s

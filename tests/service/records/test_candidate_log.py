@@ -25,20 +25,18 @@ from prometheus_client import CollectorRegistry
 
 import service.records.candidate_log
 from reward.conversation import Conversation
-from reward.scorer import Score
+from service.http.dependencies import Dependencies
 from service.http.gateway import Gateway
 from service.load.admission import Admission
 from service.observe.metrics import Metrics
 from service.records.candidate_log import CandidateLog, Outcome, Row, candidate_rows
 from service.rerank.ledger import Ledger, Record
-from service.rerank.scoring import score_finished
+from service.rerank.plan import make_plan
 from service.rerank.selection import Choice
 from service.rerank.strategies import Candidate
-from service.rerank.supervised_scorer import RewardModel
 from tests.service.fakes import (
     CONVERSATION,
     LIMITS,
-    METER,
     PATIENCE_S,
     QUESTION,
     FakeSampler,
@@ -49,6 +47,7 @@ from tests.service.fakes import (
     cancelled,
     make_ask,
     make_context,
+    make_run,
     plan_for,
     says,
     until,
@@ -176,10 +175,11 @@ def test_each_prompt_is_a_record_but_not_one_that_nothing_was_ranked_for() -> No
 
 
 async def test_an_answer_that_was_passed_on_is_kept_when_its_reward_was_asked_for() -> None:
-    passed_on = ledger(conversation=None)
-    await score_finished(CONVERSATION, RewardModel(FakeScorer({"two ": Score(0.5, {}, 1, 0)})), METER, passed_on)
-    (kept_row,) = candidate_rows(make_context(passed_on), "ok", NOON, None)
-    assert kept_row["scores"]["reward"] == [0.0, 0.5, None, None]
+    plan = make_plan(make_ask({"rerank": {}}), n=1, temperature=1.0, checkpoint_tokens=None)
+    run = make_run(FakeSampler(says("a")), FakeScorer({"a": 0.5}), plan=plan)
+    await run.best()
+    (kept_row,) = candidate_rows(make_context(run.ledger), "ok", NOON, None)
+    assert kept_row["scores"]["reward"] == [0.5]
 
 
 # -- through the gateway
@@ -187,7 +187,7 @@ async def test_an_answer_that_was_passed_on_is_kept_when_its_reward_was_asked_fo
 
 def gateway(inner: FakeVllm, log: CandidateLog) -> Gateway:
     metrics = Metrics(CollectorRegistry(), "0")
-    return Gateway(inner, limits=LIMITS, admission=Admission(512), metrics=metrics, candidate_log=log)
+    return Gateway(inner, Dependencies(LIMITS, Admission(512), metrics, candidate_log=log))
 
 
 def two() -> FakeSampler:

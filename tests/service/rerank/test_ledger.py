@@ -207,7 +207,7 @@ async def test_whatever_happens_each_candidate_has_one_fate_and_nothing_is_left_
     plan = plan_for(len(story.scripts), story.n, checkpoint_tokens=story.checkpoint_tokens, **rerank)
     run = make_run(sampler, scorer, plan=plan, on_reward_failure=story.on_reward_failure)
     await _live(asyncio.create_task(run.best()), story)
-    await run.close()
+    await asyncio.wait([run.close()])
     await turns(1)
 
     ledger = run.ledger
@@ -230,7 +230,7 @@ async def test_whatever_happens_each_candidate_has_one_fate_and_nothing_is_left_
 async def test_a_run_that_nobody_disturbs_returns_what_finished_or_says_why_not(story: Story) -> None:
     calm = [replace(script, error=None, held=False, reason="stop") for script in story.scripts]
     sampler, scorer = FakeSampler(*calm), FakeScorer()
-    plan = plan_for(len(calm), story.n, checkpoint_tokens=story.checkpoint_tokens)
+    plan = plan_for(len(calm), story.n, checkpoint_tokens=story.checkpoint_tokens, return_candidates=False)
     run = make_run(sampler, scorer, plan=plan)
     selected = await run.best()
     assert len(set(selected)) == story.n

@@ -12,7 +12,7 @@ from reward.scorer import Score
 from service.rerank.errors import InvalidRequest
 from service.rerank.plan import Plan, make_plan
 from service.rerank.selection import Selection
-from service.rerank.strategies import NORMAL_KINDS, Adaptive, BestOfN, Limited, Prune
+from service.rerank.strategies import NORMAL_KINDS, Adaptive, BestOfN, Limited, PassOn, Prune
 from service.rerank.strategies.profile import StrategyProfile
 from tests.service.fakes import LIMITS, make_ask
 
@@ -21,33 +21,57 @@ def plan(body: dict[str, Any], *, n: int = 1, temperature: float = 1.0, checkpoi
     return make_plan(make_ask(body), n=n, temperature=temperature, checkpoint_tokens=checkpoint_tokens)
 
 
+def passed_on(made: Plan) -> bool:
+    """While it grows, since nothing is chosen."""
+    return isinstance(made.strategy, PassOn)
+
+
 def test_best_of_above_n_is_ranked() -> None:
     assert plan({"best_of": 8}) == Plan(best_of=8, n=1, ranked=True, strategy=BestOfN(8))
 
 
 def test_one_candidate_is_neither_ranked_nor_delayed() -> None:
     made = plan({})
-    assert (made.best_of, made.ranked, made.live) == (1, False, True)
+    assert (made.best_of, made.ranked, passed_on(made)) == (1, False, True)
 
 
 def test_one_candidate_whose_reward_is_asked_for_is_scored_but_not_delayed() -> None:
     made = plan({"rerank": {}})
-    assert (made.best_of, made.ranked, made.live) == (1, True, True)
+    assert (made.best_of, made.ranked, passed_on(made)) == (1, True, True)
 
 
 def test_plain_n_is_vllms_own_business() -> None:
     made = plan({"n": 4}, n=4)
-    assert (made.best_of, made.ranked, made.live) == (4, False, True)
+    assert (made.best_of, made.ranked, passed_on(made)) == (4, False, True)
 
 
 def test_n_with_an_explicit_best_of_is_sorted() -> None:
     made = plan({"n": 4, "best_of": 4}, n=4)
-    assert (made.ranked, made.live) == (True, False)
+    assert (made.ranked, passed_on(made)) == (True, False)
 
 
 def test_temperature_0_samples_no_more_than_it_returns() -> None:
     made = plan({"best_of": 8}, temperature=0.0)
-    assert (made.best_of, made.ranked, made.live) == (1, False, True)
+    assert (made.best_of, made.ranked, passed_on(made)) == (1, False, True)
+    assert (made.asked_best_of, made.fewer_because) == (8, "greedy")
+
+
+@pytest.mark.parametrize("temperature", [0, 0.0])
+def test_greedy_decoding_is_admitted_as_what_it_samples(temperature: float) -> None:
+    ask = make_ask({"best_of": 64, "n": 2, "temperature": temperature})
+    assert (ask.best_of, ask.candidates, ask.asked_best_of, ask.fewer_because) == (2, 2, 64, "greedy")
+
+
+def test_n_that_is_what_was_asked_for_needs_no_reason() -> None:
+    for made in (plan({"best_of": 8}), plan({}), plan({}, temperature=0.0), plan({"n": 4}, n=4, temperature=0.0)):
+        assert (made.asked_best_of, made.fewer_because) == (None, None)
+
+
+def test_n_that_the_latency_target_lowered_has_its_reason() -> None:
+    lowered = replace(make_ask({"best_of": 8}), best_of=3, fewer_because="slo")
+    made = make_plan(lowered, n=1, temperature=1.0, checkpoint_tokens=None)
+    assert (made.best_of, made.asked_best_of, made.fewer_because) == (3, 8, "slo")
+    assert make_plan(lowered, n=1, temperature=0.0, checkpoint_tokens=None).fewer_because == "greedy"
 
 
 def test_n_from_vllm_raises_best_of() -> None:
@@ -60,7 +84,7 @@ def test_a_deadline_wraps_the_strategy_and_is_in_seconds() -> None:
 
 
 def test_a_single_candidate_with_a_deadline_is_not_passed_on_live() -> None:
-    assert not plan({"rerank": {"deadline_ms": 5}}).live
+    assert not passed_on(plan({"rerank": {"deadline_ms": 5}}))
 
 
 def test_checkpoints_reach_the_strategy() -> None:
@@ -80,7 +104,7 @@ def test_a_plan_samples_enough_within_what_was_admitted_and_never_waits_for_noth
     ask = make_ask({"n": n, "best_of": best_of, "rerank": rerank})
     made = make_plan(ask, n=n, temperature=temperature, checkpoint_tokens=None)
     assert n == made.n <= made.best_of <= ask.best_of
-    assert made.live or made.ranked
+    assert passed_on(made) or made.ranked
 
 
 def test_the_steps_of_a_beam_search_are_not_reranked() -> None:
@@ -111,7 +135,7 @@ def test_how_to_select_reaches_the_plan() -> None:
 
 def test_a_single_candidate_that_may_be_refused_is_not_passed_on_live() -> None:
     made = plan({"rerank": {"min_reward": 0}})
-    assert (made.best_of, made.ranked, made.live) == (1, True, False)
+    assert (made.best_of, made.ranked, passed_on(made)) == (1, True, False)
 
 
 # -- strategies
@@ -154,4 +178,4 @@ def test_limits_wrap_any_strategy() -> None:
 def test_a_single_candidate_is_passed_on_whatever_the_strategy(strategy: str) -> None:
     ask = make_ask({"best_of": 8, "rerank": {"strategy": strategy}})
     made = make_plan(ask, n=1, temperature=0.0, checkpoint_tokens=None)
-    assert (made.best_of, made.live) == (1, True)
+    assert (made.best_of, passed_on(made)) == (1, True)

@@ -439,18 +439,18 @@ def test_a_beam_search_takes_as_many_places_as_it_is_wide() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "max_tokens", "greedy"),
+    ("body", "max_tokens", "best_of"),
     [
-        ({}, None, False),
-        ({"max_tokens": 5, "temperature": 0}, 5, True),
-        ({"max_completion_tokens": 6, "max_tokens": 5, "temperature": 0.0}, 6, True),
-        ({"max_output_tokens": 7, "temperature": 0.5}, 7, False),
-        ({"max_tokens": "long", "temperature": "cold"}, None, False),
+        ({}, None, 8),
+        ({"max_tokens": 5, "temperature": 0}, 5, 1),
+        ({"max_completion_tokens": 6, "max_tokens": 5, "temperature": 0.0}, 6, 1),
+        ({"max_output_tokens": 7, "temperature": 0.5}, 7, 8),
+        ({"max_tokens": "long", "temperature": "cold"}, None, 8),
     ],
 )
-def test_what_bears_on_the_latency_is_read(body: dict[str, Any], max_tokens: int | None, greedy: bool) -> None:
-    ask = make_ask(body)
-    assert (ask.max_tokens, ask.greedy, ask.asked_best_of) == (max_tokens, greedy, ask.best_of)
+def test_what_bears_on_the_latency_is_read(body: dict[str, Any], max_tokens: int | None, best_of: int) -> None:
+    ask = make_ask({"best_of": 8, **body})
+    assert (ask.max_tokens, ask.best_of, ask.asked_best_of) == (max_tokens, best_of, 8)
 
 
 # -- strategies

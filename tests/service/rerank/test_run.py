@@ -22,9 +22,9 @@ from service.rerank.errors import (
     NothingGenerated,
     RewardModelDown,
 )
-from service.rerank.ledger import Ledger, Record, count_tokens
+from service.rerank.ledger import count_tokens
+from service.rerank.plan import make_plan
 from service.rerank.run import Run
-from service.rerank.scoring import score_finished
 from service.rerank.selection import Selection, select
 from service.rerank.strategies import (
     Abort,
@@ -43,7 +43,6 @@ from service.rerank.strategies import (
 )
 from service.rerank.supervised_scorer import RewardModel
 from tests.service.fakes import (
-    CONVERSATION,
     METER,
     PATIENCE_S,
     QUESTION,
@@ -71,6 +70,12 @@ async def _nothing_is_left_running() -> AsyncIterator[None]:
     for task in left:
         await cancelled(task)
     assert not left
+
+
+async def leave(run: Run, waiting: "asyncio.Task[Any]") -> None:
+    """As a client does whose request is then closed."""
+    await cancelled(waiting)
+    await asyncio.wait([run.close()], timeout=PATIENCE_S)
 
 
 async def best(run: Run, within_s: float = PATIENCE_S) -> tuple[int, ...]:
@@ -165,17 +170,17 @@ async def test_each_candidate_is_scored_as_it_finishes_not_after_the_last() -> N
 
 
 async def test_the_prompt_is_prefilled_while_candidates_are_generated() -> None:
-    sampler, scorer = FakeSampler(says("a", held=True)), FakeScorer()
-    task = asyncio.create_task(make_run(sampler, scorer, plan=plan_for(1)).best())
+    sampler, scorer = FakeSampler(says("a", held=True), says("b", held=True)), FakeScorer()
+    run = make_run(sampler, scorer, plan=plan_for(2))
     await settle()
     assert scorer.prefills == 1
-    await cancelled(task)
+    await asyncio.wait([run.close()])
 
 
 async def test_growing_candidates_are_scored_at_checkpoints_one_score_at_a_time() -> None:
     scorer = FakeScorer(turns=3)
     sampler = FakeSampler(Script(pieces=("a",) * 12, turns=1))
-    run = make_run(sampler, scorer, plan=plan_for(1, checkpoint_tokens=2, return_candidates=False))
+    run = make_run(sampler, scorer, plan=plan_for(1, checkpoint_tokens=2, trace=True))
     await best(run)
     prefixes = [text for text, finished in scorer.asked if not finished]
     assert 2 <= len(prefixes[0]) <= 4
@@ -276,7 +281,7 @@ async def test_generating_and_scoring_are_charged_even_when_the_client_leaves() 
     run = make_run(FakeSampler(says("a"), says("b", held=True)), FakeScorer({"a": 1.0}))
     task = asyncio.create_task(run.best())
     await until(lambda: run.ledger.rewards == [1.0])
-    await cancelled(task)
+    await leave(run, task)
     assert min(run.ledger.busy_s.values()) > 0
 
 
@@ -384,7 +389,7 @@ async def test_cancelling_aborts_every_candidate_and_score() -> None:
     run = make_run(sampler, scorer)
     task = asyncio.create_task(run.best())
     await settle()
-    await cancelled(task)
+    await leave(run, task)
     assert task.cancelled()
     assert (states(run), scorer.pending) == (["finished", "aborted", "aborted"], 0)
     assert [candidate.tokens for candidate in run.ledger.candidates] == [1, 0, 1]
@@ -396,13 +401,16 @@ async def test_cancelling_again_and_again_does_not_stop_the_clean_up() -> None:
     run = make_run(sampler)
     task = asyncio.create_task(run.best())
     await settle()
+    task.cancel()
+    run.close()
     for _ in range(3):
-        task.cancel()
+        closing = asyncio.create_task(RequestContext(make_ask(), runs=[run]).close())
         await settle()
+        await cancelled(closing)
     assert task.cancelled()
     assert sampler.running == {0, 1}
     sampler.may_abort.set()
-    await run.close()
+    await asyncio.wait([run.close()])
     assert (states(run), sampler.running) == (["aborted", "aborted"], set())
     assert (run.ledger.prompt_tokens, run.ledger.cached_prompt_tokens) == (5, 2)  # whoever left, the prompt was read
 
@@ -413,8 +421,11 @@ async def test_an_anyio_scope_cannot_stop_the_clean_up() -> None:
     run = make_run(sampler)
     with anyio.move_on_after(0.01):
         await run.best()
+    run.close()
+    with anyio.move_on_after(0.01):
+        await RequestContext(make_ask(), runs=[run]).close()
     sampler.may_abort.set()
-    await run.close()
+    await asyncio.wait([run.close()])
     assert (states(run), sampler.running) == (["aborted", "aborted"], set())
 
 
@@ -425,14 +436,15 @@ async def test_closing_is_done_once() -> None:
     await settle()
     first = run.close()
     assert run.close() is first
-    await first
+    await asyncio.wait([first])
     assert sampler.aborted == [0]
-    await cancelled(task)
+    with pytest.raises(NothingGenerated):
+        await task
 
 
 async def test_a_run_that_never_began_can_be_closed() -> None:
     run = make_run(FakeSampler(says("a")), plan=plan_for(1))
-    await run.close()
+    await asyncio.wait([run.close()])
     assert run.ledger.ended_s is not None
 
 
@@ -492,31 +504,63 @@ async def test_the_first_reason_to_stop_is_kept() -> None:
 # -- candidates that were passed on while they grew
 
 
-def relayed(*candidates: Candidate) -> Ledger:
-    return Ledger(plan_for(1), records=[Record(one, pieces=[f"text {one.index}"]) for one in candidates])
+def passing_on(sampler: FakeSampler, scorer: FakeScorer | RewardModel, **body: Any) -> Run:
+    """One candidate, whose reward the client asked for."""
+    plan = make_plan(make_ask({"rerank": {}, **body}), n=1, temperature=1.0, checkpoint_tokens=None)
+    return make_run(sampler, scorer, plan=plan)
 
 
-async def test_a_relayed_candidate_is_scored_afterwards() -> None:
-    ledger = relayed(Candidate(0, "finished", tokens=3))
-    await score_finished(CONVERSATION, RewardModel(FakeScorer({"text 0": 0.5}), "error"), METER, ledger)
-    assert ledger.rewards == [0.5]
+async def test_a_single_candidate_is_passed_on_before_it_is_scored() -> None:
+    scorer = FakeScorer({"a": 0.5})
+    scorer.open.clear()
+    run = passing_on(FakeSampler(says("a")), scorer)
+    await settle()
+    assert (run.committed, states(run), run.ledger.rewards) == ([0], ["finished"], [])
+    scorer.open.set()
+    assert await best(run) == (0,)
+    assert run.ledger.rewards == [0.5]
 
 
 @pytest.mark.parametrize("reward", [math.nan, ValueError("long")])
-async def test_a_relayed_candidate_may_stay_unscored(reward: float | Exception) -> None:
-    ledger = relayed(Candidate(0, "finished", tokens=3))
-    await score_finished(CONVERSATION, RewardModel(FakeScorer({"text 0": reward}), "error"), METER, ledger)
-    assert ledger.candidates[0].unscored
+async def test_a_single_candidate_may_stay_unscored(reward: float | Exception) -> None:
+    run = passing_on(FakeSampler(says("a")), FakeScorer({"a": reward}))
+    assert await best(run) == (0,)
+    assert run.ledger.candidates[0].unscored
 
 
-async def test_a_relayed_candidate_without_a_reward_model_is_an_error_or_unranked() -> None:
+async def test_a_single_candidate_without_a_reward_model_is_an_error_or_unranked() -> None:
     scorer = FakeScorer()
     scorer.die()
-    ledger = relayed(Candidate(0, "finished", tokens=3))
     with pytest.raises(RewardModelDown):
-        await score_finished(CONVERSATION, RewardModel(scorer, "error"), METER, ledger)
-    await score_finished(CONVERSATION, RewardModel(scorer, "unranked"), METER, ledger)
-    assert (ledger.stop_reason, ledger.rewards) == ("reward_unavailable", [])
+        await best(passing_on(FakeSampler(says("a")), RewardModel(scorer, "error")))
+    run = passing_on(FakeSampler(says("a")), RewardModel(scorer, "unranked"))
+    assert await best(run) == (0,)
+    assert (run.ledger.stop_reason, run.ledger.rewards) == ("reward_unavailable", [])
+
+
+async def test_what_nobody_asked_to_have_ranked_never_meets_the_reward_model() -> None:
+    scorer = FakeScorer()
+    scorer.die()
+    plan = make_plan(make_ask({"n": 3}), n=3, temperature=1.0, checkpoint_tokens=None)
+    sampler = FakeSampler(says("a", turns=5), says("b"), says("c", turns=2))
+    run = Run(plan, None, sampler, RewardModel(scorer, "error"), METER)
+    assert await best(run) == (0, 1, 2)
+    assert (run.committed, run.ledger.stop_reason, scorer.asked) == ([0, 1, 2], "complete", [])
+    assert run.ledger.conversation is None
+
+
+async def test_of_unranked_answers_none_may_be_missing() -> None:
+    plan = make_plan(make_ask({"n": 2}), n=2, temperature=1.0, checkpoint_tokens=None)
+    sampler = FakeSampler(says("a"), says("b", error=RuntimeError("odd")))
+    with pytest.raises(RuntimeError, match="odd"):
+        await best(Run(plan, None, sampler, RewardModel(FakeScorer()), METER))
+
+
+async def test_an_unranked_answer_that_the_engine_cuts_short_is_still_the_answer() -> None:
+    plan = make_plan(make_ask({}), n=1, temperature=1.0, checkpoint_tokens=None)
+    run = Run(plan, None, FakeSampler(Script(("a", "b"), reason="abort")), RewardModel(FakeScorer()), METER)
+    assert await best(run) == (0,)
+    assert count_tokens([run.ledger]).returned == 2
 
 
 async def test_an_abort_that_the_engine_refuses_ends_the_request() -> None:
@@ -567,10 +611,8 @@ async def test_the_deadline_holds_without_a_reward_model() -> None:
 async def test_an_abort_that_fails_leaves_nothing_running() -> None:
     sampler = FakeSampler(says("a", held=True), says("b", held=True), abort_error=RuntimeError("engine gone"))
     run = make_run(sampler)
-    task = asyncio.create_task(run.best())
     await settle()
-    await cancelled(task)
-    await asyncio.gather(run.close(), return_exceptions=True)
+    await asyncio.wait([run.close()])
     left = set(sampler.running)
     for sampling in list(run._sampling):
         await cancelled(sampling)
@@ -581,7 +623,7 @@ async def test_closing_a_run_ends_whoever_waits_for_its_best() -> None:
     run = make_run(FakeSampler(says("a", held=True)), plan=plan_for(1))
     task = asyncio.create_task(run.best())
     await settle()
-    await run.close()
+    await asyncio.wait([run.close()])
     await settle()
     done = task.done()
     await cancelled(task)
@@ -592,7 +634,7 @@ async def test_cancelling_the_end_of_a_request_does_not_stop_the_clean_up() -> N
     sampler = FakeSampler(says("a", held=True))
     sampler.may_abort.clear()
     run = make_run(sampler, plan=plan_for(1))
-    context = RequestContext(make_ask(), generations=[run])
+    context = RequestContext(make_ask(), runs=[run])
     best_of_run = asyncio.create_task(run.best())
     await settle()
     closing = asyncio.create_task(context.close())
@@ -620,27 +662,21 @@ async def test_an_odd_failure_of_the_prefill_is_not_lost() -> None:
     assert lost == []
 
 
-async def test_any_failure_to_score_a_relayed_candidate_is_the_reward_model_being_down() -> None:
-    ledger = relayed(Candidate(0, "finished", tokens=3))
+async def test_any_failure_to_score_a_single_candidate_is_the_reward_model_being_down() -> None:
     with pytest.raises(RewardModelDown):
-        await score_finished(
-            CONVERSATION, RewardModel(FakeScorer({"text 0": RuntimeError("odd")}), "error"), METER, ledger
-        )
+        await best(passing_on(FakeSampler(says("a")), FakeScorer({"a": RuntimeError("odd")})))
 
 
-async def test_a_relayed_conversation_that_the_template_refuses_is_the_requests_fault() -> None:
-    ledger = relayed(Candidate(0, "finished", tokens=3))
+async def test_a_conversation_that_the_template_refuses_is_the_requests_fault_for_one_candidate_too() -> None:
     with pytest.raises(InvalidRequest):
-        await score_finished(
-            CONVERSATION, RewardModel(FakeScorer(template_error=ValueError("no")), "error"), METER, ledger
-        )
+        await best(passing_on(FakeSampler(says("a")), FakeScorer(template_error=ValueError("no"))))
 
 
-@pytest.mark.parametrize("state", ["failed", "aborted"])
-async def test_only_finished_relayed_candidates_are_scored(state: Any) -> None:
-    ledger = relayed(Candidate(0, state, tokens=3))
-    await score_finished(CONVERSATION, RewardModel(FakeScorer(), "error"), METER, ledger)
-    assert ledger.rewards == []
+async def test_a_single_candidate_that_fails_is_not_scored() -> None:
+    scorer = FakeScorer()
+    with pytest.raises(RuntimeError, match="odd"):
+        await best(passing_on(FakeSampler(says("a", error=RuntimeError("odd"))), scorer))
+    assert scorer.asked == []
 
 
 async def test_a_reward_model_that_does_not_answer_is_unavailable_after_its_time() -> None:
@@ -651,10 +687,11 @@ async def test_a_reward_model_that_does_not_answer_is_unavailable_after_its_time
 
 
 async def test_what_the_client_wrote_of_the_answer_is_scored_with_it() -> None:
-    ledger = relayed(Candidate(0, "finished", tokens=3))
-    scorer = FakeScorer({"Sure: text 0": 0.5})
-    await score_finished(Conversation(QUESTION, answer_start="Sure: "), RewardModel(scorer), METER, ledger)
-    assert ledger.rewards == [0.5]
+    conversation = Conversation(QUESTION, answer_start="Sure: ")
+    scorer = FakeScorer({"Sure: b": 0.5})
+    run = Run(plan_for(2), conversation, FakeSampler(says("a"), says("b")), RewardModel(scorer), METER)
+    assert await best(run) == (1,)
+    assert run.ledger.rewards == [0.0, 0.5]
 
 
 # -- prune
@@ -682,7 +719,8 @@ async def test_the_last_one_left_is_committed_to_before_it_has_finished() -> Non
     run = pruning(sampler, FakeScorer({"bb": 1.0}))
     task = asyncio.create_task(best(run))
     async with asyncio.timeout(PATIENCE_S):
-        assert await asyncio.shield(run.committed) == 1
+        await run.news.wait()
+    assert run.committed == [1]
     assert (states(run), task.done()) == (["aborted", "running"], False)
     sampler.release(1)
     assert await task == (1,)
@@ -691,12 +729,12 @@ async def test_the_last_one_left_is_committed_to_before_it_has_finished() -> Non
 async def test_nothing_is_committed_to_where_all_finish_or_the_client_leaves() -> None:
     run = pruning(FakeSampler(says("a"), says("b")), FakeScorer({"a": 1.0}))
     assert await best(run) == (0,)
-    assert not run.committed.done()
+    assert not run.committed
     sampler = FakeSampler(Script(("a",) * 5, turns=9, held=True), Script(("b",) * 5, turns=9, held=True))
     run = pruning(sampler, FakeScorer({"bb": 1.0}))
     task = asyncio.create_task(run.best())
-    await until(run.committed.done)
-    await cancelled(task)
+    await until(lambda: bool(run.committed))
+    await leave(run, task)
     assert sampler.running == set()
     assert states(run) == ["aborted", "aborted"]
 
@@ -727,7 +765,7 @@ async def test_a_reward_model_that_dies_leaves_the_first_of_those_that_were_kept
 
 
 async def test_growth_is_written_down_at_the_first_piece_each_checkpoint_and_the_end() -> None:
-    run = make_run(FakeSampler(Script(("a",) * 8, turns=1)), plan=plan_for(1, checkpoint_tokens=3))
+    run = make_run(FakeSampler(Script(("a",) * 8, turns=1)), plan=plan_for(1, checkpoint_tokens=3, trace=True))
     await best(run)
     growth = run.ledger.records[0].growth
     assert [tokens for tokens, _ in growth] == [1, 3, 6, 8]

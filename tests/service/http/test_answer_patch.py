@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reward.bounds import kl_bound_nats
-from service.http.wire import StreamPatcher, patch_answer, rerank_object
+from service.http.answer_patch import StreamPatcher, patch_answer
+from service.http.rerank_object import rerank_object
 from service.rerank.context import RequestContext
 from service.rerank.ledger import Ledger, Record
 from service.rerank.prices import HourlyPrice

@@ -9,7 +9,7 @@ from service.rerank.ledger import Record
 _State = tuple[str, int, float | None]
 
 
-class Progress:
+class CandidateProgress:
     """Compares the candidates of a request with what was told of them before."""
 
     def __init__(self, context: RequestContext) -> None:

@@ -4,13 +4,12 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Message, Send
 
-from service.http.progress import Progress
-from service.http.wire import StreamPatcher, patch_answer
+from service.http.answer_patch import StreamPatcher, patch_answer
+from service.http.progress_comments import CandidateProgress
 from service.rerank.context import RequestContext
 from service.rerank.errors import Overloaded, ServiceError, error_body
 
@@ -18,19 +17,18 @@ _KEEP_ALIVE_S = 1.0
 _PROGRESS_S = 0.1
 
 
-class Reply:
+class AnswerSender:
     """The `send` of one request: passes on, patches or replaces what vLLM's application answers.
 
-    places: given back before the last byte is sent, so that who asks again at once finds them free.
+    Closes the request before its last byte is sent, so that who asks again at once finds its places free.
     """
 
-    def __init__(self, context: RequestContext, places: ExitStack, send: Send) -> None:
+    def __init__(self, context: RequestContext, send: Send) -> None:
         self.status = 500
         self.raised = False
         self._complete = False
         self._left = False
         self._context = context
-        self._places = places
         self._send = send
         self._start: Message | None = None
         self._body = bytearray()
@@ -63,7 +61,6 @@ class Reply:
         last = not message.get("more_body", False)
         if last:
             await self._context.close()
-            self._places.close()
         await self._handle(message)
         self._complete = self._complete or last
 
@@ -126,7 +123,7 @@ class Reply:
 
     async def _tell_progress(self) -> None:
         """What the candidates have become, as often as they change."""
-        progress = Progress(self._context)
+        progress = CandidateProgress(self._context)
         while True:
             await asyncio.sleep(_PROGRESS_S)
             if changes := progress.changes():

@@ -1,0 +1,22 @@
+"""What the way of a request through HTTP stands on, made once when the server starts."""
+
+from dataclasses import dataclass
+
+from service.load.admission import Admission
+from service.load.latency_controller import SloController
+from service.observe.metrics import Metrics
+from service.records.candidate_log import CandidateLog
+from service.rerank.prices import Prices
+from service.rerank.request import Limits
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """One server's own parts; None where the server was started without."""
+
+    limits: Limits
+    admission: Admission
+    metrics: Metrics
+    prices: Prices | None = None
+    candidate_log: CandidateLog | None = None
+    slo: SloController | None = None

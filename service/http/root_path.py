@@ -1,0 +1,14 @@
+"""The prefix under which a proxy shows the server."""
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class RootPath:
+    """Tells every layer below the prefix under which a proxy shows the server (`--root-path`)."""
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self._app = app
+        self._root_path = root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app({**scope, "root_path": self._root_path or scope.get("root_path", "")}, receive, send)
