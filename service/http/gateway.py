@@ -1,4 +1,4 @@
-"""The way of a request through HTTP: read what is asked, admit, let vLLM's application answer, complete the answer.
+"""The way of a request through HTTP: read what is asked, admit, let vLLM's application answer, record.
 
 Pure ASGI, in front of vLLM's application. Leaving cancels: when the answer is over, for whatever reason, everything
 the request started is ended and accounted for before it is recorded.
@@ -28,41 +28,45 @@ class Gateway:
 
     def __init__(self, app: ASGIApp, dependencies: Dependencies) -> None:
         self._app = app
-        self._to = dependencies
+        self._parts = dependencies
         self._ending: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = _path(scope) if scope["type"] == "http" and scope["method"] == "POST" else ""
-        endpoint = ENDPOINTS.get(path)
-        if endpoint is None and path != BATCH_PATH:
+        if path not in ENDPOINTS and path != BATCH_PATH:
             await self._app(scope, receive, send)
             return
         body = await _read_body(receive)
         if body is None:
             return
-        header = Headers(scope=scope).get(BEST_OF_HEADER)
+        if path == BATCH_PATH:
+            await self._pass_batch(body, scope, receive, send)
+        else:
+            await self._serve(ENDPOINTS[path], body, scope, receive, send)
+
+    async def _pass_batch(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        """Several conversations in one request are vLLM's alone; a client that asks to have them ranked is refused."""
         try:
-            if endpoint is None:
-                refuse_reranking(body, header)
-            else:
-                context = self._admit(read_ask(endpoint, body, header, self._to.limits), scope)
+            refuse_reranking(body, Headers(scope=scope).get(BEST_OF_HEADER))
         except ServiceError as error:
-            self._refused(endpoint, error)
             await send_error(send, error)
-            return
-        if endpoint is None:
+        else:
             await self._app(scope, _replay(body, receive, lambda: None), send)
+
+    async def _serve(self, endpoint: Endpoint, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        """The way of a request: read, admit, answer, record."""
+        try:
+            ask = read_ask(endpoint, body, Headers(scope=scope).get(BEST_OF_HEADER), self._parts.limits)
+            context = self._admit(ask, scope)
+        except ServiceError as error:
+            self._parts.metrics.refused(endpoint, error)
+            await send_error(send, error)
         else:
             await self._answer(context, scope, receive, send)
 
-    def _refused(self, endpoint: Endpoint | None, error: ServiceError) -> None:
-        """A batch, which is vLLM's alone, is not counted among our requests."""
-        if endpoint is not None:
-            self._to.metrics.refused(endpoint, error)
-
     def _admit(self, ask: Ask, scope: Scope) -> RequestContext:
         """The request with the N that the load leaves it, its places held. Raises Overloaded."""
-        admission, slo, places = self._to.admission, self._to.slo, ExitStack()
+        admission, slo, places = self._parts.admission, self._parts.slo, ExitStack()
         if slo is not None:
             room = admission.limit - admission.in_flight
             ask = slo.fit(ask, in_flight=admission.in_flight, room=room, now_s=time.monotonic())
@@ -70,7 +74,7 @@ class Gateway:
         if slo is not None:
             places.enter_context(slo.hold(ask))
         request_id = Headers(scope=scope).get("x-request-id", "")
-        return RequestContext(ask, request_id, places, admission.in_flight, self._to.prices)
+        return RequestContext(ask, request_id, places, admission.in_flight, self._parts.prices)
 
     async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
         body = context.ask.body
@@ -95,13 +99,13 @@ class Gateway:
         self._record(context, answer.outcome)
 
     def _record(self, context: RequestContext, outcome: str) -> None:
-        self._to.metrics.record(context, outcome)
-        if self._to.slo is not None and outcome == "ok" and context.as_admitted:
+        self._parts.metrics.record(context, outcome)
+        if self._parts.slo is not None and outcome == "ok" and context.as_admitted:
             # not until it was read: a client that reads slowly is not the server's load
             now_s = max(ledger.end_s for ledger in context.ledgers)
-            self._to.slo.answered(context.ask, context.in_flight, admitted_s=context.started_s, now_s=now_s)
-        if self._to.candidate_log is not None:
-            self._to.candidate_log.record(context, outcome)
+            self._parts.slo.answered(context.ask, context.in_flight, admitted_s=context.started_s, now_s=now_s)
+        if self._parts.candidate_log is not None:
+            self._parts.candidate_log.record(context, outcome)
 
 
 def _path(scope: Scope) -> str:
