@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 from reward.config import PLAIN, RewardConfig, weigh
 from reward.scorer import Score
-from service.rerank.options import RerankOptions
 from service.rerank.request import Ask
 from service.rerank.selection import ARGMAX, Selection
-from service.rerank.strategies import Adaptive, BestOfN, Limited, Prune, Strategy
+from service.rerank.strategies import Strategy, Terms
+from service.rerank.strategies.best_of_n import BestOfN
+from service.rerank.strategies.limited import Limited
 from service.rerank.strategies.profile import DEFAULTS, StrategyProfile
 
 
@@ -65,7 +66,8 @@ def make_plan(
     """
     best_of = n if temperature == 0 else max(ask.best_of, n)
     options = ask.options
-    strategy = _strategy(options, best_of, n, options.checkpoint_tokens or checkpoint_tokens, profile)
+    may_commit = n == 1 and options.deadline_ms is None and options.min_reward is None
+    strategy = profile.complete(options.strategy).make(Terms(best_of, n, may_commit, checkpoint_tokens))
     if options.limited:
         alarm_s = None if options.deadline_ms is None else options.deadline_ms / 1000
         strategy = Limited(strategy, alarm_s, options.stop_after, options.target_reward, n)
@@ -82,18 +84,3 @@ def make_plan(
         reward_weights=ask.options.reward_weights or {},
         traced=options.trace,
     )
-
-
-def _strategy(
-    options: RerankOptions, best_of: int, n: int, checkpoint_tokens: int | None, profile: StrategyProfile
-) -> Strategy:
-    match options.strategy:
-        case "best_of_n":
-            return BestOfN(best_of, checkpoint_tokens)
-        case "prune":
-            keep = tuple(options.keep or profile.keep)
-            live = n == 1 and options.deadline_ms is None and options.min_reward is None
-            return Prune(best_of, options.checkpoint_tokens or profile.checkpoint_tokens, keep, n, live)
-        case "adaptive":
-            wave = max(n, options.wave or profile.wave)
-            return Adaptive(best_of, wave, options.price or profile.price, profile.prior, n)
