@@ -20,7 +20,7 @@ from service.rerank.ledger import Ledger, Record
 from service.rerank.plan import Plan
 from service.rerank.scoring import Scoring
 from service.rerank.selection import select
-from service.rerank.strategies import (
+from service.rerank.strategies.base import (
     Abort,
     Aborted,
     Action,
@@ -30,7 +30,6 @@ from service.rerank.strategies import (
     Event,
     Failed,
     Finished,
-    FirstFinished,
     Progress,
     RewardLost,
     Sample,
@@ -39,6 +38,7 @@ from service.rerank.strategies import (
     State,
     Stop,
 )
+from service.rerank.strategies.first_finished import FirstFinished
 from service.rerank.supervised_scorer import RewardModel
 
 
