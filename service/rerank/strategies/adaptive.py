@@ -1,9 +1,9 @@
 """`adaptive`: sample in waves, and stop when another candidate is not worth its price.
 
-The expected improvement of the next candidate, under what the rewards so far say of this prompt (see `prior`), is
-compared with a price in units of reward: Pandora's rule of Weitzman 1979 ("Optimal search for the best alternative"),
-which Kalayci et al. 2025 ("Optimal Stopping vs Best-of-N for Inference Time Optimization") bring to best-of-N. Use it
-where prompts differ in difficulty; where all are alike it can only lose, by its waves and by the noise of its guesses.
+The expected improvement of the next candidate, given the rewards of this prompt so far (see `prior`), is compared with
+a price in units of reward: Pandora's rule of Weitzman 1979 ("Optimal search for the best alternative"), which Kalayci
+et al. 2025 ("Optimal Stopping vs Best-of-N for Inference Time Optimization") bring to best-of-N. Use it where prompts
+differ in difficulty; where all are alike it can only lose, by its waves and by the noise of its guesses.
 
 They ask for one candidate after another; here waves grow by half, for the sake of latency, and so the last one may hold
 candidates that do not pay for themselves.

@@ -1,4 +1,4 @@
-"""How the strategies of this server are set where a request does not say.
+"""How the strategies of this server are set where a request leaves a knob open.
 
 `bestofn replay --learn` writes such a file: what a trace can teach is learned, the rest stays the user's to set.
 """

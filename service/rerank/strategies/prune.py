@@ -1,8 +1,8 @@
 """`prune`: score growing candidates at checkpoints and abort those that are behind (speculative rejection).
 
-Sun et al. 2024 ("Fast Best-of-N Decoding via Speculative Rejection", section 3): the reward of a prefix says something
-about the reward of the whole, so most candidates need not be finished. Use it where a reward model that was trained on
-prefixes ranks them well (`bestofn replay` shows how well); with one that was not, the best are thrown away early.
+Sun et al. 2024 ("Fast Best-of-N Decoding via Speculative Rejection", section 3): the reward of a prefix predicts a
+part of the reward of the whole, so most candidates need not be finished. Use it where a reward model that was trained
+on prefixes ranks them well (`bestofn replay` shows how well); with one that was not, the best are thrown away early.
 
 They prune when memory runs out and wait for every candidate at each cut. Here a candidate is aborted as soon as enough
 others are ahead of it at the same length: that can only become truer, so nobody waits. Where candidates keep step, as

@@ -28,15 +28,9 @@ def ensemble(heads: list[tuple[float, ...]]) -> list[Candidate]:
     ]
 
 
-def test_worst_and_variance_by_hand() -> None:
-    candidates = ensemble([(4.0, 2.0), (2.0, 2.0), (0.0, 5.0)])  # centred: (2, -1), (0, -1), (-2, 2), all over 2
-    offset = (3 + 2 + 2.5) / 3 / 2 - 0.25
-    worst = utilities(candidates, Selection(heads=Worst()), STD)
-    assert worst == pytest.approx({0: -0.5 + offset, 1: -0.5 + offset, 2: -1.0 + offset})
-    varied = utilities(candidates, Selection(heads=Variance(variance_weight=2.0)), STD)
-    assert varied == pytest.approx(
-        {0: 0.25 - 2 * 0.5625 + offset, 1: -0.25 - 2 * 0.0625 + offset, 2: 0.0 - 2 * 1.0 + offset}
-    )
+# Centred: (2, -1), (0, -1), (-2, 2); over the standard deviation of 2: (1, -.5), (0, -.5), (-1, 1).
+BY_HAND = ensemble([(4.0, 2.0), (2.0, 2.0), (0.0, 5.0)])
+OFFSET = (3 + 2 + 2.5) / 3 / 2 - 0.25
 
 
 @FEW
