@@ -10,14 +10,16 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from service.rerank.options import StrategyName
+from service.rerank import strategies
+from service.rerank.options import DEFAULT_STRATEGY
 from service.rerank.prices import HourlyPrice, Prices, TokenPrices
-from service.rerank.selection.options import DEFAULT, SelectionOptions, pick_or_json
+from service.rerank.selection import ARGMAX, PICKS, Selection
 from service.rerank.strategies.profile import DEFAULTS, StrategyProfile
 from service.rerank.supervised_scorer import OnRewardFailure
+from service.rerank.variants import help_of, named
 
 # Kubernetes describes a Service called "bestofn" to every pod of its namespace in variables of these names.
 _KUBERNETES = re.compile(r"BESTOFN_(SERVICE_|PORT(_|$))")
@@ -27,6 +29,10 @@ _OWN_OPTIONS = {
     "gpu_memory_utilization": "--reward-gpu-memory-utilization",
     "runner": "--reward-backend",
 }
+
+
+def _known_strategy(name: str) -> str:
+    return named(strategies.STRATEGIES, name).name
 
 
 class Settings(BaseSettings):
@@ -75,10 +81,10 @@ class Settings(BaseSettings):
         description="Target: 99 of 100 answers within so many milliseconds. N is lowered while the server is too busy "
         "for it, and the answer's `rerank` says so; `rerank.fixed_best_of` is a request's way out.",
     )
-    selection: Annotated[SelectionOptions, NoDecode, BeforeValidator(pick_or_json)] = Field(
-        default=DEFAULT,
-        description="How to choose among the candidates when a request's `rerank.selection` does not say: a pick such "
-        'as weighted_vote, or JSON: \'{"pick": "soft", "temperature": 0.2}\'.',
+    selection: Annotated[Selection, NoDecode, BeforeValidator(Selection.of_setting)] = Field(
+        default=ARGMAX,
+        description="How to choose among the candidates when a request's `rerank.selection` does not say: JSON such as "
+        f'\'{{"pick": "soft", "temperature": 0.2}}\', or just a pick. {help_of(PICKS)}.',
     )
     on_reward_failure: OnRewardFailure = Field(
         default="error",
@@ -92,8 +98,10 @@ class Settings(BaseSettings):
         ge=1,
         description="Also score growing candidates every so many tokens, which leaves only a tail to score at the end.",
     )
-    strategy: StrategyName = Field(
-        default="best_of_n", description="How candidates are sampled and stopped when a request does not say."
+    strategy: Annotated[str, AfterValidator(_known_strategy)] = Field(
+        default=DEFAULT_STRATEGY,
+        description="How candidates are sampled and stopped when a request does not say. "
+        f"{help_of(strategies.STRATEGIES)}.",
     )
     strategy_profile: str | None = Field(
         default=None,

@@ -16,7 +16,8 @@ def replay(
     ],
     best_of: Annotated[int, typer.Option(min=1, help="Candidates that each strategy may sample.")] = 16,
     strategy: Annotated[
-        list[str] | None, typer.Option(help="prune, adaptive or best_of_n; can be given several times.")
+        list[str] | None,
+        typer.Option(help="A strategy as the server's --strategy names it; can be given several times."),
     ] = None,
     rerank: Annotated[
         list[str] | None,
@@ -66,7 +67,7 @@ def replay(
         if learn:
             learned = learn_profile(prompts, best_of=best_of, miss=miss)
             learn.parent.mkdir(parents=True, exist_ok=True)
-            learn.write_text(learned.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            learn.write_text(learned.to_json(), encoding="utf-8")
         if output:
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(report.to_json(played, ranks), encoding="utf-8")

@@ -195,7 +195,7 @@ class Metrics:
     def record(self, context: RequestContext, outcome: str) -> None:
         """A request that reached vLLM's application, after everything it started has ended."""
         label = best_of_label(context.best_of)
-        self._requests.labels(context.ask.endpoint, context.ask.options.strategy, outcome).inc()
+        self._requests.labels(context.ask.endpoint, context.ask.options.strategy.name, outcome).inc()
         seconds = time.monotonic() - context.started_s
         self._duration.labels(label).observe(seconds)
         if self._slo is not None and outcome == "ok":

@@ -10,7 +10,7 @@ from reward.scorer import Score
 from service.rerank.busy_time import WORK, Work
 from service.rerank.plan import Plan
 from service.rerank.selection import Choice
-from service.rerank.strategies import Candidate, State, next_finish_rank
+from service.rerank.strategies.base import Candidate, State, next_finish_rank
 
 NO_CHOICE = Choice(())
 _END_STATES: Mapping[str, State] = {"abort": "aborted", "error": "failed"}

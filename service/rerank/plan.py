@@ -11,7 +11,10 @@ from reward.scorer import Score
 from service.rerank.options import RerankOptions
 from service.rerank.request import Ask, Reason
 from service.rerank.selection import ARGMAX, Choice, Selection, select
-from service.rerank.strategies import Adaptive, BestOfN, Candidate, Limited, PassOn, Prune, Strategy
+from service.rerank.strategies import Candidate, Strategy, Terms
+from service.rerank.strategies.best_of_n import BestOfN
+from service.rerank.strategies.limited import Limited
+from service.rerank.strategies.pass_on import PassOn
 from service.rerank.strategies.profile import DEFAULTS, StrategyProfile
 
 
@@ -71,14 +74,10 @@ def make_plan(
     greedy = temperature == 0 and ask.asked_best_of > n
     best_of = n if greedy else max(ask.best_of, n)
     ranked = ask.wants_reward or (best_of > 1 and (best_of > n or ask.explicit))
-    options = ask.options
     if _passes_on(ask, best_of, n, ranked=ranked):
-        strategy: Strategy = PassOn(n, options.strategy, scored=ranked)
+        strategy: Strategy = PassOn(n, ask.options.strategy.name, scored=ranked)
     else:
-        strategy = _strategy(options, best_of, n, options.checkpoint_tokens or checkpoint_tokens, profile)
-        if options.limited:
-            alarm_s = None if options.deadline_ms is None else options.deadline_ms / 1000
-            strategy = Limited(strategy, alarm_s, options.stop_after, options.target_reward, n)
+        strategy = _strategy(ask.options, best_of, n, checkpoint_tokens, profile)
     return Plan(
         best_of=best_of,
         n=n,
@@ -88,9 +87,9 @@ def make_plan(
         fewer_because="greedy" if greedy else ask.fewer_because,
         selection=ask.selection,
         seed=seed,
-        min_reward=options.min_reward,
+        min_reward=ask.options.min_reward,
         reward=ask.reward,
-        reward_weights=options.reward_weights or {},
+        reward_weights=ask.options.reward_weights or {},
     )
 
 
@@ -104,13 +103,10 @@ def _passes_on(ask: Ask, best_of: int, n: int, *, ranked: bool) -> bool:
 def _strategy(
     options: RerankOptions, best_of: int, n: int, checkpoint_tokens: int | None, profile: StrategyProfile
 ) -> Strategy:
-    match options.strategy:
-        case "best_of_n":
-            return BestOfN(best_of, checkpoint_tokens)
-        case "prune":
-            keep = tuple(options.keep or profile.keep)
-            live = n == 1 and options.deadline_ms is None and options.min_reward is None
-            return Prune(best_of, options.checkpoint_tokens or profile.checkpoint_tokens, keep, n, live)
-        case "adaptive":
-            wave = max(n, options.wave or profile.wave)
-            return Adaptive(best_of, wave, options.price or profile.price, profile.prior, n)
+    """The one that is asked for, within the request's limits."""
+    may_commit = n == 1 and options.deadline_ms is None and options.min_reward is None
+    strategy = profile.complete(options.strategy).make(Terms(best_of, n, may_commit, checkpoint_tokens))
+    if not options.limited:
+        return strategy
+    alarm_s = None if options.deadline_ms is None else options.deadline_ms / 1000
+    return Limited(strategy, alarm_s, options.stop_after, options.target_reward, n)

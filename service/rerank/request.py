@@ -14,9 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from reward.config import PLAIN, RewardConfig
 from service.rerank.errors import SHOWN_CHARACTERS, InvalidRequest
-from service.rerank.options import RerankOptions, StrategyName, read_options
-from service.rerank.selection import Selection
-from service.rerank.selection.options import DEFAULT, SelectionOptions, check_heads, check_weights
+from service.rerank.options import DEFAULT_STRATEGY, RerankOptions, read_options
+from service.rerank.selection import ARGMAX, Selection
+from service.rerank.selection.served_heads import check_heads, check_weights
 
 Reason = Literal["greedy", "slo"]  # temperature 0 would make all candidates one; the latency target
 Endpoint = Literal["chat", "completions", "responses", "messages"]
@@ -44,13 +44,13 @@ class Limits:
     default_best_of: int
     max_best_of: int
     max_candidates: int
-    default_strategy: StrategyName = "best_of_n"
-    selection: SelectionOptions = DEFAULT
+    default_strategy: str = DEFAULT_STRATEGY
+    selection: Selection = ARGMAX
     reward: RewardConfig = PLAIN
 
     def __post_init__(self) -> None:
         try:
-            check_heads(self.selection.selection, self.reward)
+            check_heads(self.selection, self.reward)
         except InvalidRequest as error:
             raise ValueError(f"--selection: {error}") from None
 
@@ -98,7 +98,7 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
     options = read_options(request.get("rerank"), limits.default_strategy)
     if options.progress and not request.get("stream"):
         raise InvalidRequest("rerank.progress needs a stream: set stream to true", param="rerank.progress")
-    selection = (options.selection or limits.selection).selection
+    selection = options.selection or limits.selection
     check_heads(selection, limits.reward)
     if options.reward_weights is not None:
         check_weights(options.reward_weights, selection, limits.reward)

@@ -19,7 +19,7 @@ from service.rerank.ledger import Ledger, Record
 from service.rerank.plan import Plan
 from service.rerank.sampler import Sampler
 from service.rerank.scoring import Scoring
-from service.rerank.strategies import (
+from service.rerank.strategies.base import (
     Abort,
     Aborted,
     Action,
@@ -29,7 +29,6 @@ from service.rerank.strategies import (
     Event,
     Failed,
     Finished,
-    FirstFinished,
     Progress,
     RewardLost,
     Sample,
@@ -38,6 +37,7 @@ from service.rerank.strategies import (
     State,
     Stop,
 )
+from service.rerank.strategies.first_finished import FirstFinished
 from service.rerank.supervised_scorer import RewardModel
 
 _ENDED: Mapping[State, type[Finished | Aborted | Failed]] = {"finished": Finished, "aborted": Aborted, "failed": Failed}

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from service.rerank.prices import HourlyPrice, Prices, TokenPrices
-from service.rerank.selection.options import SelectionOptions
+from service.rerank.selection import Selection
+from service.rerank.selection.picks import Majority, Soft
+from service.rerank.strategies.adaptive import AdaptiveOptions
 from service.rerank.strategies.profile import DEFAULTS
+from service.rerank.strategies.prune import PruneOptions
 from service.settings import Settings, add_arguments
 from service.vllm.bundled import with_bundled_reward
 
@@ -140,10 +143,10 @@ def test_json_from_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_default_selection_is_a_name_or_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    soft = SelectionOptions(pick="soft", temperature=0.2)
+    soft = Selection(pick=Soft(temperature=0.2))
     given = '{"pick": "soft", "temperature": 0.2}'
-    assert Settings.resolve({}, {}).selection == SelectionOptions()
-    assert Settings.resolve(parsed("--selection", "majority"), {}).selection == SelectionOptions(pick="majority")
+    assert Settings.resolve({}, {}).selection == Selection()
+    assert Settings.resolve(parsed("--selection", "majority"), {}).selection == Selection(pick=Majority())
     assert Settings.resolve(parsed("--selection", given), {}).selection == soft
     assert Settings.resolve({}, {"selection": {"pick": "soft", "temperature": 0.2}}).selection == soft
     monkeypatch.setenv("BESTOFN_SELECTION", given)
@@ -195,7 +198,9 @@ def test_strategies_are_set_by_name_and_by_file(tmp_path: Path) -> None:
     file = tmp_path / "profile.json"
     file.write_text('{"keep": [0.25], "wave": 4}')
     settings = Settings.resolve(parsed("--strategy", "prune", "--strategy-profile", str(file)), {})
-    assert (settings.strategy, settings.profile.keep, settings.profile.wave) == ("prune", (0.25,), 4)
+    assert settings.strategy == "prune"
+    assert settings.profile.complete(PruneOptions()) == PruneOptions(keep=[0.25])
+    assert settings.profile.complete(AdaptiveOptions()) == AdaptiveOptions(wave=4)
     plain = Settings.resolve({}, {})
     assert (plain.strategy, plain.profile) == ("best_of_n", DEFAULTS)
 
@@ -204,8 +209,9 @@ def test_the_bundled_models_bring_their_profile() -> None:
     given = Settings.resolve({"strategy": "adaptive"}, {})
     bundled = with_bundled_reward(given)
     assert (given.profile, bundled.strategy) == (DEFAULTS, "adaptive")
-    assert bundled.profile.price == 0.3
-    assert bundled.profile.prior != DEFAULTS.prior
+    adaptive = bundled.profile.complete(AdaptiveOptions())
+    assert adaptive.price == 0.3
+    assert adaptive.prior != AdaptiveOptions().prior
 
 
 @pytest.mark.parametrize(

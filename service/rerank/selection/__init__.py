@@ -1,9 +1,12 @@
 """Which candidates to return, best first. Pure: candidates in, indices and weights out.
 
-A utility for each scored candidate (`utility`), then a pick among the candidates (`pick`); each is chosen on its own.
+What each scored candidate is worth (`heads`, `length`), then a pick among the candidates (`picks`); each is chosen on
+its own.
 """
 
 from service.rerank.selection.choice import Choice, select
-from service.rerank.selection.method import ARGMAX, Answer, Heads, Pick, Selection
+from service.rerank.selection.heads import HEADS, Heads
+from service.rerank.selection.method import ARGMAX, Selection
+from service.rerank.selection.picks import PICKS, Pick
 
-__all__ = ["ARGMAX", "Answer", "Choice", "Heads", "Pick", "Selection", "select"]
+__all__ = ["ARGMAX", "HEADS", "PICKS", "Choice", "Heads", "Pick", "Selection", "select"]

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Literal
 
-from service.rerank.selection.method import Answer
+Answer = Literal["boxed", "last_number", "last_line", "exact"]
 
 _BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 _NUMBER = re.compile(r"(?:(?<![\w)\]])-)?[0-9]+(?:,[0-9]{3}(?![0-9]))*(?:\.[0-9]+)?")

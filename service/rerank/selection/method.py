@@ -1,63 +1,73 @@
-"""How to choose among the candidates of one request: the names and knobs of every method."""
+"""How to choose among the candidates of one request: how heads are read, whether length counts, and a pick."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Self
 
-Heads = Literal["mean", "worst", "variance"]
-Pick = Literal["argmax", "soft", "pessimistic", "majority", "weighted_vote"]
-Answer = Literal["boxed", "last_number", "last_line", "exact"]
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# Which knob is read by which picks, or which utilities.
-READ_BY: Mapping[str, tuple[Literal["heads", "pick"], tuple[str, ...]]] = {
-    "variance_weight": ("heads", ("variance",)),
-    "temperature": ("pick", ("soft", "weighted_vote")),
-    "beta": ("pick", ("pessimistic",)),
-    "answer": ("pick", ("majority", "weighted_vote")),
-}
+from service.rerank.selection import heads as ways
+from service.rerank.selection import picks
+from service.rerank.selection.heads import Heads, Mean
+from service.rerank.selection.picks import Argmax, Pick
+from service.rerank.variants import known_knobs, take
 
 
-@dataclass(frozen=True)
-class Selection:
-    """A utility and a pick; what the pick does not read has no effect.
-
-    heads, variance_weight, length_calibrated: see `.utility`. pick, temperature, beta: see `.pick`. answer: see
-    `.answers`. temperature, beta and variance_weight are in units of the normalised reward, which has standard
-    deviation 1 over the answers that the reward model learned from.
+class Selection(BaseModel):
+    """`rerank.selection`: in JSON the name of a pick, or an object with names and the knobs of what they name beside
+    them. An unknown key, and a knob that nothing reads, is an error that names it.
     """
 
-    pick: Pick = "argmax"
-    heads: Heads = "mean"
-    variance_weight: float = 0.5
-    length_calibrated: bool = False
-    temperature: float = 0.5
-    beta: float = 0.1
-    answer: Answer = "last_line"
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    @property
-    def votes(self) -> bool:
-        """Candidates are grouped by their answer."""
-        return self.pick in ("majority", "weighted_vote")
+    pick: Pick = Field(default=Argmax(), description="How the candidates are ranked.")
+    heads: Heads = Field(default=Mean(), description="What the heads of the reward model make of a candidate.")
+    length_calibrated: bool = Field(default=False, description="Without what its length explains of a reward.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_variants(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"pick": value}
+        if not isinstance(value, Mapping):
+            return value
+        given = dict(value)
+        pick = take(given, "pick", picks.PICKS, Argmax, unread="pick {name} does not read it; {readers} does")
+        heads = take(given, "heads", ways.HEADS, Mean, unread="heads {name} does not read it; {readers} does")
+        return {"pick": pick, "heads": heads, **given}
+
+    @classmethod
+    def of_setting(cls, value: Any) -> Self:
+        """From a command line or an environment, where a string may also be the object, as JSON. Raises ValueError."""
+        is_object = isinstance(value, str) and value.lstrip().startswith("{")
+        return cls.model_validate(json.loads(value) if is_object else value)
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        """What the object may hold."""
+        return ("pick", "heads", *known_knobs(ways.HEADS), "length_calibrated", *known_knobs(picks.PICKS))
 
     @property
     def draws(self) -> bool:
         """What is returned is drawn at random."""
-        return self.pick in ("soft", "pessimistic")
+        return self.pick.draws
 
     @property
     def by_reward(self) -> bool:
-        """The utility is the reward itself."""
-        return self.heads == "mean" and not self.length_calibrated
+        """What a candidate is worth is its reward."""
+        return not self.heads.compares and not self.length_calibrated
 
     def described(self) -> dict[str, Any]:
-        """What it is: the pick, the knobs that are read, and what changes the utility."""
-        said: dict[str, Any] = {"pick": self.pick}
-        if self.heads != "mean":
-            said["heads"] = self.heads
+        """What it is, without what is as in plain best-of-N."""
+        changed: dict[str, Any] = {"pick": self.pick.name}
+        if self.heads.name != Mean.name:
+            changed["heads"] = self.heads.name
         if self.length_calibrated:
-            said["length_calibrated"] = True
-        reads = {name: getattr(self, reader) in kinds for name, (reader, kinds) in READ_BY.items()}
-        return said | {name: getattr(self, name) for name, read in reads.items() if read}
+            changed["length_calibrated"] = True
+        return changed | self.heads.model_dump() | self.pick.model_dump()
+
+    def __str__(self) -> str:
+        return json.dumps(self.described())
 
 
 ARGMAX = Selection()

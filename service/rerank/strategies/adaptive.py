@@ -1,9 +1,9 @@
 """`adaptive`: sample in waves, and stop when another candidate is not worth its price.
 
-The expected improvement of the next candidate, under what the rewards so far say of this prompt (see `prior`), is
-compared with a price in units of reward: Pandora's rule of Weitzman 1979 ("Optimal search for the best alternative"),
-which Kalayci et al. 2025 ("Optimal Stopping vs Best-of-N for Inference Time Optimization") bring to best-of-N. Use it
-where prompts differ in difficulty; where all are alike it can only lose, by its waves and by the noise of its guesses.
+The expected improvement of the next candidate, given the rewards of this prompt so far (see `prior`), is compared with
+a price in units of reward: Pandora's rule of Weitzman 1979 ("Optimal search for the best alternative"), which Kalayci
+et al. 2025 ("Optimal Stopping vs Best-of-N for Inference Time Optimization") bring to best-of-N. Use it where prompts
+differ in difficulty; where all are alike it can only lose, by its waves and by the noise of its guesses.
 
 They ask for one candidate after another; here waves grow by half, for the sake of latency, and so the last one may hold
 candidates that do not pay for themselves.
@@ -11,26 +11,45 @@ candidates that do not pay for themselves.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from service.rerank.strategies.base import Action, Candidate, Event, Finished, Sample, Score, Stop
-from service.rerank.strategies.prior import Prior
+from service.rerank.strategies.knobs import Profiled, StrategyOptions, Terms
+from service.rerank.strategies.prior import NORMAL_KINDS, Prior
+
+
+class AdaptiveOptions(StrategyOptions):
+    """Samples in waves, and stops when another candidate is not worth its price."""
+
+    name: ClassVar[str] = "adaptive"
+
+    wave: Annotated[int, Profiled()] = Field(default=2, ge=1, description="Candidates of the first wave.")
+    price: Annotated[float, Profiled()] = Field(
+        default=0.1, gt=0, allow_inf_nan=False, description="Reward that one more candidate has to add."
+    )
+    prior: Annotated[Prior, Profiled(only=True)] = Field(
+        default=NORMAL_KINDS, description="What rewards to expect of a prompt."
+    )
+
+    def make(self, terms: Terms) -> "Adaptive":
+        """The first wave holds at least what is to be returned."""
+        return Adaptive(terms.best_of, max(terms.n, self.wave), self.price, self.prior, terms.n)
 
 
 @dataclass(frozen=True)
 class Adaptive:
-    """best_of: candidates to sample at most. wave: the size of the first wave, and the least of a later one.
-
-    price: reward that one more candidate must be expected to add. If it is, a wave follows: those that would each pay
-    for themselves, no more than were sampled before it and at least half as many, so that a hard prompt does not take
-    one small wave after the other. n: to return; while fewer have finished, more follow.
+    """While another candidate pays for itself, a wave follows: those that would each pay for themselves, no more than
+    were sampled before it and at least half as many, so that a hard prompt does not take one small wave after another.
     """
 
-    best_of: int
-    wave: int
-    price: float
+    best_of: int  # candidates to sample at most
+    wave: int  # the size of the first wave, and the least of a later one
+    price: float  # reward that one more candidate must be expected to add
     prior: Prior
-    n: int = 1
-    name: str = "adaptive"
+    n: int = 1  # to return; while fewer have finished, more follow
+    name: str = AdaptiveOptions.name
     checkpoint_tokens: None = None
     alarm_s: None = None
 

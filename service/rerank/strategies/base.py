@@ -15,27 +15,20 @@ State = Literal["running", "finished", "aborted", "failed"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """One sampled answer, as far as it has come.
-
-    tokens: generated so far. finish_rank: 0 for the first candidate of the request that finished.
-    reward: of the finished text; None until it was scored, or when it could not be.
-    aborting: was told to stop, and has not ended yet. scores_pending: scores asked for that have not come back.
-    prefix_rewards: (tokens, reward) of earlier, unfinished prefixes, oldest first.
-    rewards: of each named head, raw, of the finished text. text: of a finished candidate.
-    """
+    """One sampled answer, as far as it has come."""
 
     index: int
     state: State = "running"
-    tokens: int = 0
+    tokens: int = 0  # generated so far
     finish_reason: str | None = None
-    finish_rank: int | None = None
-    reward: float | None = None
-    unscored: bool = False
-    aborting: bool = False
-    scores_pending: int = 0
-    prefix_rewards: tuple[tuple[int, float], ...] = ()
-    rewards: Mapping[str, float] = field(default_factory=dict)
-    text: str = ""
+    finish_rank: int | None = None  # 0 for the first candidate of the request that finished
+    reward: float | None = None  # of the finished text; None until it was scored, or when it could not be
+    unscored: bool = False  # it has finished and could not be scored
+    aborting: bool = False  # its abort was asked for, and it has not ended yet
+    scores_pending: int = 0  # scores asked for that have not come back
+    prefix_rewards: tuple[tuple[int, float], ...] = ()  # (tokens, reward) of unfinished prefixes, oldest first
+    rewards: Mapping[str, float] = field(default_factory=dict)  # of each named head, raw, of the finished text
+    text: str = ""  # of a finished candidate
 
     def reward_at(self, tokens: int) -> float | None:
         """The first reward measured when it had at least so many tokens; of a shorter, finished one that of its end."""
@@ -52,11 +45,11 @@ class Candidate:
 
     def scored(self, reward: float, rewards: Mapping[str, float], *, prefix_tokens: int | None) -> "Candidate":
         """A score has come. prefix_tokens: of what was scored, None for all of it. nan or infinity is no reward."""
-        told = replace(self, scores_pending=self.scores_pending - 1)
+        answered = replace(self, scores_pending=self.scores_pending - 1)
         known = math.isfinite(reward)
         if prefix_tokens is None:
-            return replace(told, reward=reward, rewards=rewards) if known else replace(told, unscored=True)
-        return replace(told, prefix_rewards=(*self.prefix_rewards, (prefix_tokens, reward))) if known else told
+            return replace(answered, reward=reward, rewards=rewards) if known else replace(answered, unscored=True)
+        return replace(answered, prefix_rewards=(*self.prefix_rewards, (prefix_tokens, reward))) if known else answered
 
     @property
     def alive(self) -> bool:

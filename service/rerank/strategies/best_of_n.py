@@ -6,21 +6,38 @@ section 3.2, "rejection sampling"). KL(best-of-N || base) <= log N - (N - 1)/N (
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import Field
 
 from service.rerank.strategies.base import Action, Candidate, Event, Finished, Progress, Sample, Score, Stop
+from service.rerank.strategies.knobs import StrategyOptions, Terms
+
+
+class BestOfNOptions(StrategyOptions):
+    """Samples all candidates at once and waits for the last."""
+
+    name: ClassVar[str] = "best_of_n"
+
+    checkpoint_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Score growing candidates too, every so many tokens; by default as --prefix-score-tokens has it.",
+    )
+
+    def make(self, terms: Terms) -> "BestOfN":
+        return BestOfN(terms.best_of, self.checkpoint_tokens or terms.prefix_score_tokens)
 
 
 @dataclass(frozen=True)
 class BestOfN:
-    """best_of: candidates to sample.
-
-    checkpoint_tokens: also score each growing candidate every so many tokens. It decides nothing; it puts the
-    prefix into the reward engine's cache, so that after the last token only a tail is left to compute. None: never.
+    """Scores at checkpoints decide nothing: they put the prefix into the reward engine's cache, so that after the last
+    token only a tail is left to compute.
     """
 
-    best_of: int
-    checkpoint_tokens: int | None = None
-    name: str = "best_of_n"
+    best_of: int  # candidates to sample
+    checkpoint_tokens: int | None = None  # tokens between two scores of a growing candidate; None: only the whole
+    name: str = BestOfNOptions.name
     alarm_s: None = None
 
     def start(self) -> Sequence[Action]:

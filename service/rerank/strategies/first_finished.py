@@ -8,13 +8,10 @@ from service.rerank.strategies.base import Action, Candidate, Clock, Event, Stop
 
 @dataclass(frozen=True)
 class FirstFinished:
-    """Takes over from `inner` when the reward model has gone and the server is told to answer unranked.
-
-    n: candidates to return.
-    """
+    """Takes over from `inner` when the reward model has gone and the server is set to answer unranked."""
 
     inner: Strategy
-    n: int = 1
+    n: int = 1  # candidates to return
 
     @property
     def name(self) -> str:

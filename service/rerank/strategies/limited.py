@@ -13,17 +13,13 @@ from service.rerank.strategies.base import Action, Candidate, Clock, Event, Stop
 
 @dataclass(frozen=True)
 class Limited:
-    """inner: the strategy to limit. alarm_s: seconds from the start of generation, None for no deadline.
-
-    stop_after: scored candidates that are enough, None for all. target_reward: what is good enough, once as many as
-    are to be returned, `n`, have it.
-    """
+    """A strategy, and what may end it early."""
 
     inner: Strategy
-    alarm_s: float | None = None
-    stop_after: int | None = None
-    target_reward: float | None = None
-    n: int = 1
+    alarm_s: float | None = None  # the deadline, from the start of generation
+    stop_after: int | None = None  # scored candidates that are enough; None: all
+    target_reward: float | None = None  # good enough, once as many as are to be returned have it
+    n: int = 1  # to return
 
     @property
     def name(self) -> str:

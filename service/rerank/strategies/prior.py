@@ -1,8 +1,8 @@
 """What is known of a prompt's rewards before its candidates are there, and after some are.
 
-A prompt is of one of a few kinds, each with its own distribution of rewards over bins; which one, its first rewards
-tell (a latent class model, Lazarsfeld and Henry 1968; learned from a trace by `training.experiments.replay.kinds`). So
-a hard prompt, whose rewards are low and far apart, is told from an easy one after a candidate or two.
+A prompt is of one of a few kinds, each with its own distribution of rewards over bins; its first rewards show which (a
+latent class model, Lazarsfeld and Henry 1968; learned from a trace by `training.experiments.replay.kinds`). So a hard
+prompt, whose rewards are low and far apart, stands out from an easy one after a candidate or two.
 """
 
 import math
@@ -15,16 +15,12 @@ from statistics import NormalDist
 
 @dataclass(frozen=True)
 class Prior:
-    """values: the mean reward of each of B bins, rising. edges: the B - 1 rewards between them.
+    """K kinds of prompts over B bins of rewards. Raises ValueError where these do not fit together."""
 
-    weights: how common each of K kinds of prompts is, sum 1. shares: of each bin in a kind's rewards, [K][B], rows
-    sum to 1. Raises ValueError where these do not fit together.
-    """
-
-    values: tuple[float, ...]
-    edges: tuple[float, ...]
-    weights: tuple[float, ...]
-    shares: tuple[tuple[float, ...], ...]
+    values: tuple[float, ...]  # the mean reward of each bin, rising, [B]
+    edges: tuple[float, ...]  # the rewards between the bins, [B - 1]
+    weights: tuple[float, ...]  # how common each kind is, sum 1, [K]
+    shares: tuple[tuple[float, ...], ...]  # of each bin in a kind's rewards, rows sum to 1, [K][B]
 
     def __post_init__(self) -> None:
         bins = len(self.values)

@@ -1,41 +1,46 @@
-"""How the strategies of this server are set where a request does not say.
+"""How the strategies of this server are set where a request leaves a knob open.
 
-`bestofn replay --learn` writes such a file: checkpoint_tokens, keep and prior are learned from a trace, wave and price
-stay the user's to set.
+`bestofn replay --learn` writes such a file: what a trace can teach is learned, the rest stays the user's to set.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from service.rerank.strategies import NORMAL_KINDS, Prior
+from service.rerank import strategies
+from service.rerank.strategies.knobs import StrategyOptions
 
-Share = Annotated[float, Field(gt=0, le=1)]
+_OBJECT = TypeAdapter(dict[str, Any])
+Options = TypeVar("Options", bound=StrategyOptions)
 
 
-class StrategyProfile(BaseModel):
-    """The file that `--strategy-profile` names, JSON; what it leaves out has its default."""
+@dataclass(frozen=True)
+class StrategyProfile:
+    """The file that `--strategy-profile` names: a JSON object with the profiled knobs of all strategies."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    values: Mapping[str, Any]  # by knob
 
-    checkpoint_tokens: int = Field(default=16, ge=1, description="prune: tokens between two checkpoints.")
-    keep: tuple[Share, ...] = Field(
-        default=(0.5,),
-        min_length=1,
-        description="prune: share that each checkpoint keeps; the last holds on.",
-    )
-    wave: int = Field(default=2, ge=1, description="adaptive: candidates of the first wave.")
-    price: float = Field(
-        default=0.1, gt=0, allow_inf_nan=False, description="adaptive: reward that one more candidate has to add."
-    )
-    prior: Prior = Field(default=NORMAL_KINDS, description="adaptive: what rewards to expect of a prompt.")
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """What `given` leaves out has its default. Raises ValidationError for an unknown knob, or one out of bounds."""
+        values: dict[str, Any] = {}
+        for kind in strategies.STRATEGIES:
+            made = kind.model_validate({knob: given[knob] for knob in kind.profiled() if knob in given}, strict=False)
+            values |= {knob: getattr(made, knob) for knob in kind.profiled()}
+        for knob in given:
+            if knob not in values:
+                unknown = {"type": "extra_forbidden", "loc": (knob,), "input": given[knob]}
+                raise ValidationError.from_exception_data("profile", [unknown])  # type: ignore[list-item]
+        return cls(values)
 
     @classmethod
     def read(cls, path: str) -> Self:
         """Raises ValueError, naming file and field, for what is not such a file."""
         try:
-            return cls.model_validate_json(Path(path).read_bytes())
+            return cls.of(_OBJECT.validate_json(Path(path).read_bytes()))
         except OSError as error:
             raise ValueError(f"{path}: {error.strerror}") from None
         except ValidationError as error:
@@ -43,5 +48,14 @@ class StrategyProfile(BaseModel):
             field = ".".join(map(str, first["loc"])) or "the file"
             raise ValueError(f"{path}: {field}: {first['msg']}") from None
 
+    def to_json(self) -> str:
+        """The content of such a file."""
+        return _OBJECT.dump_json(dict(self.values), indent=2).decode() + "\n"
 
-DEFAULTS = StrategyProfile()
+    def complete(self, asked: Options) -> Options:
+        """What a request asked for, and for the rest what the profile has."""
+        open_knobs = set(asked.profiled()) - asked.model_fields_set
+        return asked.model_copy(update={knob: value for knob, value in self.values.items() if knob in open_knobs})
+
+
+DEFAULTS = StrategyProfile.of({})

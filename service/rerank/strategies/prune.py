@@ -1,8 +1,8 @@
 """`prune`: score growing candidates at checkpoints and abort those that are behind (speculative rejection).
 
-Sun et al. 2024 ("Fast Best-of-N Decoding via Speculative Rejection", section 3): the reward of a prefix says something
-about the reward of the whole, so most candidates need not be finished. Use it where a reward model that was trained on
-prefixes ranks them well (`bestofn replay` shows how well); with one that was not, the best are thrown away early.
+Sun et al. 2024 ("Fast Best-of-N Decoding via Speculative Rejection", section 3): the reward of a prefix predicts a
+part of the reward of the whole, so most candidates need not be finished. Use it where a reward model that was trained
+on prefixes ranks them well (`bestofn replay` shows how well); with one that was not, the best are thrown away early.
 
 They prune when memory runs out and wait for every candidate at each cut. Here a candidate is aborted as soon as enough
 others are ahead of it at the same length: that can only become truer, so nobody waits. Where candidates keep step, as
@@ -12,6 +12,9 @@ in one batch, the same ones are left as by waiting, in whatever order the scores
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field
 
 from service.rerank.strategies.base import (
     Abort,
@@ -26,22 +29,45 @@ from service.rerank.strategies.base import (
     Scored,
     Stop,
 )
+from service.rerank.strategies.knobs import Profiled, StrategyOptions, Terms
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, int | float) else value
+
+
+class PruneOptions(StrategyOptions):
+    """Scores growing candidates at checkpoints and aborts those that are behind."""
+
+    name: ClassVar[str] = "prune"
+    reads_prefixes: ClassVar[bool] = True
+
+    checkpoint_tokens: Annotated[int, Profiled()] = Field(
+        default=16, ge=1, description="Tokens between two checkpoints."
+    )
+    keep: Annotated[list[Share], BeforeValidator(_listed), Profiled()] = Field(
+        default=[0.5],
+        min_length=1,
+        max_length=1024,
+        description="The share that each checkpoint keeps: one for all, or a list whose last holds on.",
+    )
+
+    def make(self, terms: Terms) -> "Prune":
+        return Prune(terms.best_of, self.checkpoint_tokens, tuple(self.keep), terms.n, terms.may_commit)
 
 
 @dataclass(frozen=True)
 class Prune:
-    """best_of: candidates to sample. n: to return; no fewer are left.
+    """Aborts whoever has no place at a checkpoint; see above for the rule."""
 
-    checkpoint_tokens: tokens between two checkpoints. keep: the share of those left that each checkpoint keeps; the
-    last one holds for all that follow. live: commit to a last one that is left, so that it is passed on as it grows.
-    """
-
-    best_of: int
-    checkpoint_tokens: int
-    keep: tuple[float, ...]
-    n: int = 1
-    live: bool = True
-    name: str = "prune"
+    best_of: int  # candidates to sample
+    checkpoint_tokens: int  # between two checkpoints
+    keep: tuple[float, ...]  # share of those left that each checkpoint keeps; the last holds for all that follow
+    n: int = 1  # to return; no fewer are left
+    live: bool = True  # commit to a last one that is left, so that it is passed on as it grows
+    name: str = PruneOptions.name
     alarm_s: None = None
 
     def start(self) -> Sequence[Action]:
@@ -72,19 +98,19 @@ class Prune:
         return max(0, len([None for candidate in candidates if candidate.alive]) - self.n)
 
     def _late(self, scored: Candidate, candidates: Sequence[Candidate]) -> list[int]:
-        """The running ones that are behind at the checkpoints which the last score of `scored` tells of, worst first.
+        """The running ones that are behind at the checkpoints that the last score of `scored` bears on, worst first.
 
         Whoever was scored at a length competes there, aborted since or not; only those that failed do not.
         """
         behind: list[int] = []
         spare = self._spare(candidates)
-        for checkpoint in self._told_of(scored, candidates) if spare else ():
+        for checkpoint in self._reached_by(scored, candidates) if spare else ():
             places = self.places(checkpoint)
             if places < len(candidates):
                 behind += _behind(candidates, checkpoint * self.checkpoint_tokens, places)
         return [index for index in dict.fromkeys(behind) if _runs(candidates[index])][:spare]
 
-    def _told_of(self, scored: Candidate, candidates: Sequence[Candidate]) -> range:
+    def _reached_by(self, scored: Candidate, candidates: Sequence[Candidate]) -> range:
         """Checkpoints that only its last score has come to; of a finished one all that others have come to."""
         lengths = [length for length, _ in scored.prefix_rewards[-2:]]
         first = lengths[0] // self.checkpoint_tokens + 1 if len(lengths) > 1 else 1

@@ -16,7 +16,7 @@ from service.rerank.plan import make_plan
 from service.rerank.prices import HourlyPrice
 from service.rerank.request import Endpoint
 from service.rerank.selection import Choice
-from service.rerank.strategies import Candidate, State
+from service.rerank.strategies.base import Candidate, State
 from tests.service.fakes import make_ask, make_context, plan_for
 
 

@@ -12,8 +12,14 @@ from reward.scorer import Score
 from service.rerank.errors import InvalidRequest
 from service.rerank.plan import Plan, make_plan
 from service.rerank.selection import Selection
-from service.rerank.strategies import NORMAL_KINDS, Adaptive, BestOfN, Limited, PassOn, Prune
+from service.rerank.selection.picks import Soft
+from service.rerank.strategies.adaptive import Adaptive
+from service.rerank.strategies.best_of_n import BestOfN
+from service.rerank.strategies.limited import Limited
+from service.rerank.strategies.pass_on import PassOn
+from service.rerank.strategies.prior import NORMAL_KINDS
 from service.rerank.strategies.profile import StrategyProfile
+from service.rerank.strategies.prune import Prune
 from tests.service.fakes import LIMITS, make_ask
 
 
@@ -128,7 +134,7 @@ def test_how_to_select_reaches_the_plan() -> None:
     rerank = {"selection": {"pick": "soft", "temperature": 2}, "reward_weights": {"a": 1}, "min_reward": -1}
     ask = make_ask({"best_of": 2, "rerank": rerank}, limits=limits)
     made = make_plan(ask, n=1, temperature=1.0, checkpoint_tokens=None, seed=7)
-    assert (made.selection, made.seed, made.min_reward) == (Selection("soft", temperature=2), 7, -1)
+    assert (made.selection, made.seed, made.min_reward) == (Selection(pick=Soft(temperature=2)), 7, -1)
     assert (made.reward, made.reward_weights) == (limits.reward, {"a": 1})
     assert made.reward_of(Score(9.0, {"a": 4.5, "b": 0.0}, 3, 0)) == 2.0
 
@@ -140,7 +146,7 @@ def test_a_single_candidate_that_may_be_refused_is_not_passed_on_live() -> None:
 
 # -- strategies
 
-PROFILE = StrategyProfile(checkpoint_tokens=4, keep=(0.25, 0.5), wave=3, price=0.3)
+PROFILE = StrategyProfile.of({"checkpoint_tokens": 4, "keep": [0.25, 0.5], "wave": 3, "price": 0.3})
 
 
 def planned(rerank: dict[str, Any], n: int = 1, **body: Any) -> Any:

@@ -13,7 +13,10 @@ from reward.config import RewardConfig
 from service.rerank.errors import InvalidRequest
 from service.rerank.request import Ask, Endpoint, Limits, read_ask
 from service.rerank.selection import Selection
-from service.rerank.selection.options import SelectionOptions
+from service.rerank.selection.heads import Variance, Worst
+from service.rerank.selection.picks import Majority, Soft, WeightedVote
+from service.rerank.strategies.best_of_n import BestOfNOptions
+from service.rerank.strategies.prune import PruneOptions
 from tests.service.fakes import LIMITS, make_ask
 
 DEFAULT_4 = Limits(default_best_of=4, max_best_of=16, max_candidates=32)
@@ -257,7 +260,7 @@ def test_the_heads_are_listed_to_who_names_another_and_no_garbage_is_echoed() ->
 
 
 def test_a_string_names_a_pick_and_an_object_its_knobs() -> None:
-    assert read({"rerank": {"selection": "majority"}}).selection == Selection("majority")
+    assert read({"rerank": {"selection": "majority"}}).selection == Selection(pick=Majority())
     knobs: dict[str, Any] = {
         "pick": "weighted_vote",
         "heads": "variance",
@@ -265,12 +268,13 @@ def test_a_string_names_a_pick_and_an_object_its_knobs() -> None:
         "temperature": 3,
         "answer": "boxed",
     }
-    assert read({"rerank": {"selection": knobs}}, limits=ENSEMBLE).selection == Selection(**knobs)
+    expected = Selection(pick=WeightedVote(temperature=3, answer="boxed"), heads=Variance(variance_weight=2))
+    assert read({"rerank": {"selection": knobs}}, limits=ENSEMBLE).selection == expected
 
 
 def test_the_servers_selection_is_used_where_a_request_does_not_say() -> None:
-    limits = replace(ENSEMBLE, selection=SelectionOptions(pick="soft", temperature=2, heads="worst"))
-    assert read({}, limits=limits).selection == Selection("soft", heads="worst", temperature=2)
+    limits = replace(ENSEMBLE, selection=Selection(pick=Soft(temperature=2), heads=Worst()))
+    assert read({}, limits=limits).selection == limits.selection
     assert read({"rerank": {"selection": "argmax"}}, limits=limits).selection == Selection()
     with pytest.raises(ValueError, match=r"--selection: .*single output"):
         replace(limits, reward=RewardConfig())
@@ -476,18 +480,21 @@ def test_a_knob_that_the_strategy_does_not_read_is_refused_by_name(rerank: dict[
 
 
 def test_a_knob_that_is_null_is_silence() -> None:
-    assert read({"rerank": {"keep": None, "wave": None}}).options.keep is None
+    assert read({"rerank": {"keep": None, "wave": None}}).options.strategy == BestOfNOptions()
+    assert read({"rerank": {"strategy": "prune", "keep": None}}).options.strategy.model_fields_set == set()
 
 
 def test_one_share_is_a_list_of_one() -> None:
-    assert read({"rerank": {"strategy": "prune", "keep": 1}}).options.keep == [1.0]
-    assert read({"rerank": {"strategy": "prune", "keep": [0.5, 0.75]}}).options.keep == [0.5, 0.75]
+    assert read({"rerank": {"strategy": "prune", "keep": 1}}).options.strategy == PruneOptions(keep=[1.0])
+    several = read({"rerank": {"strategy": "prune", "keep": [0.5, 0.75]}}).options.strategy
+    assert several == PruneOptions(keep=[0.5, 0.75])
 
 
 @pytest.mark.parametrize(
     ("rerank", "field"),
     [
         ({"strategy": "worst_of_n"}, "rerank.strategy"),
+        ({"strategy": "adaptive", "prior": {}}, "rerank.prior"),
         ({"strategy": "prune", "keep": 0}, "rerank.keep.0"),
         ({"strategy": "prune", "keep": True}, "rerank.keep.0"),
         ({"strategy": "prune", "keep": [0.5, 1.5]}, "rerank.keep.1"),
@@ -511,9 +518,9 @@ def test_a_fault_in_a_strategys_knobs_is_refused_by_its_path(rerank: Any, field:
 def test_the_servers_strategy_is_used_where_a_request_does_not_say() -> None:
     limits = replace(DEFAULT_4, default_strategy="prune")
     bodies: list[dict[str, Any]] = [{}, {"rerank": {}}, {"best_of": 2}]
-    assert {read(body, limits=limits).options.strategy for body in bodies} == {"prune"}
-    assert read({"rerank": {"strategy": "best_of_n"}}, limits=limits).options.strategy == "best_of_n"
-    assert read({"rerank": {"keep": 0.5}}, limits=limits).options.keep == [0.5]
+    assert [read(body, limits=limits).options.strategy for body in bodies] == [PruneOptions()] * 3
+    assert read({"rerank": {"strategy": "best_of_n"}}, limits=limits).options.strategy == BestOfNOptions()
+    assert read({"rerank": {"keep": 0.25}}, limits=limits).options.strategy == PruneOptions(keep=[0.25])
 
 
 def test_fewer_than_are_returned_are_never_enough() -> None:

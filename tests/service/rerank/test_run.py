@@ -26,21 +26,22 @@ from service.rerank.ledger import count_tokens
 from service.rerank.plan import make_plan
 from service.rerank.run import Run
 from service.rerank.selection import Selection, select
-from service.rerank.strategies import (
+from service.rerank.selection.heads import Worst
+from service.rerank.strategies.base import (
     Abort,
     Action,
-    BestOfN,
     Candidate,
     Event,
     Failed,
     Finished,
     Progress,
-    Prune,
     Sample,
     Score,
     Scored,
     Stop,
 )
+from service.rerank.strategies.best_of_n import BestOfN
+from service.rerank.strategies.prune import Prune
 from service.rerank.supervised_scorer import RewardModel
 from tests.service.fakes import (
     METER,
@@ -114,7 +115,7 @@ async def test_cautious_heads_and_weights_choose_another_candidate() -> None:
     chosen: dict[str, Any] = {}
     changed: dict[str, dict[str, Any]] = {
         "mean": {},
-        "worst": {"selection": Selection(heads="worst"), "reward": RewardConfig(("a", "b"), 0.0, 2.0)},
+        "worst": {"selection": Selection(heads=Worst()), "reward": RewardConfig(("a", "b"), 0.0, 2.0)},
         "weights": {"reward_weights": {"a": -1.0}},
     }
     for name, changes in changed.items():

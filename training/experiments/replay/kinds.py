@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from measuring.estimators import Floats
-from service.rerank.strategies import Prior
+from service.rerank.strategies.prior import Prior
 
 _BINS = 24
 _KINDS = 8

@@ -19,10 +19,10 @@ def learn_profile(prompts: Sequence[TracedPrompt], *, best_of: int, miss: float)
     check_pools(prompts, best_of)
     prior = learn([[candidate.reward for candidate in prompt.candidates] for prompt in prompts])
     if not has_prefixes(prompts):
-        return StrategyProfile(prior=prior)
+        return StrategyProfile.of({"prior": prior})
     step = checkpoint_of(prompts)
     keep = learn_keep(prompts, best_of=best_of, checkpoint_tokens=step, miss=miss)
-    return StrategyProfile(checkpoint_tokens=step, keep=keep, prior=prior)
+    return StrategyProfile.of({"checkpoint_tokens": step, "keep": keep, "prior": prior})
 
 
 def cross_fitted(prompts: Sequence[TracedPrompt], *, best_of: int, miss: float) -> list[Fold]:

@@ -17,8 +17,9 @@ import numpy as np
 
 from measuring.estimators import Floats, Interval, best_of_each, bootstrap
 from reward.config import PLAIN, RewardConfig
+from service.rerank.options import DEFAULT_STRATEGY
 from service.rerank.plan import Plan, make_plan
-from service.rerank.request import Limits, read_ask
+from service.rerank.request import Ask, Limits, read_ask
 from service.rerank.selection import select
 from service.rerank.strategies.profile import StrategyProfile
 from training.experiments.replay.learn import Fold
@@ -82,16 +83,18 @@ def replay(
     """
     prompts = [prompt for _, of_fold in folds for prompt in of_fold]
     check_pools(prompts, best_of)
-    if any(rerank.get("strategy") == "prune" for rerank in asked) and not has_prefixes(prompts):
-        raise ValueError(
-            "prune needs rewards of growing candidates: a trace, or a log of a server with --prefix-score-tokens"
-        )
     timing, reward = Timing.of(prompts), reward_config(prompts)
-    plain = {"strategy": "best_of_n"}
+    plain = {"strategy": DEFAULT_STRATEGY}
     played = []
     for rerank in [plain, *(other for other in asked if other != plain)]:
+        ask = _ask(rerank, best_of, reward)
+        if ask.options.strategy.reads_prefixes and not has_prefixes(prompts):
+            raise ValueError(
+                f"{ask.options.strategy.name} needs rewards of growing candidates: a trace, or a log of a server with "
+                "--prefix-score-tokens"
+            )
         answers = [
-            _answers(prompt, plan(rerank, best_of, profile, reward), timing, draws=draws, seed=seed + number)
+            _answers(prompt, _plan(ask, profile), timing, draws=draws, seed=seed + number)
             for profile, of_fold in folds
             for number, prompt in enumerate(of_fold)
         ]
@@ -101,14 +104,19 @@ def replay(
 
 
 def plan(rerank: Mapping[str, Any], best_of: int, profile: StrategyProfile, reward: RewardConfig = PLAIN) -> Plan:
-    """As the server plans a request with this `rerank` object. Raises ValueError for reward_weights.
+    """As the server plans a request with this `rerank` object. Raises ValueError for reward_weights."""
+    return _plan(_ask(rerank, best_of, reward), profile)
 
-    A trace has the rewards of prefixes as they were, and not by head.
-    """
+
+def _ask(rerank: Mapping[str, Any], best_of: int, reward: RewardConfig) -> Ask:
+    """A trace has the rewards of prefixes as they were, and not by head, so they cannot be weighed anew."""
     if rerank.get("reward_weights"):
         raise ValueError("rerank.reward_weights: a trace cannot be replayed with other weights")
     body = json.dumps({"best_of": best_of, "rerank": rerank}).encode()
-    ask = read_ask("chat", body, None, Limits(1, max_best_of=best_of, max_candidates=best_of, reward=reward))
+    return read_ask("chat", body, None, Limits(1, max_best_of=best_of, max_candidates=best_of, reward=reward))
+
+
+def _plan(ask: Ask, profile: StrategyProfile) -> Plan:
     return make_plan(ask, n=1, temperature=1.0, checkpoint_tokens=None, profile=profile)
 
 
@@ -157,7 +165,7 @@ def _played(name: str, answers: Sequence[Sequence[_Answer]], prompts: Sequence[T
 
 def _name(rerank: Mapping[str, Any]) -> str:
     knobs = ", ".join(f"{key} {json.dumps(value)}" for key, value in rerank.items() if key != "strategy")
-    return " ".join([str(rerank.get("strategy", "best_of_n")), knobs]).strip()
+    return " ".join([str(rerank.get("strategy", DEFAULT_STRATEGY)), knobs]).strip()
 
 
 def _at_equal_tokens(prompts: Sequence[TracedPrompt], tokens: float) -> Floats:

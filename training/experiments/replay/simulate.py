@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from service.rerank.strategies import (
+from service.rerank.strategies.base import (
     Abort,
     Aborted,
     Action,

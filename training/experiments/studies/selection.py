@@ -20,7 +20,10 @@ from typing import Any, get_args
 import numpy as np
 
 from measuring.estimators import Floats, Interval, bootstrap
-from service.rerank.selection import ARGMAX, Answer, Selection, select
+from service.rerank.selection import Selection, select
+from service.rerank.selection.answers import Answer
+from service.rerank.selection.heads import Variance, Worst
+from service.rerank.selection.picks import Majority, Pessimistic, Soft, WeightedVote
 from service.rerank.strategies import Candidate
 from training.data.records import Comparison
 from training.evaluation import plots
@@ -39,10 +42,10 @@ class SelectionConfig(StudyConfig):
     seeds: int = setting(3, "how often, each time with other labels, weights and order", minimum=1)
     best_of: int = setting(256, "samples per prompt; selection up to this N", minimum=2)
     draws: int = setting(16, "random subsets of each prompt's samples for each N", minimum=1)
-    variance_weight: float = setting(ARGMAX.variance_weight, "of `variance`", minimum=1e-9)
-    temperature: float = setting(ARGMAX.temperature, "of `soft` and `weighted_vote`", minimum=1e-9)
-    beta: float = setting(ARGMAX.beta, "of `pessimistic`", minimum=1e-9)
-    answer: str = setting(ARGMAX.answer, "what a vote compares", choices=get_args(Answer))
+    variance_weight: float = setting(Variance().variance_weight, "of `variance`", minimum=1e-9)
+    temperature: float = setting(Soft().temperature, "of `soft` and `weighted_vote`", minimum=1e-9)
+    beta: float = setting(Pessimistic().beta, "of `pessimistic`", minimum=1e-9)
+    answer: str = setting(Majority().answer, "what a vote compares", choices=get_args(Answer))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,16 +57,16 @@ class SelectionConfig(StudyConfig):
     @property
     def methods(self) -> dict[str, Selection]:
         """Every method that is compared, by name."""
-        knobs: Any = {"temperature": self.temperature, "beta": self.beta, "answer": self.answer}
+        answer: Any = self.answer
         return {
             "argmax": Selection(),
-            "worst": Selection(heads="worst"),
-            "variance": Selection(heads="variance", variance_weight=self.variance_weight),
+            "worst": Selection(heads=Worst()),
+            "variance": Selection(heads=Variance(variance_weight=self.variance_weight)),
             "length_calibrated": Selection(length_calibrated=True),
-            "soft": Selection("soft", **knobs),
-            "pessimistic": Selection("pessimistic", **knobs),
-            "weighted_vote": Selection("weighted_vote", **knobs),
-            "majority": Selection("majority", **knobs),
+            "soft": Selection(pick=Soft(temperature=self.temperature)),
+            "pessimistic": Selection(pick=Pessimistic(beta=self.beta)),
+            "weighted_vote": Selection(pick=WeightedVote(temperature=self.temperature, answer=answer)),
+            "majority": Selection(pick=Majority(answer=answer)),
         }
 
 

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.rerank.selection import Answer
-from service.rerank.selection.answers import extract
+from service.rerank.selection.answers import Answer, extract
 
 
 @pytest.mark.parametrize(

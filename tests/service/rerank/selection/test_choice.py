@@ -1,6 +1,5 @@
 """Which candidates are returned, and in which order."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -8,24 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.rerank.selection import Pick, Selection, select
+from service.rerank.selection import PICKS, Selection, select
+from service.rerank.selection.heads import Worst
+from service.rerank.selection.picks import Argmax, Majority, Soft
 from service.rerank.strategies import Candidate
+from tests.service.rerank.selection.crowds import answered, crowds, scored
 
 FEW = settings(max_examples=40, deadline=None)
-REWARDS = st.none() | st.sampled_from([-1.0, -0.0, 0.0, 0.5]) | st.floats(allow_nan=False, allow_infinity=False)
-
-
-@st.composite
-def crowds(draw: st.DrawFn) -> list[Candidate]:
-    """Candidates in all states; those that finished did so in a random order."""
-    states = draw(st.lists(st.sampled_from(["running", "aborted", "failed", "finished", "finished"]), max_size=8))
-    finished = [index for index, state in enumerate(states) if state == "finished"]
-    ranks = dict(zip(finished, draw(st.permutations(range(len(finished)))), strict=True))
-    rewards = {index: draw(REWARDS) for index in finished}
-    return [
-        Candidate(index, state, finish_rank=ranks.get(index), reward=rewards.get(index))  # type: ignore[arg-type]
-        for index, state in enumerate(states)
-    ]
+EVERY = st.sampled_from([Selection(pick=pick()) for pick in PICKS])
 
 
 def beats(one: Candidate, other: Candidate) -> bool:
@@ -81,30 +70,11 @@ def test_nothing_finished_is_nothing_selected() -> None:
     assert select([Candidate(0), Candidate(1, "aborted"), Candidate(2, "failed")], 1).selected == ()
 
 
-# -- picks
-
-EVERY = [Selection(pick) for pick in ("argmax", "soft", "pessimistic", "majority", "weighted_vote")]
-TEXTS = st.sampled_from(["4", "5", "", " 4 "])
-
-
-@st.composite
-def answered(draw: st.DrawFn) -> list[Candidate]:
-    """A crowd whose finished candidates have said something."""
-    crowd = draw(crowds())
-    return [replace(one, text=draw(TEXTS)) if one.state == "finished" else one for one in crowd]
-
-
-def scored(*rewards: float, texts: Sequence[str] = ()) -> list[Candidate]:
-    """Finished in their order."""
-    said = texts or [""] * len(rewards)
-    return [
-        Candidate(index, "finished", finish_rank=index, reward=reward, text=text)
-        for index, (reward, text) in enumerate(zip(rewards, said, strict=True))
-    ]
+# -- any pick
 
 
 @FEW
-@given(answered(), st.integers(1, 9), st.sampled_from(EVERY), st.integers(0, 2**31))
+@given(answered(), st.integers(1, 9), EVERY, st.integers(0, 2**31))
 def test_every_pick_returns_distinct_candidates_that_finished_the_scored_first(
     candidates: list[Candidate], n: int, selection: Selection, seed: int
 ) -> None:
@@ -118,7 +88,7 @@ def test_every_pick_returns_distinct_candidates_that_finished_the_scored_first(
 
 
 @FEW
-@given(answered(), st.sampled_from(EVERY), st.integers(0, 2**31), st.data())
+@given(answered(), EVERY, st.integers(0, 2**31), st.data())
 def test_no_pick_minds_the_order_of_the_candidates(
     candidates: list[Candidate], selection: Selection, seed: int, data: st.DataObject
 ) -> None:
@@ -127,13 +97,13 @@ def test_no_pick_minds_the_order_of_the_candidates(
 
 
 @FEW
-@given(answered(), st.sampled_from(EVERY))
+@given(answered(), EVERY)
 def test_probabilities_add_up_to_1_and_shares_to_that_in_each_group(
     candidates: list[Candidate], selection: Selection
 ) -> None:
     weights = select(candidates, 1, selection).weights
     rewarded = [one for one in candidates if one.state == "finished" and one.reward is not None]
-    if selection.pick == "argmax" or not (rewarded or selection.pick == "majority"):
+    if isinstance(selection.pick, Argmax) or not (rewarded or isinstance(selection.pick, Majority)):
         assert not any(weights.values())
     elif selection.draws:
         assert sum(weights.values()) == pytest.approx(1.0)
@@ -142,80 +112,14 @@ def test_probabilities_add_up_to_1_and_shares_to_that_in_each_group(
         assert all(0 <= weight <= 1 + 1e-12 for weight in weights.values())
 
 
-@pytest.mark.parametrize("pick", ["soft", "pessimistic"])
-def test_candidates_are_drawn_as_often_as_their_weight_says(pick: Pick) -> None:
-    candidates, selection = scored(0.0, 0.3, 0.5, -2.0), Selection(pick, beta=0.2)
-    weights = select(candidates, 1, selection).weights
-    draws = [select(candidates, 1, selection, seed=seed).selected[0] for seed in range(4000)]
-    for index, weight in weights.items():
-        assert draws.count(index) / 4000 == pytest.approx(weight, abs=0.03)
-
-
-def test_a_draw_is_repeated_by_its_seed_and_leaves_candidates_without_weight_for_the_end() -> None:
-    candidates, selection = scored(-9.0, 1.0, 1.01, -8.0), Selection("pessimistic", beta=0.1)
-    choices = [select(candidates, 4, selection, seed=seed).selected for seed in range(20)]
-    assert choices == [select(candidates, 4, selection, seed=seed).selected for seed in range(20)]
-    assert {choice[:2] for choice in choices} == {(1, 2), (2, 1)}
-    assert {choice[2:] for choice in choices} == {(3, 0)}
-
-
-@FEW
-@given(st.lists(st.floats(-5, 5), min_size=1, max_size=8, unique=True), st.integers(0, 99))
-def test_draws_become_argmax_without_temperature_or_beta(rewards: list[float], seed: int) -> None:
-    candidates = scored(*rewards)
-    best = select(candidates, 1).selected
-    for selection in (Selection("soft", temperature=5e-324), Selection("pessimistic", beta=5e-324)):
-        assert select(candidates, 1, selection, seed=seed).selected == best
-
-
-# -- votes
-
-
-def test_the_most_frequent_answer_wins_with_its_best_candidate() -> None:
-    candidates = scored(3.0, 1.0, 2.0, 0.0, texts=["so\n5", "so\n4", "thus\n4", "or 6"])
-    choice = select(candidates, 4, Selection("majority"))
-    assert choice.selected == (2, 0, 3, 1)  # the best 4, then 5 and 6 as the best of their groups, then the other 4
-    assert choice.weights == {0: 0.25, 1: 0.5, 2: 0.5, 3: 0.25}
-
-
-def test_a_weighted_vote_counts_what_each_candidate_is_worth() -> None:
-    candidates = scored(1.0, 0.0, 0.0, texts=["5", "4", "4"])
-    assert select(candidates, 1, Selection("majority")).selected == (1,)
-    assert select(candidates, 1, Selection("weighted_vote", temperature=2.0)).selected == (1,)  # e^.5 < 2
-    choice = select(candidates, 1, Selection("weighted_vote", temperature=1.0))  # e > 2
-    assert choice.selected == (0,)
-    assert choice.weights[0] == pytest.approx(2.718281828 / 4.718281828)
-    assert choice.weights[1] == choice.weights[2] == pytest.approx(2 / 4.718281828)
-
-
-def test_without_an_answer_a_candidate_has_its_own_vote_only() -> None:
-    candidates = scored(3.0, 2.0, 1.0, 0.0, texts=["none", "none", "\\boxed{4}", "\\boxed{ 4}"])
-    choice = select(candidates, 4, Selection("majority", answer="boxed"))
-    assert choice.selected == (2, 0, 1, 3)
-    assert choice.weights == {0: 0.25, 1: 0.25, 2: 0.5, 3: 0.5}
-
-
-def test_unscored_candidates_vote_in_a_majority_but_come_last() -> None:
-    first, *others = scored(1.0, 2.0, 0.0, 0.0, texts=["4", "5", "4", "6"])
-    candidates = [first, others[0], *(replace(one, reward=None, unscored=True) for one in others[1:])]
-    choice = select(candidates, 4, Selection("majority"))
-    assert choice.selected == (0, 1, 3, 2)
-    assert choice.weights[0] == choice.weights[2] == 0.5
-    assert select(candidates, 1, Selection("weighted_vote")).selected == (1,)
-
-
-def test_equal_votes_go_to_the_better_answer() -> None:
-    assert select(scored(0.0, 1.0, texts=["4", "5"]), 2, Selection("majority")).selected == (1, 0)
-
-
 # -- the least reward
 
 
 def test_below_the_least_reward_nobody_takes_part() -> None:
     candidates = [*scored(0.0, 1.0, 2.0, texts=["4", "4", "5"]), Candidate(3, "finished", finish_rank=3, text="4")]
     assert select(candidates, 4, min_reward=1.0).selected == (2, 1)
-    assert select(candidates, 4, Selection("majority"), min_reward=1.0).weights == {1: 0.5, 2: 0.5}
-    assert select(candidates, 4, Selection("soft"), min_reward=2.0).weights == {2: 1.0}
+    assert select(candidates, 4, Selection(pick=Majority()), min_reward=1.0).weights == {1: 0.5, 2: 0.5}
+    assert select(candidates, 4, Selection(pick=Soft()), min_reward=2.0).weights == {2: 1.0}
     assert select(candidates, 4, min_reward=2.5).selected == ()
 
 
@@ -227,7 +131,7 @@ def test_the_pick_is_by_utility_which_is_told_where_it_is_not_the_reward() -> No
     candidates = [replace(one, rewards=rewards) for one, rewards in zip(scored(2.0, 1.75, 0.75), heads, strict=True)]
     assert select(candidates, 1).selected == (0,)
     assert select(candidates, 1).utilities == {}
-    choice = select(candidates, 1, Selection(heads="worst"))
+    choice = select(candidates, 1, Selection(heads=Worst()))
     assert choice.selected == (1,)
     assert choice.utilities == pytest.approx({0: 1.5 - 1.0, 1: 1.5 - 0.5, 2: 1.5 - 1.5})
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from hypothesis import strategies as st
 
-from service.rerank.strategies import (
+from service.rerank.strategies.base import (
     Abort,
     Aborted,
     Action,

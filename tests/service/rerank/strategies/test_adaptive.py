@@ -3,18 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.rerank.strategies import (
-    NORMAL_KINDS,
-    Adaptive,
-    Candidate,
-    Failed,
-    Finished,
-    Prior,
-    Sample,
-    Score,
-    Scored,
-    Stop,
-)
+from service.rerank.strategies.adaptive import Adaptive
+from service.rerank.strategies.base import Candidate, Failed, Finished, Sample, Score, Scored, Stop
+from service.rerank.strategies.prior import NORMAL_KINDS, Prior
 from tests.service.rerank.strategies.play import LIVES, Life, Play
 from tests.service.rerank.strategies.test_base import ABORTED, FAILED, RUNNING, UNSCORED
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from service.rerank.strategies import Candidate, next_finish_rank
+from service.rerank.strategies.base import Candidate, next_finish_rank
 
 RUNNING = Candidate(0)
 FINISHED = Candidate(0, "finished", finish_rank=0)

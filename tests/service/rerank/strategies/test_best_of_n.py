@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.rerank.strategies import BestOfN, Candidate, Failed, Finished, Progress, Sample, Score, Scored, Stop
+from service.rerank.strategies.base import Candidate, Failed, Finished, Progress, Sample, Score, Scored, Stop
+from service.rerank.strategies.best_of_n import BestOfN
 from tests.service.rerank.strategies.play import LIVES, STEP, Life, Play
 from tests.service.rerank.strategies.test_base import ABORTED, FAILED, FINISHED, RUNNING, SCORED, UNSCORED
 

@@ -2,23 +2,23 @@
 
 import pytest
 
-from service.rerank.strategies import (
-    NORMAL_KINDS,
-    Adaptive,
-    BestOfN,
+from service.rerank.strategies.adaptive import Adaptive
+from service.rerank.strategies.base import (
     Candidate,
     Clock,
     Failed,
     Finished,
-    FirstFinished,
-    Limited,
     Progress,
-    Prune,
     RewardLost,
     Scored,
     Stop,
     Strategy,
 )
+from service.rerank.strategies.best_of_n import BestOfN
+from service.rerank.strategies.first_finished import FirstFinished
+from service.rerank.strategies.limited import Limited
+from service.rerank.strategies.prior import NORMAL_KINDS
+from service.rerank.strategies.prune import Prune
 from tests.service.rerank.strategies.test_base import ABORTED, FAILED, FINISHED, RUNNING
 
 INNER = [BestOfN(2), Prune(2, 8, (0.5,)), Adaptive(8, 2, 0.1, NORMAL_KINDS), Limited(BestOfN(2), stop_after=2)]

@@ -5,7 +5,10 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.rerank.strategies import BestOfN, Candidate, Clock, Finished, Limited, Prune, Score, Scored, Stop
+from service.rerank.strategies.base import Candidate, Clock, Finished, Score, Scored, Stop
+from service.rerank.strategies.best_of_n import BestOfN
+from service.rerank.strategies.limited import Limited
+from service.rerank.strategies.prune import Prune
 from tests.service.rerank.strategies.play import LIVES, STEP, Life, Play
 from tests.service.rerank.strategies.test_base import FINISHED, RUNNING, SCORED, UNSCORED
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.rerank.strategies import NORMAL_KINDS, Prior
+from service.rerank.strategies.prior import NORMAL_KINDS, Prior
 
 EASY_AND_HARD = Prior(
     values=(0.0, 1.0, 3.0), edges=(0.5, 2.0), weights=(0.25, 0.75), shares=((0.1, 0.2, 0.7), (0.8, 0.15, 0.05))

@@ -1,11 +1,15 @@
 """The file that sets a server's strategies."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from service.rerank.strategies import Prior
+from service.rerank.strategies.adaptive import AdaptiveOptions
+from service.rerank.strategies.best_of_n import BestOfNOptions
+from service.rerank.strategies.prior import Prior
 from service.rerank.strategies.profile import DEFAULTS, StrategyProfile
+from service.rerank.strategies.prune import PruneOptions
 
 PRIOR = '{"values": [0, 1], "edges": [0.5], "weights": [1.0], "shares": [[0.25, 0.75]]}'
 
@@ -17,15 +21,29 @@ def written(folder: Path, text: str) -> str:
 
 def test_what_the_file_leaves_out_has_its_default(tmp_path: Path) -> None:
     read = StrategyProfile.read(written(tmp_path, '{"keep": [0.75, 0.5], "price": 0.2}'))
-    assert read == DEFAULTS.model_copy(update={"keep": (0.75, 0.5), "price": 0.2})
+    assert read.complete(PruneOptions()) == PruneOptions(keep=[0.75, 0.5])
+    assert read.complete(AdaptiveOptions()) == AdaptiveOptions(price=0.2)
+    assert DEFAULTS.complete(PruneOptions()) == PruneOptions()
+
+
+def test_what_a_request_asks_for_is_not_the_profiles_to_set() -> None:
+    profile = StrategyProfile.of({"keep": [0.75], "checkpoint_tokens": 4, "price": 0.2})
+    assert profile.complete(PruneOptions(checkpoint_tokens=16)) == PruneOptions(checkpoint_tokens=16, keep=[0.75])
+    assert profile.complete(BestOfNOptions()) == BestOfNOptions()
+
+
+def test_the_file_holds_every_knob_that_a_profile_sets(tmp_path: Path) -> None:
+    values = json.loads(StrategyProfile.of({"price": 0.2}).to_json())
+    assert list(values) == ["checkpoint_tokens", "keep", "wave", "price", "prior"]
+    assert (values["checkpoint_tokens"], values["keep"], values["price"]) == (16, [0.5], 0.2)
 
 
 def test_a_profile_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    profile = StrategyProfile(
-        checkpoint_tokens=4, keep=(0.3, 1.0), prior=Prior((0.0, 1.0), (0.5,), (1.0,), ((0.25, 0.75),))
-    )
-    assert StrategyProfile.read(written(tmp_path, profile.model_dump_json(indent=2))) == profile
-    assert StrategyProfile.read(written(tmp_path, f'{{"prior": {PRIOR}}}')).prior == profile.prior
+    prior = Prior((0.0, 1.0), (0.5,), (1.0,), ((0.25, 0.75),))
+    profile = StrategyProfile.of({"checkpoint_tokens": 4, "keep": (0.3, 1.0), "prior": prior})
+    assert StrategyProfile.read(written(tmp_path, profile.to_json())) == profile
+    read = StrategyProfile.read(written(tmp_path, f'{{"prior": {PRIOR}}}'))
+    assert read.complete(AdaptiveOptions()) == AdaptiveOptions(prior=prior)
 
 
 @pytest.mark.parametrize(

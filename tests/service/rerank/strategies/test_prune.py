@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.rerank.strategies import Abort, Aborted, Candidate, Commit, Failed, Progress, Prune, Score, Scored, Stop
+from service.rerank.strategies.base import Abort, Aborted, Candidate, Commit, Failed, Progress, Score, Scored, Stop
+from service.rerank.strategies.prune import Prune
 from tests.service.rerank.strategies.play import LIVES, STEP, Life, Play
 
 SHARES = st.lists(st.floats(0.05, 1), min_size=1, max_size=4).map(tuple)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.rerank.strategies import Prune
+from service.rerank.strategies.prune import Prune
 from training.experiments.replay.prefixes import checkpoint_of, learn_keep, prefix_ranks
 from training.experiments.replay.trace import Traced, TracedPrompt
 

@@ -10,7 +10,9 @@ from typer.testing import CliRunner, Result
 
 from bestofn_server.cli import app
 from measuring.estimators import best_of_each
+from service.rerank.strategies.adaptive import AdaptiveOptions
 from service.rerank.strategies.profile import DEFAULTS, StrategyProfile
+from service.rerank.strategies.prune import PruneOptions
 from tests.training.experiments.replay.pools import STEP, pool
 from training.experiments.replay.learn import cross_fitted
 from training.experiments.replay.replay import replay
@@ -101,8 +103,8 @@ def test_the_command_learns_a_profile_that_a_server_reads(trace: Path, tmp_path:
     result = bestofn(trace, "--best-of", 4, "--strategy", "prune", "--learn", tmp_path / "deep" / "profile.json")
     assert result.exit_code == 0, result.output
     profile = StrategyProfile.read(str(tmp_path / "deep" / "profile.json"))
-    assert profile.checkpoint_tokens == STEP
-    assert profile.prior != DEFAULTS.prior
+    assert profile.complete(PruneOptions()).checkpoint_tokens == STEP
+    assert profile.complete(AdaptiveOptions()).prior != AdaptiveOptions().prior
     again = bestofn(trace, "--best-of", 4, "--strategy", "prune", "--profile", tmp_path / "deep" / "profile.json")
     assert again.exit_code == 0, again.output
 

@@ -8,7 +8,8 @@ import pytest
 from service.rerank.plan import make_plan
 from service.rerank.run import Run
 from service.rerank.selection import select
-from service.rerank.strategies import BestOfN, Prune
+from service.rerank.strategies.best_of_n import BestOfN
+from service.rerank.strategies.prune import Prune
 from service.rerank.supervised_scorer import RewardModel
 from tests.service.fakes import CONVERSATION, METER, LockstepSampler, RecordScorer, Told, make_ask
 from training.experiments.replay.simulate import Timing, simulate

@@ -9,6 +9,7 @@ import pytest
 
 from measuring.estimators import best_of_each
 from service.rerank.selection import Selection
+from service.rerank.selection.picks import Soft
 from service.rerank.strategies import Candidate
 from training.experiments.studies import k_wise, online, over_optimisation, selection
 from training.experiments.studies.study import Study
@@ -132,7 +133,7 @@ def test_a_selection_by_reward_is_the_unbiased_best_of_n() -> None:
     gold, proxy = selection.curve_of(pool, Selection(), [1, 3, 12], draws=4000, std=1.0, seed=0)
     assert gold == pytest.approx(best_of_each(rewards, true, [1, 3, 12]), abs=0.06)
     assert proxy == pytest.approx(best_of_each(rewards, rewards, [1, 3, 12]), abs=0.06)
-    soft, _ = selection.curve_of(pool, Selection("soft", temperature=2.0), [12], draws=1, std=1.0, seed=0)
+    soft, _ = selection.curve_of(pool, Selection(pick=Soft(temperature=2.0)), [12], draws=1, std=1.0, seed=0)
     powers = np.exp(rewards / 2)
     assert soft == pytest.approx([(powers * true).sum() / powers.sum()])
 

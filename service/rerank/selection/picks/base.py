@@ -1,0 +1,33 @@
+"""What a pick is: from the candidates as they stand to the order in which they are returned."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from service.rerank.strategies import Candidate
+from service.rerank.variants import Variant
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What a pick made of the candidates."""
+
+    order: Sequence[Candidate]  # best first
+    weights: Mapping[int, float] = field(default_factory=dict)  # see `Choice.weights`
+
+
+class Pick(Variant, ABC):
+    """How to choose among candidates whose worth is known. Knobs are in units of the normalised reward, which has
+    standard deviation 1 over the answers that the reward model learned from.
+    """
+
+    draws: ClassVar[bool] = False  # what is returned is drawn at random, with the probabilities in `Ranking.weights`
+
+    @abstractmethod
+    def rank(self, standing: Sequence[Candidate], worth: Mapping[int, float], seed: int) -> Ranking:
+        """Every one of `standing` in its place.
+
+        standing: who takes part, those of the highest worth first, unscored ones last in the order in which they
+        finished. worth: of each scored one, by index. seed: of a draw.
+        """
