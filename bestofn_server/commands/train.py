@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from bestofn_server.commands.errors import stopping
-from training.run.config import Config, ConfigError, describe
-from training.run.settings import DPOConfig, PPOConfig, RewardModelConfig, SFTConfig, TrainingConfig
+from training.run.config import Config, ConfigError, TrainingConfig, describe
 
 app = typer.Typer(help="Train a policy or a reward model from a recipe.", no_args_is_help=True)
 
@@ -24,34 +24,47 @@ Overrides = Annotated[
 ]
 
 
-@app.command(epilog=describe(SFTConfig))
+class TrainerCommand(TyperCommand):
+    """Its help ends with the trainer's settings. They stand in the trainer's module, which is slow to import."""
+
+    @property
+    def epilog(self) -> str | None:
+        """One line for each setting."""
+        return describe(_config(str(self.name)))
+
+    @epilog.setter
+    def epilog(self, text: str | None) -> None:
+        """Typer sets what the command was declared with, which is nothing."""
+
+
+@app.command(cls=TrainerCommand)
 def sft(recipe: Recipe = "arithmetic_sft", output: Output = None, overrides: Overrides = None) -> None:
     """Fine-tune a policy on demonstrations."""
-    from training.sft.trainer import train
+    from training.sft.trainer import SFTConfig, train
 
     _train("sft", SFTConfig, train, recipe, output, overrides)
 
 
-@app.command(epilog=describe(RewardModelConfig))
+@app.command(cls=TrainerCommand)
 def reward(recipe: Recipe = "arithmetic_reward", output: Output = None, overrides: Overrides = None) -> None:
     """Train a reward model on compared or rated answers: from a file, or of the policy's own samples in a lab."""
-    from training.reward.trainer import train
+    from training.reward.trainer import RewardModelConfig, train
 
     _train("reward", RewardModelConfig, train, recipe, output, overrides)
 
 
-@app.command(epilog=describe(DPOConfig))
+@app.command(cls=TrainerCommand)
 def dpo(recipe: Recipe = "arithmetic_dpo", output: Output = None, overrides: Overrides = None) -> None:
     """Train a policy on compared answers directly (DPO): from a file, or of its own samples in a lab."""
-    from training.dpo.trainer import train
+    from training.dpo.trainer import DPOConfig, train
 
     _train("dpo", DPOConfig, train, recipe, output, overrides)
 
 
-@app.command(epilog=describe(PPOConfig))
+@app.command(cls=TrainerCommand)
 def ppo(recipe: Recipe = "arithmetic_ppo", output: Output = None, overrides: Overrides = None) -> None:
     """Train a policy against a reward model (PPO)."""
-    from training.ppo.trainer import train
+    from training.ppo.trainer import PPOConfig, train
 
     _train("ppo", PPOConfig, train, recipe, output, overrides)
 
@@ -67,6 +80,15 @@ def load(command: str, kind: type[Loaded], recipe: str, overrides: Sequence[str]
         return kind.load(recipe, overrides or ())
     except ConfigError as error:
         raise ConfigError(f"`bestofn {command}` with the recipe {recipe!r}: {error}") from error
+
+
+def _config(trainer: str) -> type[TrainingConfig]:
+    from training.dpo.trainer import DPOConfig
+    from training.ppo.trainer import PPOConfig
+    from training.reward.trainer import RewardModelConfig
+    from training.sft.trainer import SFTConfig
+
+    return {"sft": SFTConfig, "reward": RewardModelConfig, "dpo": DPOConfig, "ppo": PPOConfig}[trainer]
 
 
 def _train(

@@ -14,9 +14,10 @@ import torch
 from transformers import PreTrainedModel
 
 from training.labs import checkpoint
-from training.reward.comparison_batches import Collator, Group
+from training.reward.data import Batch, Group, RewardCollator
 from training.reward.heads import Heads, reward_model
-from training.reward.outputs import Batch, PositionRewards, objective, to_device
+from training.reward.losses import objective
+from training.reward.outputs import PositionRewards, to_device
 
 _POLICY = "arithmetic-sft"
 _PROMPTS, _RESPONSES = 8, 4
@@ -28,18 +29,18 @@ Layout = Callable[[], Batch]
 
 def shared_prompts() -> Batch:
     """One row for a prompt and its responses."""
-    return Collator(0, every_position=False, always=True)(_groups())
+    return RewardCollator(0, every_position=False, always=True)(_groups())
 
 
 def separate_rows() -> Batch:
     """A row for each response."""
-    return Collator(0, every_position=False)(_groups())
+    return RewardCollator(0, every_position=False)(_groups())
 
 
 def padded_pairs() -> Batch:
     """Two rows for each of the C(K, 2) pairs of a prompt, as a trainer of pairs has them."""
     pairs = [_pair(group, two) for group in _groups() for two in combinations(range(_RESPONSES), 2)]
-    return Collator(0, every_position=False)(pairs)
+    return RewardCollator(0, every_position=False)(pairs)
 
 
 def throughput(layout: Layout) -> float:

@@ -37,17 +37,18 @@ from loadtests.bench.overhead import Ratio
 from loadtests.bench.sharing import Layout, padded_pairs, separate_rows, shared_prompts, throughput
 from reward.template import ConversationTemplate
 from training.data.records import Comparison, user
-from training.dpo import trainer as dpo
+from training.dpo.data import DPOCollator, DPODataset
+from training.dpo.trainer import DPOConfig, DPOTrainer
 from training.labs import arithmetic, checkpoint, lab
-from training.reward import trainer as reward_model
-from training.reward.comparison_batches import Collator, Comparisons, Group
-from training.reward.heads import plan_heads
-from training.reward.heads import reward_model as fresh_reward_model
+from training.reward.data import Group, RewardCollator, RewardDataset
+from training.reward.heads import plan_heads, reward_model
 from training.reward.outputs import prompt_sharing
+from training.reward.trainer import RewardModelConfig, RewardTrainer
 from training.run import cards
-from training.run.settings import DPOConfig, RewardModelConfig, SFTConfig, SupervisedConfig, TrainingConfig
-from training.run.trainer import training_arguments
-from training.sft import trainer as sft
+from training.run.config import TrainingConfig
+from training.run.supervised import SupervisedConfig, training_arguments
+from training.sft.data import SFTCollator, SFTDataset
+from training.sft.trainer import SFTConfig, SFTTrainer
 
 _ROUNDS = 5
 _STEPS, _WARM_UP = 24, 4
@@ -138,9 +139,9 @@ def our_sft(folder: Path) -> float:
     config = _settings(SFTConfig, demonstrations=_RECORDS)
     model, tokenizer = _policy()
     demonstrations = lab(config.lab).demonstrations(_RECORDS, seed=0)
-    data = sft.Demonstrations(list(demonstrations), ConversationTemplate(tokenizer), config.max_tokens)
-    meter = Meter(sft.Padding(tokenizer.pad_token_id))
-    return _run(sft.SFTTrainer(model=model, **_ours(config, folder), train_dataset=data, data_collator=meter), meter)
+    data = SFTDataset(list(demonstrations), ConversationTemplate(tokenizer), config.max_tokens)
+    meter = Meter(SFTCollator(tokenizer.pad_token_id))
+    return _run(SFTTrainer(model=model, **_ours(config, folder), train_dataset=data, data_collator=meter), meter)
 
 
 def trl_sft(folder: Path) -> float:
@@ -165,13 +166,12 @@ def our_reward(folder: Path) -> float:
     config = _settings(RewardModelConfig)
     _, tokenizer = _policy()
     records = _comparisons()
-    model = fresh_reward_model(str(checkpoint(_POLICY)), plan_heads(config, records), extra_layers=0, seed=0)
+    model = reward_model(str(checkpoint(_POLICY)), plan_heads(records, loss=config.loss), extra_layers=0, seed=0)
     sharing = prompt_sharing(model, config.share_prompt, config.max_tokens)
-    meter = Meter(Collator(tokenizer.pad_token_id, every_position=False, sharing=sharing, always=False))
-    data = Comparisons(records, ConversationTemplate(tokenizer))
+    meter = Meter(RewardCollator(tokenizer.pad_token_id, every_position=False, sharing=sharing, always=False))
+    data = RewardDataset(records, ConversationTemplate(tokenizer))
     ours = _ours(config, folder)
-    ours["args"].label_names = []
-    trainer = reward_model.RewardTrainer(model=model, config=config, **ours, train_dataset=data, data_collator=meter)
+    trainer = RewardTrainer(model=model, config=config, **ours, train_dataset=data, data_collator=meter)
     return _run(trainer, meter)
 
 
@@ -194,11 +194,10 @@ def our_dpo(folder: Path) -> float:
     config = _settings(DPOConfig, precompute_reference=False)
     model, tokenizer = _policy()
     reference = _policy()[0].requires_grad_(False).eval()
-    meter = Meter(dpo.PairPadding(tokenizer.pad_token_id))
-    data = dpo.Pairs(_comparisons(), ConversationTemplate(tokenizer))
+    meter = Meter(DPOCollator(tokenizer.pad_token_id))
+    data = DPODataset(_comparisons(), ConversationTemplate(tokenizer), config.max_tokens)
     ours = _ours(config, folder)
-    ours["args"].label_names = []
-    trainer = dpo.DPOTrainer(
+    trainer = DPOTrainer(
         model=model, config=config, reference=reference, **ours, train_dataset=data, data_collator=meter
     )
     return _run(trainer, meter)

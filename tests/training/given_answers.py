@@ -5,11 +5,11 @@ from pathlib import Path
 
 from training.policy.rollout import Weights
 from training.ppo import trainer as ppo
-from training.run.settings import PPOConfig
+from training.ppo.trainer import PPOConfig
 
 
 class GivenAnswers:
-    """An engine whose answer is the beginning of the prompt."""
+    """A sampler whose answer is the beginning of the prompt."""
 
     def generate(
         self, prompts: Sequence[Sequence[int]], *, max_tokens: int, seed: int, temperature: float
@@ -24,5 +24,5 @@ class GivenAnswers:
 
 
 def train_on_given_answers(config: PPOConfig, output: Path) -> None:
-    vars(ppo)["engine"] = lambda *_: GivenAnswers()
+    vars(ppo)["token_sampler"] = lambda *_: GivenAnswers()
     ppo.train(config, output)

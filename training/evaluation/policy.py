@@ -30,17 +30,6 @@ class Refusing(Protocol):
     def refused(self, prompt: Conversation, response: str) -> bool: ...
 
 
-class Sized(Protocol):
-    """How much is measured: what every trainer's settings say."""
-
-    @property
-    def evaluation_prompts(self) -> int: ...
-    @property
-    def evaluation_samples(self) -> int: ...
-    @property
-    def sampler(self) -> str: ...
-
-
 @dataclass(frozen=True)
 class WinRate:
     """By gold against another policy, over all pairs of samples of the same prompt: ties count as half."""
@@ -117,18 +106,25 @@ def measure(
 
 
 def before_and_after(
-    world: Lab, before: str, after: str | Path, config: Sized, *, reference: str, reward_model: str = ""
+    world: Lab,
+    before: str,
+    after: str | Path,
+    *,
+    prompts: int,
+    count: int,
+    sampler: str,
+    reference: str,
+    reward_model: str = "",
 ) -> str:
-    """A markdown table for a model card: both policies on the same held-out prompts, and how often the second wins."""
+    """A markdown table for a model card: both policies on the same held-out prompts, and how often the second wins.
+
+    `count` samples to each prompt, drawn by the `sampler` of that kind.
+    """
     reports = []
     for path, rival in ((before, ""), (str(after), before)):
-        drawn = held_out_samples(
-            world, path, kind=config.sampler, prompts=config.evaluation_prompts, count=config.evaluation_samples
-        )
+        drawn = held_out_samples(world, path, kind=sampler, prompts=prompts, count=count)
         scored = score(drawn, reward_model) if reward_model else None
-        reports.append(
-            measure(world, path, drawn, reference=reference, scored=scored, against=rival, sampler=config.sampler)
-        )
+        reports.append(measure(world, path, drawn, reference=reference, scored=scored, against=rival, sampler=sampler))
     wins = reports[1].win_rate
     rows: dict[str, list[object]] = {
         "gold reward of one sample at temperature 1": [report.gold for report in reports],
@@ -138,7 +134,7 @@ def before_and_after(
         "tokens of an answer": [report.tokens for report in reports],
         "different words over all words, within a prompt": [report.distinct_of_prompt[1] for report in reports],
     }
-    title = f"{config.evaluation_prompts} held-out prompts, {config.evaluation_samples} samples each"
+    title = f"{prompts} held-out prompts, {count} samples each"
     lines = [f"| {name} | {first} | {second} |" for name, (first, second) in rows.items() if second is not None]
     return "\n".join([f"| {title} | before | after |", "|---|---|---|", *lines])
 

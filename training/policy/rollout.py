@@ -1,6 +1,7 @@
 """Sampling a policy offline: with transformers everywhere, or with vLLM in this process where it is installed.
 
-An `Engine` knows token ids only, and takes new weights while the policy learns; a `Sampler` adds text around it.
+A `TokenSampler` knows token ids only, and takes new weights while the policy learns; a `PolicySampler` adds text around
+it.
 """
 
 import gc
@@ -22,13 +23,16 @@ from transformers import (
 )
 
 from reward.template import Message
-from training.data.formats.checks import DataError
-from training.run.config import ConfigError
+from training.data.read import DataError
 
 Weights = Iterable[tuple[str, torch.Tensor]]
 
 
-class Engine(Protocol):
+class SamplerError(ValueError):
+    """No such sampler, or none that works here; the message begins with the setting, `sampler`."""
+
+
+class TokenSampler(Protocol):
     """Draws answers as token ids."""
 
     def generate(
@@ -46,17 +50,17 @@ class Engine(Protocol):
         """Free the memory that is its own; nothing can be generated afterwards."""
 
 
-class Sampler:
-    """Answers to conversations, as text. Leaving its `with` closes the engine: the next one needs the memory."""
+class PolicySampler:
+    """Answers to conversations, as text. Leaving its `with` closes what draws them: the next one needs the memory."""
 
-    def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._engine, self._tokenizer = engine, tokenizer
+    def __init__(self, tokens: TokenSampler, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokens, self._tokenizer = tokens, tokenizer
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._engine.close()
+        self._tokens.close()
 
     def sample(
         self,
@@ -74,33 +78,33 @@ class Sampler:
         prompts = [
             tokens for messages in conversations for tokens in [prompt_tokens(self._tokenizer, messages)] * count
         ]
-        answers = self._engine.generate(prompts, max_tokens=max_tokens, seed=seed, temperature=temperature)
+        answers = self._tokens.generate(prompts, max_tokens=max_tokens, seed=seed, temperature=temperature)
         texts: list[str] = self._tokenizer.batch_decode(answers, skip_special_tokens=True)
         return [texts[start : start + count] for start in range(0, len(texts), count)]
 
 
-def sampler(kind: str, path: str | Path) -> Sampler:
-    """`vllm`, `transformers`, or `auto`: what `resolve` says. Raises ConfigError as that does."""
+def sampler(kind: str, path: str | Path) -> PolicySampler:
+    """`vllm`, `transformers`, or `auto`: as `resolve` has it. Raises SamplerError as that does."""
     kind = resolve(kind)
     tokenizer = AutoTokenizer.from_pretrained(path)
     if kind == "vllm":
-        return Sampler(VLLMEngine(path), tokenizer)
+        return PolicySampler(VLLMSampler(path), tokenizer)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: Any = AutoModelForCausalLM.from_pretrained(path, dtype="auto")
-    return Sampler(TransformersEngine(model.to(device).eval(), tokenizer), tokenizer)
+    return PolicySampler(TransformersSampler(model.to(device).eval(), tokenizer), tokenizer)
 
 
 def resolve(kind: str) -> str:
     """What `auto` means here: vLLM where it is installed, but transformers in each of several processes.
 
-    Raises ConfigError for a kind that does not exist, and for vLLM in several processes, which would wait for each
+    Raises SamplerError for a kind that does not exist, and for vLLM in several processes, which would wait for each
     other to make its process groups.
     """
     if kind not in ("auto", "vllm", "transformers"):
-        raise ConfigError(f"sampler: must be auto, vllm or transformers, not {kind!r}")
+        raise SamplerError(f"sampler: must be auto, vllm or transformers, not {kind!r}")
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if several and kind == "vllm":
-        raise ConfigError("sampler: several processes sample with transformers; set sampler=transformers")
+        raise SamplerError("sampler: several processes sample with transformers; set sampler=transformers")
     if kind == "auto":
         return "vllm" if find_spec("vllm") and not several else "transformers"
     return kind
@@ -131,7 +135,7 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> fr
     return frozenset(ends if isinstance(ends, list) else [ends])
 
 
-class TransformersEngine:
+class TransformersSampler:
     """`model.generate` over batches of equal prompt length, so that nothing depends on padding.
 
     The model may be one that is being trained: what it is when asked is what is sampled. Its distribution is sampled
@@ -197,7 +201,7 @@ def _without_generation_config(model: Any) -> Iterator[None]:
         model.generation_config = own
 
 
-class VLLMEngine:
+class VLLMSampler:
     """vLLM's engine inside this process; it generates while the policy is still and takes its weights after a step."""
 
     def __init__(

@@ -9,21 +9,9 @@ from dataclasses import dataclass
 import torch
 
 
-def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def token_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean over the tokens of all answers together; 0 where there is none."""
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
-
-
-def average_logprob(logprobs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean over each answer's own tokens, [answers]; 0 for an answer without any."""
-    return torch.where(mask, logprobs, 0.0).sum(1) / mask.sum(1).clamp(min=1)
-
-
-def first_true_indices(flags: torch.Tensor) -> torch.Tensor:
-    """Index of the first true of each row, [rows]; the row's length where there is none."""
-    length = flags.shape[-1]
-    positions = torch.arange(length, device=flags.device)
-    return torch.where(flags, positions, length).amin(-1)
 
 
 def whiten(

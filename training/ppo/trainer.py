@@ -12,32 +12,22 @@ equation 2). Deviation from both papers: passes end early where the policy has m
 Metrics: objective/* of the rollouts, policy/* and value/* means over the passes, time/* in seconds.
 """
 
-import math
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedType
-from accelerate.utils import InitProcessGroupKwargs, tqdm
-from torch.nn.functional import pad
 from transformers import get_scheduler
 
-from training.data.records import Conversation
 from training.evaluation.policy import before_and_after
-from training.labs import lab, model_path
-from training.policy.logprobs import Answered, answer_logprobs, padded
-from training.policy.rollout import VLLMEngine, prompt_tokens
 from training.ppo import rl
-from training.ppo.actor_critic import Cast, Tensors, engine, gather
-from training.run import cards, checkpoints, checks, run_folder, snapshots
-from training.run.config import ConfigError
-from training.run.metrics import Metrics
-from training.run.settings import PPOConfig
+from training.ppo.data import Answers, PPOCollator, Prompts, Rollout, cut, in_parts, load_data
+from training.ppo.models import load_models, token_sampler
+from training.run.config import MODEL_HELP, SAMPLER_HELP, SAMPLERS, ConfigError, TrainingConfig, setting
+from training.run.updates import UpdateLoop
 
 _NUMBERS = (
     "policy/loss",
@@ -50,106 +40,114 @@ _NUMBERS = (
 _APPROX_KL = _NUMBERS.index("policy/approx_kl")
 
 
-def train(config: PPOConfig, output: Path, command: str = "") -> Path:
-    """Train, save the policy as a plain `AutoModelForCausalLM` checkpoint with its card, and return its folder.
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig(TrainingConfig):
+    """Proximal policy optimisation against a reward model; `max_steps` counts PPO updates (one rollout each)."""
 
-    Goes on from the last state of a run interrupted in `output`: policy, value function, optimizer, KL coefficient
-    and random numbers. `command` is told in the card. Raises ValueError before any work where models or data do not
-    fit, and TrainingDiverged when a loss is not finite.
-    """
-    ppo = PPO(config, output)
-    ppo.run()
-    if ppo.accelerator.is_main_process:
-        _write_card(config, output, command, ppo.cast.source, ppo.progress.seconds / 60)
-    run_folder.finish(output)
-    return output
+    model: str = setting("", MODEL_HELP, required=True)
+    reward_model: str = setting("", "scores the rollouts, and is where the value function starts", required=True)
+    reference: str = setting("", "policy that the KL penalty is measured against; empty: `model`")
+    prompts: int = setting(20_000, "different prompts to ask", minimum=1, lab_only=True)
+    rollouts: int = setting(256, "answers sampled for each update, over all processes", minimum=2)
+    response_tokens: int = setting(
+        0, "longest answer in tokens; 0: the lab's own limit, or what max_tokens leaves", minimum=0
+    )
+    sampler: str = setting("auto", SAMPLER_HELP, choices=SAMPLERS)
+    ppo_epochs: int = setting(4, "passes over the rollouts in one update", minimum=1)
+    minibatches: int = setting(4, "optimizer steps in one pass", minimum=1)
+    clip: float = setting(0.2, "the probability ratio is clipped to 1 +- this", minimum=0)
+    value_clip: float = setting(0.2, "the value may move this far from the rollout's in one update", minimum=0)
+    value_weight: float = setting(0.1, "weight of the value loss where policy and value share no weights", minimum=0)
+    value_learning_rate: float = setting(0.0, "peak learning rate of the value function; 0: the policy's", minimum=0)
+    gamma: float = setting(1.0, "discount of a reward one token later", minimum=0, maximum=1)
+    gae_lambda: float = setting(0.95, "lambda of generalised advantage estimation", minimum=0, maximum=1)
+    whiten_advantages: bool = setting(True, "bring advantages to mean 0 and variance 1 over the rollouts")
+    whiten_rewards: bool = setting(False, "bring per-token rewards to variance 1 over the rollouts")
+    kl_coefficient: float = setting(
+        0.15, "price of one nat of KL to the reference, in rewards; where adaptive: its start", minimum=0
+    )
+    kl_target: float = setting(
+        6.0, "KL in nats that the adaptive coefficient aims at; 0: the coefficient stays", minimum=0
+    )
+    kl_horizon: float = setting(10_000.0, "answers over which the coefficient adapts", minimum=1)
+    max_policy_kl: float = setting(
+        0.0, "end an update's passes early when the policy moved this many nats per token; 0: never", minimum=0
+    )
+    missing_end_penalty: float = setting(-1.0, "reward of an answer that does not end (instead of its score)")
+    pretraining_data: str = setting(
+        "", "PPO-ptx: demonstrations whose log-likelihood is added, read as `data` is; `lab`: the lab's own"
+    )
+    pretraining_weight: float = setting(0.0, "PPO-ptx: gamma, the weight of that log-likelihood", minimum=0)
+    policy_checkpoints: int = setting(0, "also keep this many policies from along the way, evenly spaced", minimum=0)
 
-
-@dataclass
-class Rollout:
-    """Answers to this process's share of the prompts, and what is known of them; tensors [answers, longest].
-
-    scores and ended are [answers]. batch: `input_ids`, `attention_mask`, `answer` (true at the answer's tokens).
-    """
-
-    batch: Tensors
-    scores: torch.Tensor
-    ended: torch.Tensor
-    logprobs: torch.Tensor
-    reference: torch.Tensor
-    values: torch.Tensor
-
-    @property
-    def mask(self) -> torch.Tensor:
-        return self.batch["answer"]
-
-    @property
-    def kl(self) -> torch.Tensor:
-        """log(pi/pi_ref) summed over the tokens of each answer, [answers]."""
-        return torch.where(self.mask, self.logprobs - self.reference, 0.0).sum(1)
-
-
-@dataclass
-class Progress:
-    """How far a run is; saved with its state."""
-
-    updates: int = 0
-    seconds: float = 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        vars(self).update(state)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rollouts % self.minibatches:
+            raise ConfigError(f"minibatches: {self.minibatches} do not divide {self.rollouts} rollouts")
+        if bool(self.pretraining_data) != bool(self.pretraining_weight):
+            raise ConfigError("pretraining_data and pretraining_weight: set both (PPO-ptx) or neither")
 
 
-class PPO:
+class PPOTrainer:
     """One run. All that changes from update to update is in what accelerate saves."""
 
     def __init__(self, config: PPOConfig, output: Path) -> None:
-        self.config, self.output = config, output
-        self._kept = snapshots.steps(config.max_steps, config.policy_checkpoints)
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if config.bf16 else "no",
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=run_folder.PATIENCE)],
-        )
-        _check_processes(config, self.accelerator)
+        self.config = config
+        self._loop = UpdateLoop("ppo", config, output, policy_checkpoints=config.policy_checkpoints)
+        self.accelerator = self._loop.accelerator
+        _check_shares(config, self.accelerator.num_processes)
         torch.manual_seed(config.seed)
-        self.cast: Cast = gather(config, self.accelerator.device)
-        optimizer = _optimizer(config, self.cast.actor_critic)
+        self.models = load_models(
+            config.model,
+            config.reward_model,
+            config.reference,
+            max_tokens=config.max_tokens,
+            bf16=config.bf16,
+            gradient_checkpointing=config.gradient_checkpointing,
+            lora_rank=config.lora_rank,
+            lora_alpha=config.lora_alpha,
+            seed=config.seed,
+            device=self.accelerator.device,
+        )
+        self.data = load_data(
+            config.data,
+            config.split,
+            config.world() if config.lab else None,
+            self.models.template,
+            prompts=config.prompts,
+            response_tokens=config.response_tokens,
+            pretraining_data=config.pretraining_data,
+            max_tokens=config.max_tokens,
+            seed=config.seed,
+        )
+        self.models.reward_model.check_length(self.data.longest, self.data.response_tokens)
+        self.collator = PPOCollator(self.models.template.tokenizer.pad_token_id, self.accelerator.device)
+        optimizer = _optimizer(config, self.models.actor_critic)
         self.schedule = get_scheduler(
             config.learning_rate_schedule,
             optimizer,
             num_warmup_steps=config.warmup_steps,
             num_training_steps=config.max_steps,
         )
-        self.actor_critic, self.optimizer = self.accelerator.prepare(self.cast.actor_critic, optimizer)
-        self.engine = engine(config.sampler, self.cast.actor_critic.policy, self.cast, model_path(config.model))
+        self.actor_critic, self.optimizer = self.accelerator.prepare(self.models.actor_critic, optimizer)
+        self.sampler = token_sampler(config.sampler, config.model, self.models)
         self.kl = rl.KLController(config.kl_coefficient, config.kl_target, config.kl_horizon)
-        self.progress = Progress()
-        self.accelerator.register_for_checkpointing(self.schedule, self.kl, self.progress)
-        self._state = _State(output / run_folder.STATE_FOLDER, self.accelerator)
+        self._loop.keep_with_state(self.schedule, self.kl)
 
     def run(self) -> None:
         """All updates that are left; then the policy is saved."""
-        config, accelerator = self.config, self.accelerator
-        run_folder.begin(config, self.output)
-        self._state.load()
-        metrics = Metrics(self.output, after_step=self.progress.updates) if accelerator.is_main_process else None
-        if metrics and not self.progress.updates:
-            snapshots.clear(self.output)
-        started = time.monotonic() - self.progress.seconds
-        for update in tqdm(range(self.progress.updates, config.max_steps), desc="PPO"):
-            numbers = self.step(update)
-            self.progress.updates, self.progress.seconds = update + 1, time.monotonic() - started
-            if metrics and (update + 1) % config.log_steps == 0:
-                metrics.write(update + 1, numbers)
-            if update + 1 in self._kept:
-                self._save_policy(snapshots.folder(self.output, update + 1))
-            if (update + 1) % config.save_steps == 0:
-                self._state.save()
-        self._save_policy(self.output)
-        self.engine.close()
+        self._loop.run(self.step, lambda folder: self.models.save_policy(folder, dtype=self.config.save_dtype))
+        self.sampler.close()
+
+    def finish(self, output: Path, command: str) -> Path:
+        """Measure the policy that was saved, and write its card."""
+        config = self.config
+        return self._loop.finish(
+            command,
+            title=f"Policy, PPO from `{config.model}` against `{config.reward_model}`",
+            source=f"{self.data.source}; {config.rollouts} answers in each of {config.max_steps} updates",
+            measured=lambda: _measured(config, output),
+        )
 
     # -- one update, in the order of the paper
 
@@ -173,39 +171,35 @@ class PPO:
         }
         return numbers | learned | seconds
 
-    def query(self, update: int) -> list[Conversation]:
+    def query(self, update: int) -> Prompts:
         """This process's prompts: all prompts in random order, then in another one, and so on."""
         share = self.config.rollouts // self.accelerator.num_processes
         start = update * self.config.rollouts + self.accelerator.process_index * share
-        order = _endless_order(len(self.cast.prompts), start, share, self.config.seed)
-        return [self.cast.prompts[index] for index in order]
+        return self.data.prompts.draw(start, share)
 
-    def respond(self, prompts: Sequence[Conversation], update: int) -> list[Answered]:
+    def respond(self, prompts: Prompts, update: int) -> Answers:
         """One answer of the policy, as it is now, to each prompt."""
-        if isinstance(self.engine, VLLMEngine):
-            self.engine.load_weights(self._policy_weights().items())
-        asked = [prompt_tokens(self.cast.tokenizer, messages) for messages in prompts]
+        self.models.refresh(self.sampler)
         seed = (self.config.seed * 1_000_003 + update) * 1009 + self.accelerator.process_index
-        limit = self.cast.response_tokens
         with self.accelerator.autocast():
-            answers = self.engine.generate(asked, max_tokens=limit, seed=seed % 2**31, temperature=1.0)
-        return [Answered((*prompt, *answer), len(prompt)) for prompt, answer in zip(asked, answers, strict=True)]
+            return self.models.answers(self.sampler, prompts, max_tokens=self.data.response_tokens, seed=seed % 2**31)
 
     @torch.no_grad()
-    def score(self, prompts: Sequence[Conversation], answers: Sequence[Answered]) -> Rollout:
-        """What reward model, reference, policy and value function say of the answers."""
-        device, cast = self.accelerator.device, self.cast
-        texts = [str(cast.tokenizer.decode(list(a.tokens[a.start :]), skip_special_tokens=True)) for a in answers]
-        ended = torch.tensor([a.tokens[-1] in cast.ends for a in answers], device=device)
-        scores = torch.tensor(cast.scorer.rewards(prompts, texts), device=device)
-        batch = self._on_device(answers)
-        known = self._in_parts(lambda part: self.actor_critic(part, entropy=False), batch)
+    def score(self, prompts: Prompts, answers: Answers) -> Rollout:
+        """What reward model, reference, policy and value function give the answers."""
+        device, models, size = self.accelerator.device, self.models, self.config.batch_size
+        ended = torch.tensor([answer.tokens[-1] in models.ends for answer in answers], device=device)
+        scores = torch.tensor(models.reward_model.rewards(prompts, models.texts(answers)), device=device)
+        batch = self.collator(answers)
+        known = in_parts(lambda part: self.actor_critic(part, entropy=False), batch, size)
+        with self.accelerator.autocast():  # as the policy computes, so that they agree at the start
+            reference = in_parts(models.reference_logprobs, batch, size)
         return Rollout(
             batch=batch,
             scores=torch.where(ended, scores, self.config.missing_end_penalty),
             ended=ended,
             logprobs=known["logprobs"],
-            reference=self._in_parts(self._reference, batch)["logprobs"],
+            reference=reference["logprobs"],
             values=known["values"],
         )
 
@@ -241,8 +235,8 @@ class PPO:
     def describe(self, rollout: Rollout, returns: torch.Tensor) -> dict[str, float]:
         """Means over the answers of all processes; explained variance over the tokens of this one."""
         mask, kl = rollout.mask, rollout.kl
-        error = rl.masked_mean((returns - rollout.values) ** 2, mask)
-        spread = rl.masked_mean((returns - rl.masked_mean(returns, mask)) ** 2, mask)
+        error = rl.token_mean((returns - rollout.values) ** 2, mask)
+        spread = rl.token_mean((returns - rl.token_mean(returns, mask)) ** 2, mask)
         rows = {
             "objective/kl": kl,
             "objective/score": rollout.scores,
@@ -265,7 +259,7 @@ class PPO:
         advantages: torch.Tensor,
         returns: torch.Tensor,
         chosen: torch.Tensor,
-        demonstrations: Sequence[Answered],
+        demonstrations: Answers,
     ) -> torch.Tensor:
         """One optimizer step on the chosen answers; the means of _NUMBERS over their tokens."""
         config, accelerator = self.config, self.accelerator
@@ -274,7 +268,7 @@ class PPO:
         sums = torch.zeros(len(_NUMBERS), device=accelerator.device)
         parts = chosen.split(config.batch_size)
         for part in parts:
-            batch, longest = _cut(rollout.batch, part)
+            batch, longest = cut(rollout.batch, part)
             mask = batch["answer"]
             logprobs, values, adv, ret = (
                 t[part, :longest] for t in (rollout.logprobs, rollout.values, advantages, returns)
@@ -285,28 +279,28 @@ class PPO:
                 value, value_clipped = rl.value_loss(known["values"], values, ret, mask, clip=config.value_clip)
                 # Gradients are averaged over processes, so each takes its part of the sum that many times.
                 loss = (policy.sum() + config.value_weight * value.sum()) * accelerator.num_processes / tokens
-                _check_finite(loss, self.progress.updates)
+                self._loop.check_finite(loss)
                 accelerator.backward(loss)
             _, moved, _ = rl.kl_estimators(torch.where(mask, known["logprobs"] - logprobs, 0.0).detach())
             entropy = torch.where(mask, known["entropy"], 0.0)
             sums += torch.stack([t.detach().sum() for t in (policy, value, clipped, value_clipped, moved, entropy)])
         if config.max_gradient_norm:  # each for itself, since they share no weights
-            for module in (self.cast.actor_critic.policy, self.cast.actor_critic.value):
+            for module in (self.models.actor_critic.policy, self.models.actor_critic.value):
                 accelerator.clip_grad_norm_(module.parameters(), config.max_gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         means: torch.Tensor = accelerator.reduce(sums) / tokens
         return means
 
-    def _learn_demonstrations(self, demonstrations: Sequence[Answered]) -> None:
+    def _learn_demonstrations(self, demonstrations: Answers) -> None:
         """PPO-ptx: the gradient of `pretraining_weight` times the mean log-likelihood of these."""
         if not demonstrations:
             return
-        batch = self._on_device(demonstrations)
+        batch = self.collator(demonstrations)
         with self._training(), self.accelerator.no_sync(self.actor_critic):
             logprobs = self.actor_critic(batch, entropy=False)["logprobs"]
-            loss = -self.config.pretraining_weight * rl.masked_mean(logprobs, batch["answer"])
-            _check_finite(loss, self.progress.updates)
+            loss = -self.config.pretraining_weight * rl.token_mean(logprobs, batch["answer"])
+            self._loop.check_finite(loss)
             self.accelerator.backward(loss)
 
     @contextmanager
@@ -318,91 +312,50 @@ class PPO:
         finally:
             self.actor_critic.eval()
 
-    def _demonstrations(self, generator: torch.Generator) -> list[Answered]:
+    def _demonstrations(self, generator: torch.Generator) -> Answers:
         """One forward pass of them, drawn at random; none without PPO-ptx."""
-        known = self.cast.demonstrations
+        known = self.data.demonstrations
         if not known:
             return []
         drawn = torch.randint(len(known), (self.config.batch_size,), generator=generator)
         return [known[index] for index in drawn.tolist()]
 
-    def _reference(self, batch: Tensors) -> dict[str, torch.Tensor]:
-        policy: Any = self.cast.actor_critic.policy
-        with self.accelerator.autocast():  # as the policy computes, so that they agree at the start
-            if self.cast.reference is not None:
-                return {"logprobs": answer_logprobs(self.cast.reference, batch)}
-            with policy.disable_adapter():
-                return {"logprobs": answer_logprobs(policy, batch)}
-
-    def _in_parts(self, known: Callable[[Tensors], dict[str, torch.Tensor]], batch: Tensors) -> dict[str, torch.Tensor]:
-        """`known` of the whole batch, in forward passes of `batch_size`, each no longer than it must be."""
-        longest = batch["input_ids"].shape[1]
-        results = []
-        for part in torch.arange(len(batch["input_ids"])).split(self.config.batch_size):
-            cut, width = _cut(batch, part)
-            results.append({name: pad(t, (0, longest - width)) for name, t in known(cut).items()})
-        return {name: torch.cat([result[name] for result in results]) for name in results[0]}
-
-    def _on_device(self, answers: Sequence[Answered]) -> Tensors:
-        batch = padded(answers, self.cast.tokenizer.pad_token_id)
-        return {name: values.to(self.accelerator.device) for name, values in batch.items()}
-
-    def _means(self, noted: Sequence[torch.Tensor]) -> dict[str, float]:
-        means = torch.stack(list(noted)).mean(0).tolist()
+    def _means(self, noted: list[torch.Tensor]) -> dict[str, float]:
+        means = torch.stack(noted).mean(0).tolist()
         extra = {"policy/steps": float(len(noted)), "policy/learning_rate": float(self.schedule.get_last_lr()[0])}
         return dict(zip(_NUMBERS, means, strict=True)) | extra
 
-    def _policy_weights(self) -> Mapping[str, torch.Tensor]:
-        """As a plain checkpoint names them."""
-        weights = self.cast.actor_critic.policy.state_dict()
-        rank = self.config.lora_rank
-        return checkpoints.merged(weights, self.config.lora_alpha / rank) if rank else weights
 
-    def _save_policy(self, folder: Path) -> None:
-        checkpoints.save(self.cast.actor_critic.policy, self.cast.tokenizer, self.config, folder)
+def train(config: PPOConfig, output: Path, command: str = "") -> Path:
+    """Train, save the policy as a plain `AutoModelForCausalLM` checkpoint with its card, and return its folder.
 
-
-class _State:
-    """What to resume from, as accelerate keeps it: whole or not at all, whenever the run is killed."""
-
-    def __init__(self, folder: Path, accelerator: Accelerator) -> None:
-        self._accelerator = accelerator
-        self._last, self._new, self._old = (folder / name for name in ("ppo", "ppo-new", "ppo-old"))
-
-    def save(self) -> None:
-        """Every process calls it."""
-        self._accelerator.save_state(str(self._new))
-        self._accelerator.wait_for_everyone()
-        if self._accelerator.is_main_process:
-            shutil.rmtree(self._old, ignore_errors=True)
-            if self._last.is_dir():
-                self._last.replace(self._old)
-            self._new.replace(self._last)
-            shutil.rmtree(self._old, ignore_errors=True)
-
-    def load(self) -> None:
-        """The last whole one, if there is one."""
-        found = next((folder for folder in (self._last, self._old) if folder.is_dir()), None)
-        self._accelerator.wait_for_everyone()
-        if found:
-            self._accelerator.load_state(str(found))
+    Goes on from the last state of a run interrupted in `output`: policy, value function, optimizer, KL coefficient
+    and random numbers. command: what the card names. Raises ValueError before any work where models or data do not
+    fit, and TrainingDiverged when a loss is not finite.
+    """
+    trainer = PPOTrainer(config, output)
+    trainer.run()
+    return trainer.finish(output, command)
 
 
-def _check_finite(loss: torch.Tensor, update: int) -> None:
-    """Raises TrainingDiverged, which names the update. Waits for the device that computes the loss."""
-    if not math.isfinite(value := loss.item()):
-        raise checks.TrainingDiverged(
-            f"the loss is {value} at update {update + 1}: lower the learning rate or look at the data"
-        )
+def _measured(config: PPOConfig, output: Path) -> str:
+    """For the model card."""
+    if not (config.lab and config.evaluation_prompts):
+        return "Nothing: the prompts did not come from a lab."
+    return before_and_after(
+        config.world(),
+        config.model,
+        output,
+        prompts=config.evaluation_prompts,
+        count=config.evaluation_samples,
+        sampler=config.sampler,
+        reference=config.reference or config.model,
+        reward_model=config.reward_model,
+    )
 
 
-def _check_processes(config: PPOConfig, accelerator: Accelerator) -> None:
-    """Raises ConfigError for a way of running that this trainer does not know."""
-    processes = accelerator.num_processes
-    if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
-        raise ConfigError(
-            f"PPO trains data-parallel, not with {accelerator.distributed_type.value}: use multi_gpu.yaml"
-        )
+def _check_shares(config: PPOConfig, processes: int) -> None:
+    """Raises ConfigError where the processes cannot have equal shares of the rollouts."""
     if config.rollouts % (processes * config.minibatches):
         raise ConfigError(
             f"rollouts: {config.rollouts} cannot be shared by {processes} processes in {config.minibatches} minibatches"
@@ -420,37 +373,3 @@ def _optimizer(config: PPOConfig, actor_critic: torch.nn.Module) -> torch.optim.
     ]
     betas, epsilon = (0.9, config.adam_beta2), config.adam_epsilon
     return torch.optim.AdamW(groups, betas=betas, eps=epsilon, weight_decay=config.weight_decay)
-
-
-def _endless_order(count: int, start: int, length: int, seed: int) -> list[int]:
-    """Items `start` ... of an endless sequence in which every round is a new random order of range(count)."""
-    rounds = range(start // count, (start + length - 1) // count + 1)
-    orders = [torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + r)) for r in rounds]
-    first = start - rounds[0] * count
-    chosen: list[int] = torch.cat(orders)[first : first + length].tolist()
-    return chosen
-
-
-def _cut(batch: Tensors, rows: torch.Tensor) -> tuple[dict[str, torch.Tensor], int]:
-    """These rows, without the padding that all of them have, and their length."""
-    longest = int(batch["attention_mask"][rows].sum(1).max())
-    return {name: values[rows, :longest] for name, values in batch.items()}, longest
-
-
-def _write_card(config: PPOConfig, output: Path, command: str, source: str, minutes: float) -> None:
-    measured = "Nothing: the prompts did not come from a lab."
-    if config.lab and config.evaluation_prompts:
-        world, reference = lab(config.lab, config.lab_options), config.reference or config.model
-        measured = before_and_after(
-            world, config.model, output, config, reference=reference, reward_model=config.reward_model
-        )
-    cards.write(
-        output,
-        title=f"Policy, PPO from `{config.model}` against `{config.reward_model}`",
-        usage="A plain `AutoModelForCausalLM` checkpoint. Sample it at temperature 1.",
-        command=command,
-        data=f"{source}; {config.rollouts} answers in each of {config.max_steps} updates",
-        measured=measured,
-        minutes=minutes,
-        config=config,
-    )

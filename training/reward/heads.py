@@ -7,49 +7,58 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from reward.batching import score_sequences
 from reward.config import RewardConfig
+from reward.template import ConversationTemplate
+from training.data.read import DataError
 from training.data.records import Comparison
-from training.run.config import ConfigError
-from training.run.settings import RewardModelConfig
+from training.labs import model_path
+from training.run import run_folder
+from training.run.checks import check_model, check_padding
+from training.run.config import ConfigError, loading
 
 _MODEL_CLASS = "ForSequenceClassification"
 
 
 @dataclass(frozen=True)
 class Heads:
-    """names: of the outputs, for `config.bestofn`; empty for a single plain one. dimensions: of the scores that are
-    learned, empty for a ranking loss. members: how many of the outputs are members of an ensemble."""
+    """What the outputs of a reward model are."""
 
     names: tuple[str, ...] = ()
+    """For `config.bestofn`; empty for a single plain one."""
     dimensions: tuple[str, ...] = ()
+    """Of the scores that are learned; empty for a ranking loss."""
     members: int = 0
+    """How many of the outputs are members of an ensemble."""
 
 
-def plan_heads(config: RewardModelConfig, records: Sequence[Comparison]) -> Heads:
-    """Raises ConfigError where the settings contradict each other or the scores in the data."""
-    members = tuple(f"member-{index}" for index in range(config.ensemble))
-    if "reward" in config.heads:
+def plan_heads(records: Sequence[Comparison], *, loss: str, names: tuple[str, ...] = (), ensemble: int = 0) -> Heads:
+    """Raises ConfigError where the settings contradict each other or the scores in the data.
+
+    names: the setting `heads`. ensemble: how many members it has; 0: there is none.
+    """
+    members = tuple(f"member-{index}" for index in range(ensemble))
+    if "reward" in names:
         raise ConfigError("heads: `reward` is the name of what all outputs give together; choose another")
-    if config.ensemble == 1:
+    if ensemble == 1:
         raise ConfigError("ensemble: takes two members or more")
-    if config.loss != "regression":
-        if members and config.heads:
+    if loss != "regression":
+        if members and names:
             raise ConfigError("heads: the outputs of an ensemble have names of their own")
-        return Heads(names=config.heads or members, members=len(members))
+        return Heads(names=names or members, members=len(members))
     known = sorted({name for record in records for name in record.scores})
-    dimensions = config.heads or tuple(known)
+    dimensions = names or tuple(known)
     if unknown := sorted(set(dimensions) - set(known)):
         raise ConfigError(f"heads: no score {', '.join(unknown)} in the data; it has: {', '.join(known) or 'none'}")
     if not dimensions:
         raise ConfigError("loss: regression needs scores, and the data has none")
-    if not config.heads and len(dimensions) > 1:
+    if not names and len(dimensions) > 1:
         raise ConfigError(f"heads: name the scores to learn, of: {', '.join(dimensions)}")
     if members and len(dimensions) > 1:
         raise ConfigError("heads: an ensemble learns one score, not several")
-    return Heads(names=members or config.heads, dimensions=dimensions, members=len(members))
+    return Heads(names=members or names, dimensions=dimensions, members=len(members))
 
 
 def teaches(record: Comparison, loss: str, heads: Heads) -> bool:
@@ -57,6 +66,36 @@ def teaches(record: Comparison, loss: str, heads: Heads) -> bool:
     if loss == "regression":
         return any(not np.isnan(record.scores.get(name, np.nan)).all() for name in heads.dimensions)
     return record.best is not None and len(record.responses) > 1 if loss == "best_of_k" else bool(record.pairs())
+
+
+def teaching(records: Sequence[Comparison], loss: str, heads: Heads) -> list[Comparison]:
+    """Those that this loss has something to learn from. Raises DataError when there is none."""
+    useful = [record for record in records if teaches(record, loss, heads)]
+    if not useful:
+        raise DataError(f"none of {len(records)} records holds what loss={loss} learns from")
+    return useful
+
+
+def start_template(name: str) -> tuple[str, ConversationTemplate]:
+    """Where the model to start from is, and its template.
+
+    Raises ConfigError where there is none, ValueError where its padding cannot be told from the end of text.
+    """
+    path = model_path(name)
+    with loading("model"):
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    check_padding(tokenizer, distinct=True)
+    return path, ConversationTemplate(tokenizer)
+
+
+def start_reward_model(
+    path: str, template: ConversationTemplate, heads: Heads, *, extra_layers: int, seed: int, max_tokens: int
+) -> PreTrainedModel:
+    """`reward_model`, which pads as the template's tokenizer does. Raises ValueError where they do not fit together."""
+    model = reward_model(path, heads, extra_layers=extra_layers, seed=seed)
+    check_model(model, template.tokenizer, max_tokens, distinct_pad=True)
+    model.config.pad_token_id = template.tokenizer.pad_token_id
+    return model
 
 
 def goes_on(path: str, heads: Heads) -> bool:
@@ -100,8 +139,11 @@ def fresh_modules(model: PreTrainedModel, extra_layers: int) -> list[str]:
 def scale_head(model: PreTrainedModel, answers: Sequence[Sequence[int]], heads: Heads) -> None:
     """Bring the reward to variance 1 over these conversations, before training (Ziegler et al. 2019, section 2.1).
 
-    Each member of an ensemble for itself; otherwise the mean of the outputs, by one factor.
+    Each member of an ensemble for itself; otherwise the mean of the outputs, by one factor. Computed where this process
+    trains, so that the model moves there.
     """
+    module: torch.nn.Module = model
+    module.to(run_folder.device())
     outputs = np.array(score_sequences(model.eval(), answers))  # [answers, outputs]
     deviations = outputs.std(axis=0) if heads.members else np.full(outputs.shape[1], outputs.mean(axis=1).std())
     if not (np.isfinite(deviations).all() and (deviations > 0).all()):

@@ -14,44 +14,61 @@ the fresh head to variance 1, train, normalise. One element of a batch is one pr
   several dimensions, or an ensemble.
 """
 
-import random
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.trainer_utils import EvalPrediction
 
-from reward.template import ConversationTemplate
-from training.data.read import DataError
-from training.data.records import Comparison
-from training.evaluation import measure
-from training.labs import lab, model_path
-from training.reward.comparison_batches import Collator, Comparisons, bagging_weights
+from training.evaluation.measure import best_of_n_gold, held_out_samples
+from training.reward.data import ABSENT, RewardCollator, RewardDataset, bagging_weights, tokens_in
 from training.reward.heads import (
-    Heads,
     fresh_modules,
     goes_on,
     normalisation,
     plan_heads,
-    reward_model,
     scale_head,
-    teaches,
+    start_reward_model,
+    start_template,
+    teaching,
 )
-from training.reward.losses import ABSENT, better_pairs
-from training.reward.outputs import PositionRewards, objective, prompt_sharing
-from training.reward.tree_attention import PADDING
-from training.run import cards, checkpoints, checks, run_folder
-from training.run.config import loading
-from training.run.elapsed import Elapsed
-from training.run.metrics import MetricsFile
-from training.run.settings import RewardModelConfig
-from training.run.trainer import RecordTrainer, training_arguments
-from training.samples.preferences import Preferences, prepare
+from training.reward.losses import better_pairs, objective
+from training.reward.outputs import PositionRewards, prompt_sharing
+from training.run.config import setting
+from training.run.supervised import Prepared, RecordTrainer, supervised_run
+from training.samples.preferences import PreferenceConfig, load_preferences
 
 NORMALISATION_ANSWERS = 1024  # Ziegler et al. 2019 use 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardModelConfig(PreferenceConfig):
+    """Reward modelling on comparisons or ratings."""
+
+    loss: str = setting(
+        "pairs",
+        "pairs: Bradley-Terry over all pairs of a prompt; best_of_k: softmax over the best; plackett_luce: the whole "
+        "ranking; regression: squared error of the scores",
+        choices=("pairs", "best_of_k", "plackett_luce", "regression"),
+    )
+    heads: tuple[str, ...] = setting((), "names of the outputs; for regression: the dimensions of the scores to learn")
+    ensemble: int = setting(
+        0, "this many heads that differ in initialisation and in data (bagging); 0: none", minimum=0
+    )
+    extra_layers: int = setting(0, "fresh layers added on the trunk, started as the identity", minimum=0)
+    every_position_weight: float = setting(
+        0.0, "weight of the same loss at every position of the responses, so that prefixes can be scored", minimum=0
+    )
+    share_prompt: str = setting(
+        "auto",
+        "compute a prompt once for all its responses; auto: where the model's attention allows it and it pays",
+        choices=("auto", "always", "never"),
+    )
 
 
 class RewardTrainer(RecordTrainer):
@@ -65,15 +82,14 @@ class RewardTrainer(RecordTrainer):
     loss_is_scaled_for_ga = True
 
     def __init__(self, model: PreTrainedModel, *, config: RewardModelConfig, **rest: Any) -> None:
-        super().__init__(model=model, **rest)
+        super().__init__(model=model, compute_metrics=evaluation_metrics, **rest)
         self._config = config
         self._rewards = PositionRewards(model)
         # Without labels transformers computes no loss in evaluation unless it is told that it can.
         self.can_return_loss = True
 
     def tokens_in(self, inputs: dict[str, Any]) -> torch.Tensor | int:
-        segments: torch.Tensor | None = inputs.get("segments")
-        return super().tokens_in(inputs) if segments is None else (segments != PADDING).sum()
+        return tokens_in(inputs)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         samples, _ = super().get_batch_samples(*args, **kwargs)
@@ -96,60 +112,10 @@ class RewardTrainer(RecordTrainer):
             loss = total / len(inputs["weight"])
         else:  # data parallelism takes the mean over processes of what is a sum over all of them
             loss = total * self.accelerator.num_processes / num_items_in_batch
-        return (loss, _outcome(rewards[..., -1].mean(0), inputs["ranks"])) if return_outputs else loss
+        return (loss, pair_metrics(rewards[..., -1].mean(0), inputs["ranks"])) if return_outputs else loss
 
 
-def train(config: RewardModelConfig, output: Path, command: str = "") -> Path:
-    """Train, save a plain `AutoModelForSequenceClassification` checkpoint with its card, and return its folder.
-
-    Goes on from the samples and the last state of a run interrupted in `output`. `command` is told in the card.
-    Raises ValueError (ConfigError, DataError) before any training when model, settings and data do not fit together.
-    """
-    elapsed = Elapsed(output)
-    run_folder.check(config, output)
-    path = model_path(config.model)
-    with loading("model"):
-        tokenizer = AutoTokenizer.from_pretrained(path)
-    checks.check_padding(tokenizer, distinct=True)
-    with run_folder.main_first():
-        data = prepare(config, output)
-    heads = plan_heads(config, data.train + data.held_out)
-    model = reward_model(path, heads, extra_layers=config.extra_layers, seed=config.seed)
-    checks.check_model(model, tokenizer, config.max_tokens, distinct_pad=True)
-    model.config.pad_token_id = tokenizer.pad_token_id
-    template = ConversationTemplate(tokenizer)
-    learned, held_out = (
-        _encoded(records, template, config, heads, bagging=bagging)
-        for records, bagging in ((data.train, bool(heads.members)), (data.held_out, False))
-    )
-    reference = Comparisons(_reference(data.reference, config.seed), template, dimensions=heads.dimensions)
-    state = run_folder.begin(config, output)
-    if not state and not goes_on(path, heads):
-        module: torch.nn.Module = model
-        module.to(run_folder.device())
-        scale_head(model, [group.sequences[0].tolist() for group in reference.groups], heads)
-    fresh = fresh_modules(model, config.extra_layers)
-    trainer = _trainer(config, output, checkpoints.adapted(model, config, fully_trained=fresh), learned, held_out)
-    trainer.add_callback(elapsed)
-    trainer.train(resume_from_checkpoint=state)
-    speed, measured = trainer.tokens_per_second, trainer.evaluate()
-    rewards: Any = trainer.predict(reference).predictions
-    model.config.bestofn = normalisation(rewards[-1], heads)
-    checkpoints.save(trainer.model, tokenizer, config, output, accelerator=trainer.accelerator)
-    if run_folder.is_main():
-        _write_card(config, output, command, data, measured, speed, elapsed.minutes)
-    run_folder.finish(output)
-    return output
-
-
-def pair_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """Over all pairs that are not tied: the share whose better response has the higher reward, and its mean lead."""
-    outcomes: Any = prediction.predictions
-    correct, lead, pairs = np.asarray(outcomes[0]).sum(axis=0)
-    return {"accuracy": float(correct / pairs), "margin": float(lead / pairs)} if pairs else {}
-
-
-def _outcome(rewards: torch.Tensor, ranks: torch.Tensor) -> dict[str, torch.Tensor]:
+def pair_metrics(rewards: torch.Tensor, ranks: torch.Tensor) -> dict[str, torch.Tensor]:
     """Of each record [groups]: pairs in the right order, their summed lead, their number; and the mean reward.
 
     rewards, ranks: [groups, K].
@@ -163,92 +129,84 @@ def _outcome(rewards: torch.Tensor, ranks: torch.Tensor) -> dict[str, torch.Tens
     }
 
 
-def _encoded(
-    records: Sequence[Comparison],
-    template: ConversationTemplate,
-    config: RewardModelConfig,
-    heads: Heads,
-    *,
-    bagging: bool,
-) -> Comparisons:
-    """In token ids, without the records that teach nothing. Raises DataError when none is left, or one is too long."""
-    useful = [record for record in records if teaches(record, config.loss, heads)]
-    if not useful:
-        raise DataError(f"none of {len(records)} records holds what loss={config.loss} learns from")
-    weights = bagging_weights(len(useful), heads.members, config.seed) if bagging else None
-    comparisons = Comparisons(useful, template, dimensions=heads.dimensions, bagging=weights)
-    checks.check_lengths(
-        comparisons.lengths(),
-        config.max_tokens,
-        config.data or config.lab,
-        lambda index: str(useful[index].messages[-1].get("content")),
+def evaluation_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """Over all pairs that are not tied: the share whose better response has the higher reward, and its mean lead."""
+    found: Any = prediction.predictions
+    correct, lead, pairs = np.asarray(found[0]).sum(axis=0)
+    return {"accuracy": float(correct / pairs), "margin": float(lead / pairs)} if pairs else {}
+
+
+def train(config: RewardModelConfig, output: Path, command: str = "") -> Path:
+    """Train, save a plain `AutoModelForSequenceClassification` checkpoint with its card, and return its folder.
+
+    Goes on from the samples and the last state of a run interrupted in `output`. command: what the card names. Raises
+    ValueError (ConfigError, DataError) before any training when model, settings and data do not fit together.
+    """
+    return supervised_run(config, output, command, prepare)
+
+
+def prepare(config: RewardModelConfig, output: Path) -> Prepared:
+    """Sample and label, or read; then the model with its head, and the comparisons as token ids."""
+    path, template = start_template(config.model)
+    data = load_preferences(config, output)
+    heads = plan_heads(data.train + data.held_out, loss=config.loss, names=config.heads, ensemble=config.ensemble)
+    model = start_reward_model(
+        path, template, heads, extra_layers=config.extra_layers, seed=config.seed, max_tokens=config.max_tokens
     )
-    return comparisons
+    learned, held_out = (teaching(records, config.loss, heads) for records in (data.train, data.held_out))
+    encoded = partial(RewardDataset, template=template, dimensions=heads.dimensions)
+    limited = partial(encoded, max_tokens=config.max_tokens, source=config.data or config.lab)
+    bagging = bagging_weights(len(learned), heads.members, config.seed) if heads.members else None
+    reference = encoded(data.single_answers(NORMALISATION_ANSWERS, seed=config.seed))
 
+    def bring_to_variance_one() -> None:
+        if not goes_on(path, heads):
+            scale_head(model, [group.sequences[0].tolist() for group in reference.groups], heads)
 
-def _reference(answers: Sequence[Comparison], seed: int) -> list[Comparison]:
-    """Single answers of the reference policy, of as many prompts as there are."""
-    singles = [answer.only([index]) for answer in answers for index in range(len(answer.responses))]
-    return random.Random(f"reference-{seed}").sample(singles, min(len(singles), NORMALISATION_ANSWERS))
+    def normalise(trainer: RecordTrainer) -> None:
+        rewards: Any = trainer.predict(reference).predictions
+        model.config.bestofn = normalisation(rewards[-1], heads)
 
-
-def _trainer(
-    config: RewardModelConfig, output: Path, model: PreTrainedModel, learned: Comparisons, held_out: Comparisons
-) -> RewardTrainer:
-    sharing = prompt_sharing(model, config.share_prompt, config.max_tokens)
-    arguments = training_arguments(config, output / run_folder.STATE_FOLDER)
-    return RewardTrainer(
-        config=config,
-        model=model,
-        args=arguments,
-        train_dataset=learned,
-        eval_dataset=held_out,
-        data_collator=Collator(
-            model.config.pad_token_id,
-            every_position=bool(config.every_position_weight),
-            sharing=sharing,
-            always=config.share_prompt == "always",
-        ),
-        compute_metrics=pair_metrics,
-        callbacks=[MetricsFile(output)],
-    )
-
-
-def _write_card(
-    config: RewardModelConfig,
-    output: Path,
-    command: str,
-    data: Preferences,
-    measured: dict[str, float],
-    tokens_per_second: float,
-    minutes: float,
-) -> None:
-    text = f"Loss on held-out records: {measured['eval_loss']:.4f}."
-    if "eval_accuracy" in measured:
-        text += (
-            f" Accuracy on held-out pairs, ties left out: {measured['eval_accuracy']:.3f}, mean margin "
-            f"{measured['eval_margin']:.3f}."
-        )
-    if config.lab and config.evaluation_prompts:
-        world = lab(config.lab, config.lab_options)
-        held_out = measure.held_out_samples(
-            world,
-            model_path(config.policy or config.model),
-            kind=config.sampler,
-            prompts=config.evaluation_prompts,
-            count=config.evaluation_samples,
-        )
-        text += "\n\n" + measure.best_of_n_gold(world, held_out, output).table()
     normalised_on = "the policy's answers" if config.lab else "the answers in its data, not a policy's own"
-    cards.write(
-        output,
+    return Prepared(
+        model=model,
+        tokenizer=template.tokenizer,
+        trainer=partial(_trainer, config=config),
+        train_dataset=limited(learned, bagging=bagging),
+        eval_dataset=limited(held_out),
+        fully_trained=fresh_modules(model, config.extra_layers),
+        at_start=bring_to_variance_one,
+        at_end=normalise,
         title=f"Reward model for `{config.policy or config.model}`",
         usage="A plain `AutoModelForSequenceClassification` checkpoint. `config.bestofn` holds the names of its "
         f"outputs where it names them, and the mean and standard deviation of their mean over {normalised_on}.",
-        command=command,
-        data=f"{len(data.train)} records to train on, {len(data.held_out)} held out: {data.summary}",
-        measured=text,
-        minutes=minutes,
-        config=config,
-        tokens_per_second=tokens_per_second,
+        source=f"{len(data.train)} records to train on, {len(data.held_out)} held out: {data.summary}",
+        measured=lambda metrics: _measured(config, output, metrics),
     )
+
+
+def _trainer(model: PreTrainedModel, *, config: RewardModelConfig, **rest: Any) -> RewardTrainer:
+    """Whether prompts are shared depends on the model, with its adapters."""
+    collator = RewardCollator(
+        model.config.pad_token_id,
+        every_position=bool(config.every_position_weight),
+        sharing=prompt_sharing(model, config.share_prompt, config.max_tokens),
+        always=config.share_prompt == "always",
+    )
+    return RewardTrainer(model, config=config, data_collator=collator, **rest)
+
+
+def _measured(config: RewardModelConfig, output: Path, metrics: Mapping[str, float]) -> str:
+    """For the model card."""
+    text = f"Loss on held-out records: {metrics['eval_loss']:.4f}."
+    if "eval_accuracy" in metrics:
+        text += (
+            f" Accuracy on held-out pairs, ties left out: {metrics['eval_accuracy']:.3f}, mean margin "
+            f"{metrics['eval_margin']:.3f}."
+        )
+    if not (config.lab and config.evaluation_prompts):
+        return text
+    world, prompts, count = config.world(), config.evaluation_prompts, config.evaluation_samples
+    policy = config.policy or config.model
+    samples = held_out_samples(world, policy, kind=config.sampler, prompts=prompts, count=count)
+    return f"{text}\n\n{best_of_n_gold(world, samples, output).table()}"

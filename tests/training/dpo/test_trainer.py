@@ -10,20 +10,19 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from reward.template import ConversationTemplate
 from tests.training.parallel import train_in_processes
 from tests.training.run_files import metrics, same_weights
 from training.data.read import DataError
-from training.data.records import Comparison, user
 from training.dpo import trainer as dpo
+from training.dpo.data import DPOCollator
+from training.dpo.trainer import DPOConfig
 from training.labs import arithmetic
 from training.labs.models import fresh_policy
 from training.labs.tokenizer import byte_tokenizer
 from training.policy.logprobs import Answered
 from training.run import checks, run_folder, snapshots
 from training.run.config import ConfigError
-from training.run.settings import DPOConfig
-from training.run.trainer import training_arguments
+from training.run.supervised import training_arguments
 
 POLICY_CHOSEN, POLICY_REJECTED = torch.tensor([-10.0, -5.0, -8.0]), torch.tensor([-12.0, -4.0, -8.0])
 REFERENCE_CHOSEN, REFERENCE_REJECTED = torch.tensor([-11.0, -6.0, -7.0]), torch.tensor([-11.5, -6.0, -9.0])
@@ -127,7 +126,7 @@ def test_loss_gradients_and_metrics_are_those_of_trl(loss: str, policy: str, oth
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
         rows = [_random_row(generator) for _ in range(4)]
-        batch = dpo.PairPadding(pad_token_id=0)(rows)
+        batch = DPOCollator(pad_token_id=0)(rows)
         ours.zero_grad()
         theirs.zero_grad()
         mine = trainer.compute_loss(ours.train(), dict(batch))
@@ -162,19 +161,6 @@ def _random_row(generator: torch.Generator) -> dict[str, Any]:
     prompt = draw(3, 12)
     chosen, rejected = (Answered((*prompt, *draw(1, 20)), len(prompt)) for _ in range(2))
     return {"both": (chosen, rejected), "weight": 1.0}
-
-
-def test_answers_begin_where_the_policy_begins_and_end_with_their_turn() -> None:
-    tokenizer = byte_tokenizer()
-    records = [Comparison(user("What is 1+1?"), ("2", "three"), ranks=(0, 1))]
-    batch = dpo.PairPadding(tokenizer.pad_token_id)([dpo.Pairs(records, ConversationTemplate(tokenizer))[0]])
-    learned = [row[mask] for row, mask in zip(batch["input_ids"], batch["answer"], strict=True)]
-    assert [tokenizer.decode(tokens) for tokens in learned] == ["2<|end|>", "three<|end|>"]
-    assert batch["attention_mask"].sum(1).tolist() == [len(dpo_row) for dpo_row in _unpadded(batch, tokenizer)]
-
-
-def _unpadded(batch: dict[str, torch.Tensor], tokenizer: Any) -> list[list[int]]:
-    return [[token for token in row.tolist() if token != tokenizer.pad_token_id] for row in batch["input_ids"]]
 
 
 @pytest.mark.parametrize("settings", [{}, {"precompute_reference": False}, {"lora_rank": 2}, {"label_smoothing": 0.2}])
@@ -273,17 +259,6 @@ def test_a_resumed_run_is_the_uninterrupted_one(
         assert same_weights(whole, resumed)
 
 
-def test_reference_logprobs_of_other_weights_or_pairs_are_not_reused(policy: str, other_policy: str) -> None:
-    template = ConversationTemplate(byte_tokenizer())
-    records = [Comparison(user("1+1?"), ("2", "3"), ranks=(0, 1)), Comparison(user("2+2?"), ("4", "5"), ranks=(0, 1))]
-    first, second = (AutoModelForCausalLM.from_pretrained(path) for path in (policy, other_policy))
-    both, swapped = dpo.Pairs(records, template), dpo.Pairs(records[::-1], template)
-    known = dpo._fingerprint(first, [both])
-    assert known == dpo._fingerprint(copy.deepcopy(first), [dpo.Pairs(records, template)])
-    assert known != dpo._fingerprint(second, [both])
-    assert known != dpo._fingerprint(first, [swapped])
-
-
 def test_policies_from_along_the_way_are_kept_and_change_nothing(tmp_path: Path, policy: str, preferences: str) -> None:
     settings = {"max_steps": 4, "save_dtype": "float16"}
     dpo.train(config(policy, preferences, **settings), tmp_path / "plain")
@@ -299,17 +274,6 @@ def test_a_weight_multiplies_the_loss_of_its_record(tmp_path: Path, policy: str)
     heavy = written(tmp_path / "heavy.jsonl", [{**row, "weight": 3.0} for row in pairs(9)])
     dpo.train(config(policy, heavy, max_steps=1), tmp_path / "run")
     assert metrics(tmp_path / "run", "loss")[0] == pytest.approx(3 * math.log(2), abs=1e-5)
-
-
-def test_every_pair_of_a_comparison_is_a_record(tmp_path: Path, policy: str) -> None:
-    ranked = [{"prompt": f"{n}?", "responses": ["a", "b", "c", "d"], "ranks": [2, 0, 1, 2]} for n in range(3)]
-    data = written(tmp_path / "ranked.jsonl", ranked)
-    template = ConversationTemplate(byte_tokenizer())
-    settings = config(policy, data)
-    comparisons = [Comparison(user(f"{n}?"), ("a", "b", "c", "d"), ranks=(2, 0, 1, 2)) for n in range(3)]
-    found = dpo._pairs("train", comparisons, template, settings)
-    assert len(found) == 15
-    assert found[0]["both"][0].tokens[-2] == ord("b") - ord("!")  # byte symbols begin at "!"
 
 
 def test_a_diverged_run_names_its_step(tmp_path: Path, policy: str, preferences: str) -> None:
@@ -333,7 +297,7 @@ def test_what_does_not_fit_is_an_error_before_any_work(
 def test_a_reference_with_another_template_is_refused_before_any_work(
     tmp_path: Path, policy: str, other_policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dpo, "prepare", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr(dpo, "load_preferences", lambda *_: pytest.fail("work began"))
     AutoModelForCausalLM.from_pretrained(other_policy).save_pretrained(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(other_policy)
     tokenizer.chat_template += " "
@@ -341,11 +305,3 @@ def test_a_reference_with_another_template_is_refused_before_any_work(
     for reference, message in ((str(tmp_path), "another tokenizer or chat template"), ("./nowhere", "nowhere")):
         with pytest.raises(ConfigError, match=f"^reference: .*{message}"):
             dpo.train(config(policy, "data.jsonl", reference=reference), tmp_path / "run")
-
-
-def test_snapshots_are_evenly_spaced_and_end_before_the_last_step() -> None:
-    assert snapshots.steps(100, 0) == []
-    assert snapshots.steps(100, 4) == [20, 40, 60, 80]
-    assert snapshots.steps(4, 3) == [1, 2, 3]
-    with pytest.raises(ConfigError, match="policy_checkpoints"):
-        snapshots.steps(3, 3)

@@ -16,8 +16,7 @@ from training.labs.arithmetic import gold
 from training.labs.models import fresh_policy
 from training.labs.tokenizer import byte_tokenizer
 from training.policy import rollout
-from training.policy.rollout import TransformersEngine, prompt_tokens, resolve, sampler
-from training.run.config import ConfigError
+from training.policy.rollout import SamplerError, TransformersSampler, prompt_tokens, resolve, sampler
 
 
 def test_transformers_sampler_answers_in_order_and_repeats() -> None:
@@ -54,7 +53,7 @@ def test_vllm_sampler_gives_the_same_kind_of_answers_one_engine_after_another() 
 
 
 def test_an_unknown_sampler_is_an_error() -> None:
-    with pytest.raises(ValueError, match="auto, vllm or transformers"):
+    with pytest.raises(SamplerError, match="auto, vllm or transformers"):
         sampler("dice", checkpoint("arithmetic-sft"))
 
 
@@ -63,7 +62,7 @@ def test_several_processes_sample_with_transformers(monkeypatch: pytest.MonkeyPa
     assert resolve("auto") == "vllm"
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert (resolve("auto"), resolve("transformers")) == ("transformers", "transformers")
-    with pytest.raises(ConfigError, match="several processes sample with transformers; set sampler=transformers"):
+    with pytest.raises(SamplerError, match="several processes sample with transformers; set sampler=transformers"):
         resolve("vllm")
 
 
@@ -73,7 +72,7 @@ def test_what_is_sampled_is_the_models_own_distribution() -> None:
     prompts = [prompt_tokens(tokenizer, user("aaaa"))] * 4
 
     def drawn() -> list[list[int]]:
-        return TransformersEngine(model, tokenizer).generate(prompts, max_tokens=30, seed=1, temperature=1.0)
+        return TransformersSampler(model, tokenizer).generate(prompts, max_tokens=30, seed=1, temperature=1.0)
 
     plain = drawn()
     narrow = GenerationConfig(
@@ -84,17 +83,17 @@ def test_what_is_sampled_is_the_models_own_distribution() -> None:
     assert model.generation_config is narrow
 
 
-def test_leaving_the_sampler_closes_its_engine() -> None:
+def test_leaving_the_sampler_closes_what_draws_its_tokens() -> None:
     closed = []
 
-    class Engine(TransformersEngine):
+    class Closing(TransformersSampler):
         def close(self) -> None:
             closed.append(True)
 
     tokenizer = byte_tokenizer()
     with (
         pytest.raises(KeyboardInterrupt),
-        rollout.Sampler(Engine(fresh_policy(tokenizer, seed=0), tokenizer), tokenizer),
+        rollout.PolicySampler(Closing(fresh_policy(tokenizer, seed=0), tokenizer), tokenizer),
     ):
         raise KeyboardInterrupt
     assert closed == [True]

@@ -58,14 +58,14 @@ def test_policy_loss() -> None:
     advantages = torch.tensor([[1, -0.5, 0], [0.3, -1.2, 0.5]])
     mask = torch.tensor([[True, True, False], [True, True, True]])
     losses, clipped = rl.policy_loss(logprobs, old, advantages, mask, clip=0.2)
-    assert rl.masked_mean(losses, mask).item() == close(-0.036392, abs=1e-5)
-    assert rl.masked_mean(clipped.float(), mask).item() == close(0.2)
+    assert rl.token_mean(losses, mask).item() == close(-0.036392, abs=1e-5)
+    assert rl.token_mean(clipped.float(), mask).item() == close(0.2)
 
 
 def test_value_loss() -> None:
     mask = torch.ones(1, 2, dtype=torch.bool)
     losses, _ = rl.value_loss(row(1, 0), row(0.5, 0.1), row(0, 1), mask, clip=0.2)
-    assert rl.masked_mean(losses, mask).item() == close(0.5)
+    assert rl.token_mean(losses, mask).item() == close(0.5)
 
 
 @pytest.mark.parametrize(("kl", "coefficient"), [(12, 0.201024), (3, 0.198976), (6.6, 0.200512), (6, 0.2)])
@@ -101,14 +101,3 @@ def test_whitening_uses_the_population_variance() -> None:
     assert rl.whiten(row(1, 2, 3, 4), mask)[0].tolist() == close([-1.341641, -0.447214, 0.447214, 1.341641], abs=1e-5)
     kept = rl.whiten(row(1, 2, 3, 4), mask, shift_mean=False)
     assert kept.mean().item() == close(2.5)
-
-
-def test_first_true_indices() -> None:
-    flags = torch.tensor([[False, False, False], [False, True, True], [True, False, False]])
-    assert rl.first_true_indices(flags).tolist() == [3, 1, 0]
-
-
-def test_average_logprob() -> None:
-    logprobs = torch.tensor([[-1.0, -2, -3, -4]] * 3)
-    mask = torch.tensor([[True] * 4, [False] * 4, [True, True, False, False]])
-    assert rl.average_logprob(logprobs, mask).tolist() == [-2.5, 0, -1.5]

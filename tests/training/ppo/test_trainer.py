@@ -20,12 +20,14 @@ from training.data.read import DataError
 from training.labs.models import fresh_policy
 from training.labs.tokenizer import byte_tokenizer
 from training.ppo import trainer as ppo
+from training.ppo.data import Rollout
+from training.ppo.models import AnswerReward
+from training.ppo.trainer import PPOConfig
 from training.reward.heads import Heads, reward_model
 from training.run import run_folder, snapshots
 from training.run.checks import TrainingDiverged
 from training.run.config import ConfigError
 from training.run.metrics import METRICS_FILE
-from training.run.settings import PPOConfig
 
 QUICK: dict[str, Any] = {
     "lab": "arithmetic",
@@ -83,13 +85,15 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_the_first_rollout_is_the_references_own(tmp_path: Path, models: dict[str, str]) -> None:
-    trainer = ppo.PPO(config(models), tmp_path)
+    trainer = ppo.PPOTrainer(config(models), tmp_path)
     prompts = trainer.query(0)
     answers = trainer.respond(prompts, 0)
     rollout = trainer.score(prompts, answers)
     assert rollout.kl.abs().max() < 1e-4
     assert rollout.mask.sum(1).tolist() == [len(a.tokens) - a.start for a in answers]
-    truncated = torch.tensor([len(a.tokens) - a.start == 6 and a.tokens[-1] not in trainer.cast.ends for a in answers])
+    truncated = torch.tensor(
+        [len(a.tokens) - a.start == 6 and a.tokens[-1] not in trainer.models.ends for a in answers]
+    )
     assert rollout.scores[truncated].tolist() == [-1.0] * int(truncated.sum())
     model = AutoModelForCausalLM.from_pretrained(models["model"])
     for row, answer in enumerate(answers):
@@ -100,11 +104,11 @@ def test_the_first_rollout_is_the_references_own(tmp_path: Path, models: dict[st
 
 
 def test_values_are_the_normalised_reward_read_before_each_token(tmp_path: Path, models: dict[str, str]) -> None:
-    trainer = ppo.PPO(config(models), tmp_path)
+    trainer = ppo.PPOTrainer(config(models), tmp_path)
     prompts = trainer.query(0)
     answers = trainer.respond(prompts, 0)
     rollout = trainer.score(prompts, answers)
-    value: Any = trainer.cast.actor_critic.value
+    value: Any = trainer.models.actor_critic.value
     answer = answers[0]
     prefix = torch.tensor([answer.tokens[: answer.start + 2]])  # what stands before the third token of the answer
     raw = value(input_ids=prefix, attention_mask=torch.ones_like(prefix)).logits.item()
@@ -112,7 +116,7 @@ def test_values_are_the_normalised_reward_read_before_each_token(tmp_path: Path,
 
 
 def test_rewards_that_do_not_differ_leave_only_the_kl(tmp_path: Path, models: dict[str, str]) -> None:
-    trainer = ppo.PPO(config(models, kl_coefficient=0.5), tmp_path)
+    trainer = ppo.PPOTrainer(config(models, kl_coefficient=0.5), tmp_path)
     prompts = trainer.query(0)
     rollout = trainer.score(prompts, trainer.respond(prompts, 0))
     rollout.scores = torch.full_like(rollout.scores, 3.0)
@@ -129,9 +133,7 @@ def test_it_climbs_a_reward_that_is_easy_to_climb(
     tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reward is the share of the byte `a`; a handful of updates make it common."""
-    from training.ppo.actor_critic import Scorer
-
-    monkeypatch.setattr(Scorer, "rewards", lambda self, prompts, texts: [t.count("a") / 6 for t in texts])
+    monkeypatch.setattr(AnswerReward, "rewards", lambda self, prompts, texts: [t.count("a") / 6 for t in texts])
     easy = config(
         models,
         max_steps=12,
@@ -145,11 +147,11 @@ def test_it_climbs_a_reward_that_is_easy_to_climb(
         save_steps=100,
     )
 
-    class Scored(ppo.PPO):
-        def score(self, prompts: Any, answers: Any) -> ppo.Rollout:
+    class Scored(ppo.PPOTrainer):
+        def score(self, prompts: Any, answers: Any) -> Rollout:
             rollout = super().score(prompts, answers)
-            texts = [str(self.cast.tokenizer.decode(list(a.tokens[a.start :]))) for a in answers]
-            rollout.scores = torch.tensor(self.cast.scorer.rewards(prompts, texts))
+            rewards = self.models.reward_model.rewards(prompts, self.models.texts(answers))
+            rollout.scores = torch.tensor(rewards)
             return rollout
 
     trainer = Scored(easy, tmp_path)
@@ -165,14 +167,14 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     adaptive = config(models, kl_target=1.0, kl_horizon=50, lora_rank=0)
     ppo.train(adaptive, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        whole_step = ppo.PPO.step
+        whole_step = ppo.PPOTrainer.step
 
-        def step(self: ppo.PPO, update: int) -> dict[str, float]:
+        def step(self: ppo.PPOTrainer, update: int) -> dict[str, float]:
             if update == 3:
                 raise KeyboardInterrupt
             return whole_step(self, update)
 
-        patch.setattr(ppo.PPO, "step", step)
+        patch.setattr(ppo.PPOTrainer, "step", step)
         with pytest.raises(KeyboardInterrupt):
             ppo.train(adaptive, tmp_path / "resumed")
     with pytest.raises(ConfigError, match="other settings"):
@@ -198,7 +200,7 @@ def test_parts_of_a_minibatch_add_up(tmp_path: Path, models: dict[str, str]) -> 
 def test_two_processes_are_one(tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     one = config(models, minibatches=1, kl_target=1.0, kl_horizon=50, whiten_rewards=True, max_steps=3)
     with monkeypatch.context() as patch:
-        patch.setattr("training.ppo.trainer.engine", lambda *_: GivenAnswers())
+        patch.setattr("training.ppo.trainer.token_sampler", lambda *_: GivenAnswers())
         ppo.train(one, tmp_path / "one")
     train_in_processes(2, train_on_given_answers, one, tmp_path / "two")
     for name in ("objective/kl", "objective/score", "objective/kl_coefficient", "policy/loss", "value/loss"):
@@ -289,9 +291,9 @@ def test_policies_of_an_older_run_are_removed(tmp_path: Path, models: dict[str, 
 def test_demonstrations_may_be_plain_text(tmp_path: Path, models: dict[str, str]) -> None:
     texts = tmp_path / "texts.jsonl"
     texts.write_text('{"text": "The weather is fine."}\n{"text": "It rains."}\n', encoding="utf-8")
-    trainer = ppo.PPO(config(models, pretraining_data=str(texts), pretraining_weight=1.0), tmp_path / "run")
-    assert [answer.start for answer in trainer.cast.demonstrations] == [1, 1]
-    assert trainer.cast.demonstrations[0].tokens[-1] in trainer.cast.ends
+    trainer = ppo.PPOTrainer(config(models, pretraining_data=str(texts), pretraining_weight=1.0), tmp_path / "run")
+    assert [answer.start for answer in trainer.data.demonstrations] == [1, 1]
+    assert trainer.data.demonstrations[0].tokens[-1] in trainer.models.ends
 
 
 def test_lora_trains_adapters_against_the_policy_without_them(tmp_path: Path, models: dict[str, str]) -> None:
@@ -311,8 +313,8 @@ def test_demonstrations_hold_the_policy(tmp_path: Path, models: dict[str, str]) 
     with_ptx = {"pretraining_data": "lab", "pretraining_weight": 100.0, "max_tokens": 128}
 
     def likelihood(folder: str) -> float:
-        trainer = ppo.PPO(config({**models, "model": folder}, **with_ptx), tmp_path / "unused")
-        batch = trainer._on_device(trainer.cast.demonstrations)
+        trainer = ppo.PPOTrainer(config({**models, "model": folder}, **with_ptx), tmp_path / "unused")
+        batch = trainer.collator(trainer.data.demonstrations)
         with torch.no_grad():
             known = trainer.actor_critic(batch)
         return float(known["logprobs"][batch["answer"]].mean())
@@ -352,11 +354,4 @@ def test_settings_that_do_not_fit(
     tmp_path: Path, models: dict[str, str], changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises((ConfigError, DataError), match=message):
-        ppo.PPO(config(models, **changes), tmp_path)
-
-
-def test_every_round_asks_every_prompt_once() -> None:
-    order = ppo._endless_order(5, 0, 15, seed=1)
-    assert [sorted(order[i : i + 5]) for i in (0, 5, 10)] == [[0, 1, 2, 3, 4]] * 3
-    assert order[:5] != order[5:10]
-    assert ppo._endless_order(5, 7, 4, seed=1) == order[7:11]
+        ppo.PPOTrainer(config(models, **changes), tmp_path)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from training.reward.losses import ABSENT, best_of_k, better_pairs, bradley_terry, masked_mean, plackett_luce
-from training.reward.outputs import objective
+from training.reward.data import ABSENT
+from training.reward.losses import best_of_k, better_pairs, bradley_terry, masked_mean, objective, plackett_luce
 
 CHOSEN, REJECTED = torch.tensor([1.0, 0.0, 2.0]), torch.tensor([0.0, 1.0, 2.0])
 RANKED, RANKS = torch.tensor([[3.0, 1.0, 0.0, 2.0]]), torch.tensor([[0, 1, 2, 3]])

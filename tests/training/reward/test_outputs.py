@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
-from training.reward.comparison_batches import Collator, Group
-from training.reward.outputs import PositionRewards, objective, prompt_sharing, sharing_error
+from training.reward.data import Group, RewardCollator
+from training.reward.losses import objective
+from training.reward.outputs import PositionRewards, prompt_sharing, sharing_error
 from training.reward.tree_attention import obstacle
 from training.run.config import ConfigError
 
@@ -62,7 +63,7 @@ def test_a_shared_prompt_changes_neither_rewards_nor_gradients(model: tuple[str,
     read = PositionRewards(network)
     rewards, gradients = [], []
     for shared in (False, True):
-        batch = Collator(0, every_position=True, always=shared)(groups())
+        batch = RewardCollator(0, every_position=True, always=shared)(groups())
         assert ("segments" in batch) == shared
         network.zero_grad()
         outputs = read(network, batch)
@@ -77,7 +78,7 @@ def test_a_shared_prompt_changes_neither_rewards_nor_gradients(model: tuple[str,
 def test_rewards_at_the_ends_are_those_of_the_plain_model() -> None:
     network = tiny("llama")
     for shared in (False, True):
-        batch = Collator(0, every_position=False, always=shared)(groups())
+        batch = RewardCollator(0, every_position=False, always=shared)(groups())
         outputs = PositionRewards(network)(network, batch)[..., -1]
         for number, group in enumerate(groups()):
             for k, sequence in enumerate(group.sequences):
@@ -126,7 +127,7 @@ def prefixes(group: Group, rewards: torch.Tensor, collated: dict[str, torch.Tens
 @pytest.mark.parametrize("loss", ["pairs", "best_of_k", "plackett_luce"])
 def test_prefix_losses_against_loops(loss: str) -> None:
     for group in groups(1):
-        batch = Collator(0, every_position=True)([group])
+        batch = RewardCollator(0, every_position=True)([group])
         rewards = torch.randn(1, 1, *batch["places"].shape[1:])
         at = prefixes(group, rewards[0, 0], batch)
         ends = [len(s) - 1 for s in group.sequences]
@@ -159,7 +160,7 @@ def test_prefix_losses_against_loops(loss: str) -> None:
 
 def test_regression_is_the_mean_over_the_scores_that_were_given() -> None:
     made = groups()
-    batch = Collator(0, every_position=False)(made)
+    batch = RewardCollator(0, every_position=False)(made)
     rewards = torch.randn(2, len(made), 4, 1)
     losses = objective("regression", rewards, batch, 0.0)
     assert losses.shape == (1, len(made))
@@ -170,7 +171,7 @@ def test_regression_is_the_mean_over_the_scores_that_were_given() -> None:
 
 def test_members_of_an_ensemble_learn_the_same_score_each() -> None:
     made = groups()
-    batch = Collator(0, every_position=True)(made)
+    batch = RewardCollator(0, every_position=True)(made)
     batch["scores"] = batch["scores"][..., :1]
     rewards = torch.randn(3, *batch["places"].shape)
     together = objective("regression", rewards, batch, 1.0)
@@ -181,7 +182,7 @@ def test_members_of_an_ensemble_learn_the_same_score_each() -> None:
 
 def test_regression_at_prefixes_is_over_a_response_s_own_positions() -> None:
     (group,) = groups()[1:2]
-    batch = Collator(0, every_position=True)([group])
+    batch = RewardCollator(0, every_position=True)([group])
     batch["scores"] = batch["scores"][..., :1]
     rewards = torch.randn(1, *batch["places"].shape)
     each = []

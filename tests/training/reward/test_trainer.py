@@ -29,10 +29,10 @@ from training.labs import arithmetic
 from training.labs.tokenizer import byte_tokenizer
 from training.reward import heads
 from training.reward import trainer as reward_model
+from training.reward.trainer import RewardModelConfig
 from training.run import checks, run_folder
 from training.run.config import ConfigError
 from training.run.metrics import METRICS_FILE
-from training.run.settings import RewardModelConfig
 
 QUICK: dict[str, Any] = {
     "batch_size": 8,
@@ -208,11 +208,11 @@ def test_the_fresh_head_is_scaled_on_the_device_that_trains(
 ) -> None:
     devices = []
 
-    def scale_head(model: Any, *_: Any) -> None:
+    def score_sequences(model: Any, *_: Any) -> None:
         devices.append(model.device)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reward_model, "scale_head", scale_head)
+    monkeypatch.setattr(heads, "score_sequences", score_sequences)
     monkeypatch.setattr(run_folder, "device", lambda: torch.device("meta"))
     with pytest.raises(KeyboardInterrupt):
         reward_model.train(reward_config(policy, preferences), tmp_path)
@@ -323,12 +323,3 @@ def test_padding_that_is_the_end_of_text_is_refused(tmp_path: Path, policy: str,
 def test_a_diverged_run_names_its_step(tmp_path: Path, policy: str, preferences: str) -> None:
     with pytest.raises(checks.TrainingDiverged, match=r"at step [2-6]"):
         reward_model.train(reward_config(policy, preferences, learning_rate=1e30), tmp_path)
-
-
-def test_a_trunk_that_lacks_weights_is_refused(tmp_path: Path, policy: str, caplog: pytest.LogCaptureFixture) -> None:
-    found = heads.reward_model(policy, heads.Heads(), extra_layers=0, seed=0)
-    assert "MISSING" not in caplog.text  # the head is fresh, as it must be
-    state = {name: tensor for name, tensor in found.state_dict().items() if "layers.1.mlp.up_proj" not in name}
-    found.save_pretrained(tmp_path, state_dict=state)
-    with pytest.raises(ConfigError, match=r"model: .* lacks the weights model\.layers\.1\.mlp\.up_proj\.weight"):
-        heads.reward_model(str(tmp_path), heads.Heads(), extra_layers=0, seed=0)

@@ -5,11 +5,14 @@ from typing import Any
 import pytest
 
 from bestofn_server.commands.train import load
+from training.dpo.trainer import DPOConfig
 from training.labs import checkpoint, lab
 from training.labs.arithmetic import Arithmetic
 from training.labs.lab import LabOptionsError
-from training.run.config import ConfigError, describe, read_options
-from training.run.settings import DPOConfig, PPOConfig, RewardModelConfig, SFTConfig, TrainingConfig
+from training.ppo.trainer import PPOConfig
+from training.reward.trainer import RewardModelConfig
+from training.run.config import ConfigError, TrainingConfig, describe, read_options
+from training.sft.trainer import SFTConfig
 
 
 def test_the_bundled_recipes_are_valid() -> None:

@@ -8,16 +8,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from reward.template import ConversationTemplate
 from tests.training.parallel import train_in_processes
 from tests.training.run_files import metrics, same_weights, weights
-from training.data.records import Demonstration, user
 from training.labs.models import fresh_policy
 from training.labs.tokenizer import byte_tokenizer
 from training.run import checkpoints, checks, run_folder
 from training.run.config import ConfigError
-from training.run.settings import SFTConfig
 from training.sft import trainer as sft
+from training.sft.trainer import SFTConfig
 
 QUICK: dict[str, Any] = {
     "lab": "arithmetic",
@@ -168,43 +166,3 @@ def test_two_processes_are_one_with_larger_batches(tmp_path: Path, lora_rank: in
     assert same_weights(tmp_path / "one", tmp_path / "two", atol=1e-4)
     assert "2 processes" in (tmp_path / "two" / "README.md").read_text(encoding="utf-8")
     assert not (tmp_path / "two" / run_folder.STATE_FOLDER).exists()
-
-
-def learned(record: Demonstration, template: ConversationTemplate) -> str:
-    row = sft.Demonstrations([record], template, 100)[0]
-    tokens = [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label != sft.IGNORED]
-    return str(template.tokenizer.decode(tokens))
-
-
-def test_the_answer_alone_is_learned() -> None:
-    template = ConversationTemplate(byte_tokenizer())
-    assert learned(Demonstration(user("Question"), "Answer"), template) == "Answer<|end|>"
-
-
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-
-def test_the_role_in_front_of_the_answer_is_not_learned() -> None:
-    tokenizer = byte_tokenizer()
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
-    tokenizer.chat_template = CHATML
-    assert learned(Demonstration(user("Question"), "Answer"), ConversationTemplate(tokenizer)) == "Answer<|im_end|>\n"
-
-
-@pytest.mark.parametrize("answer", ["Answer", "Qx", "Zy", "Question", ""])
-def test_a_template_without_markers_puts_no_loss_on_the_prompt(answer: str) -> None:
-    tokenizer = byte_tokenizer()
-    tokenizer.chat_template = (
-        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-        "{% if add_generation_prompt %}assistant: {% endif %}"
-    )
-    template = ConversationTemplate(tokenizer)
-    assert learned(Demonstration(user("Question"), answer), template) == f"{answer}\n"
-
-
-def test_plain_text_is_learned_to_its_end() -> None:
-    template = ConversationTemplate(byte_tokenizer())
-    assert learned(Demonstration((), "Once upon"), template) == "Once upon<|end|>"

@@ -12,8 +12,7 @@ from training.data.read import read_comparisons
 from training.experiments.stages import Stages
 from training.labs import lab, model_path
 from training.policy.rollout import sampler
-from training.run.config import Config, ConfigError, setting
-from training.run.settings import DPOConfig, PPOConfig, RewardModelConfig, TrainingConfig
+from training.run.config import Config, ConfigError, TrainingConfig, setting
 from training.samples.label import gold
 from training.samples.preferences import draw, write_samples
 
@@ -60,8 +59,8 @@ class Study(Stages):
             world = lab(here.lab, here.lab_options)
             asked = world.prompts(here.labels, "train", seed=here.seed + 1)[prompts]
             limit, count = world.answer_tokens, here.samples_per_prompt
-            with sampler(here.sampler, model_path(policy)) as engine:
-                drawn = draw(engine, asked, count=count, max_tokens=limit, seed=seed)
+            with sampler(here.sampler, model_path(policy)) as policy_sampler:
+                drawn = draw(policy_sampler, asked, count=count, max_tokens=limit, seed=seed)
             labelled = gold.label(world, drawn, kind=here.label, noise=here.label_noise, seed=seed)
             known = read_comparisons(str(before))[0] if before else []
             write_samples(folder / LABELS_FILE, [*known, *labelled.comparisons])
@@ -72,19 +71,19 @@ class Study(Stages):
 
     def reward(self, name: str, settings: Mapping[str, Any], **more: Any) -> Path:
         """A reward model from `data=`."""
-        from training.reward.trainer import train
+        from training.reward.trainer import RewardModelConfig, train
 
         return self._train(name, RewardModelConfig, train, {"model": self.config.policy, **settings, **more})
 
     def dpo(self, name: str, settings: Mapping[str, Any], **more: Any) -> Path:
         """The first policy after DPO on `data=`."""
-        from training.dpo.trainer import train
+        from training.dpo.trainer import DPOConfig, train
 
         return self._train(name, DPOConfig, train, {"model": self.config.policy, **settings, **more})
 
     def ppo(self, name: str, settings: Mapping[str, Any], **more: Any) -> Path:
         """The first policy, or `model=`, after PPO in the lab; the reference is always the first."""
-        from training.ppo.trainer import train
+        from training.ppo.trainer import PPOConfig, train
 
         known = {"model": self.config.policy, "reference": self.config.policy}
         return self._train(name, PPOConfig, train, {**known, **settings, **more})

@@ -1,12 +1,12 @@
-"""Comparisons as batches of token ids, and where in them each response's reward is read.
+"""Comparisons as token ids and as batches, and where in them each response's reward is read.
 
-`Comparisons` tokenises every record once, before training. `Collator` lays a batch out: each conversation in a row of
-its own, or all responses to a prompt in one row (`tree_attention`). `outputs` runs the model on either and reads the
-rewards.
+`RewardDataset` tokenises every record once, before training. `RewardCollator` lays a batch out: each conversation in a
+row of its own, or all responses to a prompt in one row (`tree_attention`). `outputs` runs the model on either and reads
+the rewards.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,27 +16,29 @@ from torch.utils.data import Dataset
 
 from reward.template import ConversationTemplate
 from training.data.records import Comparison, dense_ranks
-from training.reward.losses import ABSENT
 from training.reward.tree_attention import PADDING, Cost, tree_row
+from training.run.checks import check_lengths
 
 Tokens = npt.NDArray[np.int32]
+Batch = Mapping[str, torch.Tensor]
+ABSENT = -1  # the rank where a prompt has fewer than K responses
 
 
 @dataclass(frozen=True)
 class Group:
-    """One comparison in token ids.
-
-    sequences: the whole conversation with each response. start: how many first tokens they share, or for a single
-    response how many stand before it. ranks: empty where nothing was ranked. scores: [K, dimensions], nan where not
-    given. weights: one for each member of an ensemble (one where there is none).
-    """
+    """One comparison in token ids."""
 
     sequences: tuple[Tokens, ...]
+    """The whole conversation with each response."""
     start: int
+    """How many first tokens they share, or for a single response how many stand before it."""
     ranks: tuple[int, ...]
+    """Empty where nothing was ranked."""
     scores: npt.NDArray[np.float32]
+    """[K, dimensions], nan where not given."""
     margin: float
     weights: npt.NDArray[np.float32]
+    """One for each member of an ensemble (one where there is none)."""
 
     @property
     def shared(self) -> int:
@@ -44,13 +46,19 @@ class Group:
         return min(self.start, min(map(len, self.sequences)) - 1)
 
 
-class Comparisons(Dataset[Group]):
-    """Every record in token ids. bagging: [records, members], how often each member of an ensemble sees each."""
+class RewardDataset(Dataset[Group]):
+    """Every comparison in token ids, all made at once, so that nothing can fail later.
+
+    dimensions: of the scores to learn. bagging: [records, members], how often each member of an ensemble sees each.
+    source: where they come from, for errors. Raises ValueError where a record is longer than `max_tokens`.
+    """
 
     def __init__(
         self,
         records: Sequence[Comparison],
         template: ConversationTemplate,
+        max_tokens: int | None = None,
+        source: str = "data",
         *,
         dimensions: Sequence[str] = (),
         bagging: npt.NDArray[np.float32] | None = None,
@@ -60,6 +68,8 @@ class Comparisons(Dataset[Group]):
             encode(record, template, dimensions, record.weight * seen)
             for record, seen in zip(records, times, strict=True)
         ]
+        if max_tokens is not None:
+            check_lengths(self.lengths(), max_tokens, source, lambda index: _beginning(records[index]))
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -108,7 +118,7 @@ def bagging_weights(records: int, members: int, seed: int) -> npt.NDArray[np.flo
     return np.stack(counts, axis=1).astype(np.float32)
 
 
-class Collator:
+class RewardCollator:
     """Makes a batch of groups; K is the largest number of responses in it, T the number of compared positions.
 
     `weight` [groups, members], `margin` [groups], `ranks` [groups, K] (ABSENT where there is no response), `scores`
@@ -185,6 +195,15 @@ class Collator:
             "inside": (at <= ends[..., None]) & present[..., None],
             "apart": _apart(groups),
         }
+
+
+def tokens_in(batch: Batch) -> torch.Tensor:
+    """How many are not padding; a shared prompt counts once."""
+    return (batch["segments"] != PADDING).sum() if "segments" in batch else batch["attention_mask"].sum()
+
+
+def _beginning(record: Comparison) -> str:
+    return str(record.messages[-1].get("content"))
 
 
 def _ranks(group: Group) -> Sequence[int]:

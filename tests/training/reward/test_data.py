@@ -8,9 +8,8 @@ import torch
 from reward.template import ConversationTemplate
 from training.data.records import Comparison, user
 from training.labs.tokenizer import byte_tokenizer
-from training.reward.comparison_batches import Collator, Comparisons, Group, bagging_weights, encode, first_difference
-from training.reward.losses import ABSENT
-from training.reward.tree_attention import Cost, tree_mask
+from training.reward.data import ABSENT, Group, RewardCollator, RewardDataset, bagging_weights, encode, first_difference
+from training.reward.tree_attention import Cost
 
 FREE_ATTENTION, COSTLY_ATTENTION = Cost(linear=1.0, attention=0.0), Cost(linear=1.0, attention=1.0)
 
@@ -47,18 +46,18 @@ def test_a_record_becomes_token_ids(template: ConversationTemplate) -> None:
 
 def test_a_single_response_starts_after_its_prompt(template: ConversationTemplate) -> None:
     record = Comparison(user("hi"), ("abc",))
-    (encoded,) = Comparisons([record], template).groups
+    (encoded,) = RewardDataset([record], template).groups
     assert encoded.start == len(template.prompt_tokens(template.prompt(record.messages)))
 
 
 def test_weights_are_the_records_own_times_the_members(template: ConversationTemplate) -> None:
     records = [Comparison(user("hi"), ("a", "b"), ranks=(0, 1), weight=w) for w in (1.0, 2.0)]
     bagging = np.array([[0, 1, 2], [3, 0, 1]], np.float32)
-    assert [g.weights.tolist() for g in Comparisons(records, template, bagging=bagging).groups] == [
+    assert [g.weights.tolist() for g in RewardDataset(records, template, bagging=bagging).groups] == [
         [0, 1, 2],
         [6, 0, 2],
     ]
-    assert [g.weights.tolist() for g in Comparisons(records, template).groups] == [[1], [2]]
+    assert [g.weights.tolist() for g in RewardDataset(records, template).groups] == [[1], [2]]
 
 
 def test_bagging_is_poisson_and_of_its_own_for_each_member_and_record() -> None:
@@ -82,7 +81,7 @@ def test_first_difference() -> None:
 
 
 def test_separate_rows() -> None:
-    batch = Collator(0, every_position=False)(GROUPS)
+    batch = RewardCollator(0, every_position=False)(GROUPS)
     assert next(iter(batch)) == "weight"
     assert batch["input_ids"].tolist() == [
         [1, 2, 3, 4, 0],
@@ -99,20 +98,20 @@ def test_separate_rows() -> None:
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_every_position_is_read_up_to_the_end_of_the_longest(shared: bool) -> None:
-    batch = Collator(0, every_position=True, always=shared)(GROUPS)
+    batch = RewardCollator(0, every_position=True, always=shared)(GROUPS)
     tokens = batch["input_ids"].flatten()[batch["places"]]
     assert tokens[0].tolist() == [[3, 4, 4], [9, 9, 9], [3, 8, 5]]
     assert tokens[1, :2].tolist() == [[5, 5, 5], [6, 6, 6]]
     assert batch["inside"][0].tolist() == [[True, True, False], [True, False, False], [True, True, True]]
     assert batch["inside"][1].tolist() == [[True, False, False], [True, False, False], [False, False, False]]
     assert batch["apart"].tolist() == [[[0, 0, 1], [0, 0, 0], [1, 0, 0]], [[0] * 3] * 3]
-    ends = Collator(0, every_position=False, always=shared)(GROUPS)["places"]
+    ends = RewardCollator(0, every_position=False, always=shared)(GROUPS)["places"]
     present = batch["ranks"] != ABSENT
     assert torch.equal(ends[..., -1][present], batch["places"][..., -1][present])
 
 
 def test_a_shared_prompt_stands_once_in_its_row() -> None:
-    batch = Collator(0, every_position=False, always=True)(GROUPS)
+    batch = RewardCollator(0, every_position=False, always=True)(GROUPS)
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 9, 3, 8, 5], [1, 5, 6, 0, 0, 0, 0, 0]]
     assert batch["segments"].tolist() == [[0, 0, 1, 1, 2, 3, 3, 3], [0, 1, 2, -1, -1, -1, -1, -1]]
     assert batch["position_ids"].tolist()[0] == [0, 1, 2, 3, 2, 2, 3, 4]
@@ -120,7 +119,7 @@ def test_a_shared_prompt_stands_once_in_its_row() -> None:
 
 
 def test_a_response_that_begins_another_keeps_a_token_of_its_own() -> None:
-    batch = Collator(0, every_position=True, always=True)([group([1, 2], [1, 2, 3], start=2)])
+    batch = RewardCollator(0, every_position=True, always=True)([group([1, 2], [1, 2, 3], start=2)])
     assert batch["input_ids"].tolist() == [[1, 2, 2, 3]]
     assert batch["places"].tolist() == [[[1, 1], [2, 3]]]
 
@@ -137,21 +136,4 @@ def test_a_response_that_begins_another_keeps_a_token_of_its_own() -> None:
 )
 def test_a_prompt_is_shared_where_it_pays(sharing: Cost | None, prompt: int, shares: bool) -> None:
     made = group(*([1] * prompt + [index] * 20 for index in range(2, 6)), start=prompt)
-    assert ("segments" in Collator(0, every_position=False, sharing=sharing)([made, made])) == shares
-
-
-def test_the_tree_mask() -> None:
-    segments = torch.tensor([[0, 0, 1, 2, 2, -1]])
-    allowed = tree_mask(segments, additive=False)
-    assert allowed.shape == (1, 1, 6, 6)
-    assert allowed[0, 0].int().tolist() == [
-        [1, 0, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0, 0],
-        [1, 1, 1, 0, 0, 0],
-        [1, 1, 0, 1, 0, 0],
-        [1, 1, 0, 1, 1, 0],
-        [1, 1, 0, 0, 0, 1],
-    ]
-    added = tree_mask(segments, additive=True)
-    assert torch.equal(added == 0, allowed)
-    assert (added[~allowed] == torch.finfo(torch.float32).min).all()
+    assert ("segments" in RewardCollator(0, every_position=False, sharing=sharing)([made, made])) == shares

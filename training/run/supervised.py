@@ -1,19 +1,160 @@
-"""transformers' Trainer as every trainer here uses it: batches of similar length, a stop on NaN, tokens per second."""
+"""What the trainers on given records (SFT, DPO, reward models) share: `supervised_run`, from a folder to a checkpoint.
+
+A trainer's module says what differs: it prepares model and data, and its `RecordTrainer` computes the loss.
+"""
 
 import math
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 
+from training.run import cards, checkpoints, run_folder, snapshots
 from training.run.batches import SimilarLengths
 from training.run.checks import TrainingDiverged
-from training.run.run_folder import PATIENCE
-from training.run.settings import SupervisedConfig
+from training.run.config import TrainingConfig, setting
+from training.run.elapsed import Elapsed
+from training.run.metrics import MetricsFile
+from training.run.watched import Watched
 
 _NAMED = 8  # records that an error names
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedConfig(TrainingConfig):
+    """What the trainers on given records need."""
+
+    gradient_accumulation_steps: int = setting(1, "forward passes in one optimizer step", minimum=1)
+
+
+Settings = TypeVar("Settings", bound=SupervisedConfig)
+
+
+class Records(Protocol):
+    """A dataset that knows the tokens of each of its records."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Any: ...
+    def lengths(self) -> list[int]: ...
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What a trainer hands over once all is read and checked, and nothing is trained."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    trainer: "Callable[..., RecordTrainer]"
+    """Makes it from what transformers' Trainer takes; the model has its adapters by then."""
+    train_dataset: Records
+    eval_dataset: Records | None = None
+    """Held out: measured once, after training."""
+    fully_trained: Sequence[str] = ()
+    """Modules that train with all their weights beside LoRA's adapters."""
+    at_start: Callable[[], None] = _nothing
+    """Called before training, but not where an interrupted run goes on."""
+    at_end: "Callable[[RecordTrainer], None]" = _nothing
+    """Called after training, before the checkpoint is saved."""
+    title: str
+    """This and what follows is for the model card."""
+    usage: str = cards.POLICY_USAGE
+    source: str
+    measured: Callable[[Mapping[str, float]], str]
+    """Measures the saved checkpoint; it is given the metrics of `eval_dataset`, `eval_loss` among them."""
+
+
+def supervised_run(
+    config: Settings,
+    output: Path,
+    command: str,
+    prepare: Callable[[Settings, Path], Prepared],
+    *,
+    policy_checkpoints: int | None = None,
+) -> Path:
+    """Train, save a plain transformers checkpoint with its model card into `output`, and return that folder.
+
+    Goes on from what `prepare` finds and the last state of a run interrupted there. command: what the card names.
+    policy_checkpoints: as many are kept from along the way; None: the trainer knows none. Raises what `prepare` raises,
+    ConfigError where `output` holds something to resume with other settings, and TrainingDiverged.
+    """
+    elapsed = Elapsed(output)
+    kept = None if policy_checkpoints is None else snapshots.steps(config.max_steps, policy_checkpoints)
+    run_folder.check(config, output)
+    prepared = prepare(config, output)
+    state = run_folder.begin(config, output)
+    if not state:
+        prepared.at_start()
+
+    def save(folder: Path) -> None:
+        dtype, scaling = config.save_dtype, config.lora_scaling
+        checkpoints.save(
+            trainer.model,
+            prepared.tokenizer,
+            folder,
+            dtype=dtype,
+            lora_scaling=scaling,
+            accelerator=trainer.accelerator,
+        )
+
+    along = [] if kept is None else [snapshots.Snapshots(output, kept, save)]
+    trainer = _trainer(config, output, prepared, [MetricsFile(output), *along, elapsed])
+    trainer.train(resume_from_checkpoint=state)
+    metrics = {} if prepared.eval_dataset is None else trainer.evaluate()
+    prepared.at_end(trainer)
+    save(output)
+    if run_folder.is_main():
+        _write_card(config, output, command, prepared, metrics, trainer.tokens_per_second, elapsed.minutes)
+    run_folder.finish(output)
+    return output
+
+
+def _trainer(
+    config: SupervisedConfig, output: Path, prepared: Prepared, callbacks: list[TrainerCallback]
+) -> "RecordTrainer":
+    model = checkpoints.adapted(
+        prepared.model,
+        lora_rank=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        seed=config.seed,
+        fully_trained=prepared.fully_trained,
+    )
+    return prepared.trainer(
+        model=model,
+        args=training_arguments(config, output / run_folder.STATE_FOLDER),
+        train_dataset=prepared.train_dataset,
+        eval_dataset=prepared.eval_dataset,
+        callbacks=callbacks,
+    )
+
+
+def _write_card(
+    config: SupervisedConfig,
+    output: Path,
+    command: str,
+    prepared: Prepared,
+    metrics: Mapping[str, float],
+    tokens_per_second: float,
+    minutes: float,
+) -> None:
+    cards.write(
+        output,
+        title=prepared.title,
+        usage=prepared.usage,
+        command=command,
+        data=prepared.source,
+        measured=prepared.measured(metrics),
+        minutes=minutes,
+        settings=config.as_dict(),
+        tokens_per_second=tokens_per_second,
+    )
 
 
 def training_arguments(config: SupervisedConfig, state_folder: Path) -> TrainingArguments:
@@ -44,13 +185,13 @@ def training_arguments(config: SupervisedConfig, state_folder: Path) -> Training
         remove_unused_columns=False,
         label_names=[],
         dataloader_pin_memory=torch.cuda.is_available(),
-        ddp_timeout=int(PATIENCE.total_seconds()),
+        ddp_timeout=int(run_folder.PATIENCE.total_seconds()),
         ddp_find_unused_parameters=False,
     )
 
 
 class RecordTrainer(Trainer):
-    """A Trainer for datasets that tell the tokens of each record (`lengths()`).
+    """transformers' Trainer on `Records`: batches of similar length, a stop on NaN, tokens per second.
 
     Raises TrainingDiverged before the optimizer steps where the loss or the norm of the gradient is not finite; on a
     GPU one step later, since the value is read without making the GPU wait, but never after a state was saved.
@@ -59,7 +200,7 @@ class RecordTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._order: SimilarLengths | None = None
-        self._watched = _Watched()
+        self._watched = Watched()
         self._tokens: torch.Tensor | int = 0
         self._all_tokens = 0.0
         self._logged_s = time.monotonic()
@@ -138,29 +279,3 @@ class RecordTrainer(Trainer):
         records = self._order.step_records(step, self.args.gradient_accumulation_steps)
         more = f" and {len(records) - _NAMED} more" if len(records) > _NAMED else ""
         return f", which learns from the records {', '.join(map(str, records[:_NAMED]))}{more}"
-
-
-class _Watched:
-    """Numbers on a GPU are read when the next ones are there, so that nobody waits for them; others at once."""
-
-    def __init__(self) -> None:
-        self._copies: list[tuple[str, torch.Tensor, Any, int]] = []
-
-    def watch(self, what: str, value: torch.Tensor, step: int) -> list[tuple[str, float, int]]:
-        """What can be read now: (what, value, step)."""
-        if value.device.type != "cuda":
-            return [(what, value.item(), step)]
-        ready = self.rest(before=step)
-        copy = value.detach().to("cpu", non_blocking=True)
-        copied = torch.cuda.Event()
-        copied.record()
-        self._copies.append((what, copy, copied, step))
-        return ready
-
-    def rest(self, before: float = math.inf) -> list[tuple[str, float, int]]:
-        """What was watched in earlier steps and is not read yet."""
-        ready = [copy for copy in self._copies if copy[3] < before]
-        self._copies = [copy for copy in self._copies if copy[3] >= before]
-        for _, _, copied, _ in ready:
-            copied.synchronize()
-        return [(what, copy.item(), step) for what, copy, _, step in ready]
