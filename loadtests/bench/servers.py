@@ -39,7 +39,16 @@ def plain(port: int) -> list[str]:
 
 def ours(port: int, options: Sequence[str] = ()) -> list[str]:
     """`bestofn serve`."""
-    return [sys.executable, "-m", "bestofn_server", "serve", "--port", str(port), "--disable-uvicorn-access-log", *options]
+    return [
+        sys.executable,
+        "-m",
+        "bestofn_server",
+        "serve",
+        "--port",
+        str(port),
+        "--disable-uvicorn-access-log",
+        *options,
+    ]
 
 
 @asynccontextmanager

@@ -9,9 +9,10 @@ import numpy as np
 from rich.progress import Progress
 
 from measuring.client import Answer, connect, drive
-from measuring.estimators import Floats, Interval, best_of_each, bootstrap, distinct_n
+from measuring.estimators import Floats, Interval, bootstrap, distinct_n
 from measuring.serving import ServerFailed
 from reward.bounds import kl_bound_nats
+from reward.expected_best import best_of_each
 from training.data.records import Comparison, Conversation
 from training.evaluation.measure import gold
 from training.evaluation.policy import load_policy
