@@ -26,8 +26,8 @@ from loadtests.bench.latency_target_summary import Seen, Summary, over_time, qua
 from loadtests.bench.open_loop import Timed, offer_questions
 from measuring.client import connect, drive, rotated
 from measuring.estimators import Interval
+from measuring.plots import save
 from training.data.records import Conversation
-from training.evaluation.plots import save
 from training.labs import lab
 
 _LAB = lab("arithmetic")

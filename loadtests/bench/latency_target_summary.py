@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from measuring.estimators import Interval, percentiles
-from training.evaluation.plots import GREY, finish
+from measuring.plots import GREY, finish
 
 _BLOCK_S = 5.0  # requests of the same moment meet the same queue, so moments are resampled, not requests
 _RESAMPLES = 500

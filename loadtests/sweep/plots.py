@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from loadtests.sweep.summary import Row
 from measuring.estimators import Interval
-from training.evaluation.plots import GREY, PROXY, finish, intervals
+from measuring.plots import GREY, PROXY, finish, intervals, over_sizes
 
 _LINE_HEIGHT = 0.05  # of a name, as a share of the axes
 
@@ -123,9 +123,7 @@ def _groups(rows: Sequence[Row], by: str) -> list[tuple[list[Row], str]]:
 
 def _powers_of_two(axis: Axes, places: Sequence[int]) -> None:
     """A logarithmic axis with a tick at each place and room for names at its right end."""
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(places, [str(place) for place in places])
-    axis.minorticks_off()
+    over_sizes(axis, places)
     axis.set_xlim(places[0] / 1.3, places[-1] * max(1.6, (places[-1] / places[0]) ** 0.32))
 
 

@@ -15,8 +15,8 @@ from loadtests.sweep import plots as sweep_plots
 from loadtests.sweep.record import Record
 from loadtests.sweep.summary import Row, summarise
 from measuring.estimators import Interval
+from measuring.plots import svg
 from measuring.whole_file import write_whole
-from training.evaluation.plots import svg
 
 _TEMPLATES = Path(__file__).parent
 _INTERVALS = ("p50_s", "p95_s", "p99_s", "first_byte_p50_s", "requests_per_second", "generated_per_second", "reward")

@@ -8,11 +8,10 @@ that which the selection closes. A request that fails is counted and reported; i
 numbers.
 """
 
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,8 @@ from rich.table import Table
 
 from measuring.endpoint import connect, first_model, for_each, told
 from measuring.estimators import Floats, Interval, bootstrap, mean_interval, share_closed, wilson
+from measuring.strict_json import strict_json
 from training.data.records import Conversation
-from training.evaluation.report import strict
 from training.labs import lab
 from training.labs.lab import Lab
 
@@ -105,7 +104,7 @@ class Report:
 
     def to_json(self) -> str:
         """Strict JSON: a number that does not exist is null."""
-        return json.dumps(strict(asdict(self)), indent=2, allow_nan=False) + "\n"
+        return strict_json(self)
 
 
 async def run(evaluation: Evaluation) -> Report:

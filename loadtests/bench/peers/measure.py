@@ -43,8 +43,8 @@ from loadtests.bench.servers import QUIET
 from measuring.answers import CHAT
 from measuring.client import Load, connect, drive
 from measuring.serving import free_port, running, until_ready
+from measuring.strict_json import strict_json
 from training.data.records import Conversation
-from training.evaluation.report import strict
 from training.labs import checkpoint, lab
 
 _LAB = lab("arithmetic")
@@ -71,8 +71,7 @@ def main() -> None:
             "summaries": [asdict(summary) for summary in summaries],
             "rounds": [{name: list(map(asdict, measured)) for name, measured in one.items()} for one in rounds],
         }
-        text = json.dumps(strict(record), indent=2, allow_nan=False)
-        options.output.write_text(text + "\n", encoding="utf-8")
+        options.output.write_text(strict_json(record), encoding="utf-8")
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

@@ -1,6 +1,5 @@
 """The load test of the strategies as tables, as strict JSON and as one picture."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +13,8 @@ from rich.table import Table
 from loadtests.bench.strategies import summary
 from loadtests.bench.strategies.summary import FULL, OPEN, TOO_LATE, Arm, Measured
 from measuring.estimators import Interval
-from training.evaluation.plots import GREY, finish, intervals, save
-from training.evaluation.report import strict
+from measuring.plots import GREY, finish, intervals, over_sizes, save
+from measuring.strict_json import strict_json
 
 Figures = Mapping[str, Interval | float | int | str]
 
@@ -87,8 +86,7 @@ def write(folder: Path, measured: Measured) -> None:
         "load": asdict(measured.load) | {"arms": load_figures(measured)},
         "arms": [asdict(arm) for arm in measured.arms],
     }
-    text = json.dumps(strict(record), allow_nan=False)
-    (folder / "strategies.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "strategies.json").write_text(strict_json(record, indent=None), encoding="utf-8")
     save(picture(measured), folder / "strategies.png")
 
 
@@ -157,9 +155,7 @@ def _draw_waves(axis: Axes, measured: Measured) -> None:
     for place, arm in enumerate(measured.waves.values()):
         sampled = summary.mean_of(arm, "sampled").value
         intervals(axis, [sampled], [summary.mean_of(arm, "gold")], f"C{place}", arm.name, "s")
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(sizes, [str(size) for size in sizes])
-    axis.minorticks_off()
+    over_sizes(axis, sizes)
     _name(axis, "Some clients", "candidates for a request", "gold of the answer")
 
 

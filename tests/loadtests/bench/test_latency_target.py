@@ -9,8 +9,8 @@ from loadtests.bench.latency_target import Goal, load, read
 from loadtests.bench.latency_target_summary import Seen, over_time, quantile, summarize
 from loadtests.bench.open_loop import Timed
 from measuring.client import Answer, connect
+from measuring.plots import save
 from tests.server import API_KEY, Server
-from training.evaluation.plots import save
 
 QUESTION = ({"role": "user", "content": "What is 35+21+81?"},)
 

@@ -10,9 +10,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from measuring.estimators import Interval
+from measuring.plots import save, svg
+from measuring.strict_json import strict
 from measuring.whole_file import write_json
-from training.evaluation.plots import save, svg
-from training.evaluation.report import strict
 from training.experiments.compare import figures
 from training.experiments.compare.break_even import BreakEven, sentence
 from training.experiments.compare.config import CompareConfig
