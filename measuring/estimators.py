@@ -96,6 +96,12 @@ def bootstrap_draws(
     return np.array([statistic(rows[generator.integers(0, len(rows), len(rows))]) for _ in range(resamples)])
 
 
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least this share of all is not above; nan where there is none."""
+    ordered = sorted(values)
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else math.nan
+
+
 def percentiles(draws: Floats) -> tuple[float, float]:
     """The ends of the middle 95 % of the draws [resamples] that are numbers; nan where none is."""
     known = draws[~np.isnan(draws)]

@@ -43,4 +43,5 @@ def _subsets_within(count: int, sizes: Sequence[int]) -> _Floats:
     """
     i = np.arange(count, 0, -1)
     steps = np.maximum(i - np.asarray(sizes)[:, None], 0) / i
-    return np.concatenate([np.ones((len(sizes), 1)), np.cumprod(steps, axis=1)], axis=1)[:, ::-1]
+    shares: _Floats = np.concatenate([np.ones((len(sizes), 1)), np.cumprod(steps, axis=1)], axis=1)[:, ::-1]
+    return shares

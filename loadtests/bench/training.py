@@ -33,7 +33,7 @@ from transformers import (
 )
 from transformers.trainer_utils import SaveStrategy
 
-from loadtests.bench.overhead import Ratio
+from loadtests.bench.ratio import Ratio
 from loadtests.bench.sharing import Layout, padded_pairs, separate_rows, shared_prompts, throughput
 from reward.template import ConversationTemplate
 from training.data.records import Comparison, user

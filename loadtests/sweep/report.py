@@ -13,7 +13,7 @@ from rich.table import Table
 
 from loadtests.sweep import plots as sweep_plots
 from loadtests.sweep.record import Record
-from loadtests.sweep.summary import Row, summarise
+from loadtests.sweep.summary import PlaceSummary, summarise
 from measuring.estimators import Interval
 from measuring.plots import svg
 from measuring.whole_file import write_whole
@@ -74,7 +74,7 @@ def table(record: Record) -> Table:
     return shown
 
 
-def _lines(rows: Sequence[Row]) -> list[list[str]]:
+def _lines(rows: Sequence[PlaceSummary]) -> list[list[str]]:
     """The head and a line for each row; a column that would be empty is left out."""
     columns: list[tuple[str, list[str]]] = [
         ("N", [str(row.best_of) for row in rows]),
@@ -100,7 +100,7 @@ def _lines(rows: Sequence[Row]) -> list[list[str]]:
     return [heads, *(list(line) for line in zip(*(values for _, values in columns), strict=True))]
 
 
-def _notes(record: Record, rows: Sequence[Row]) -> list[str]:
+def _notes(record: Record, rows: Sequence[PlaceSummary]) -> list[str]:
     notes = []
     planned = record.settings.repeats * len(record.settings.cells)
     if len(record.cells) < planned:

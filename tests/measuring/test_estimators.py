@@ -13,6 +13,7 @@ from measuring.estimators import (
     mean_interval,
     pass_at_k,
     percentiles,
+    quantile,
     ratio,
     share_closed,
     wilson,
@@ -98,3 +99,9 @@ def test_resamples_without_a_value_are_left_out() -> None:
     interval = bootstrap(rows, lambda sample: float(sample.mean()))
     assert (interval.low, interval.high) == (1.0, 1.0)
     assert all(math.isnan(end) for end in percentiles(np.array([math.nan, math.nan])))
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 1), (0.5, 2), (0.51, 3), (0.99, 4), (1.0, 4)])
+def test_a_quantile_is_a_value_that_was_seen(share: float, value: float) -> None:
+    assert quantile([4, 2, 3, 1], share) == value
+    assert math.isnan(quantile([], share))

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from measuring.machine import this_command, versions
-from measuring.serving import serving
+from measuring.questions import SEED_STEP
+from measuring.server_process import bestofn_serve, serving
 from training.experiments.compare import load, quality, report
 from training.experiments.compare.break_even import BreakEven, break_even
 from training.experiments.compare.config import CompareConfig, Policy
@@ -54,9 +55,9 @@ def _measured(config: CompareConfig, stages: Stages, policy: Policy) -> tuple[qu
         stages.console.print(f"[bold]serving {policy.name}[/bold]")
         log = stages.output / policy.name / "server.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with serving(_arguments(config, policy), log, environment=_QUIET) as url:
-            stages.result(samples, lambda: quality.sample(config, policy.name, url))
-            stages.result(costs, lambda: load.measure(config, policy.name, url))
+        with serving(bestofn_serve(_arguments(config, policy)), log, environment=_QUIET) as server:
+            stages.result(samples, lambda: quality.sample(config, policy.name, server.url))
+            stages.result(costs, lambda: load.measure(config, policy.name, server.url))
     sampled, cost = stages.read(samples), stages.read(costs)
     ratios = stages.result(f"{policy.name}/log_ratio", lambda: quality.log_ratio(config, policy.model, sampled))
     return quality.Pool.of(policy.name, {**sampled, **ratios}), load.cells(policy.name, cost)
@@ -107,6 +108,6 @@ def _made(config: CompareConfig) -> dict[str, str]:
         "Command": this_command(),
         "Machine": f"{os.cpu_count()} cores; {machine()}",
         "Versions": versions(PACKAGES),
-        "Seeds": f"prompt i is asked with seed {config.seed} + 1000 i, and its candidate k with k more",
+        "Seeds": f"prompt i is asked with seed {config.seed} + {SEED_STEP} i, and its candidate k with k more",
         "Made on": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
