@@ -28,7 +28,7 @@ class Answer:
     latency_s: float  # from when it was due to the last byte: a client that lags behind hides nothing
     first_byte_s: float | None = None  # from then to the first byte, of a stream to the end of its first event
     body: Json | None = None  # the parsed JSON; of a stream the fields of its events, without the text
-    retry_after_s: float | None = None  # as a refusal said
+    retry_after_s: float | None = None  # that a refusal asked for
     error: str = ""  # one line; empty where it succeeded
 
     @property

@@ -2,7 +2,7 @@
 
 Both revisions serve at once, from a git worktree and from here, under the same vLLM. Requests take turns, one client
 with each in flight alone, then bursts of sixteen clients; which revision is first changes from round to round. Ratios
-are of medians, ours over theirs, with intervals over rounds. With HEAD as the commit they say what noise there is.
+are of medians, ours over theirs, with intervals over rounds. With HEAD as the commit they show what noise there is.
 """
 
 import argparse

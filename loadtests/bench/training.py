@@ -250,11 +250,11 @@ def _comparisons() -> list[Comparison]:
 
 
 def _trl_pairs() -> Any:
-    def said(text: str) -> list[dict[str, str]]:
+    def turn(text: str) -> list[dict[str, str]]:
         return [{"role": "assistant", "content": text}]
 
     rows = [
-        {"prompt": list(c.messages), "chosen": said(c.responses[0]), "rejected": said(c.responses[1])}
+        {"prompt": list(c.messages), "chosen": turn(c.responses[0]), "rejected": turn(c.responses[1])}
         for c in _comparisons()
     ]
     return datasets.Dataset.from_list(rows)

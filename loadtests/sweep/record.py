@@ -23,7 +23,7 @@ BestOfField = Literal["best_of", "n"]
 
 
 class SweepError(ValueError):
-    """A record cannot be read, or belongs to another sweep; the message says what is different."""
+    """A record cannot be read, or belongs to another sweep; the message names what is different."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Record:
     """A sweep so far."""
 
     settings: Settings
-    server: Mapping[str, Any]  # what it says of itself
+    server: Mapping[str, Any]  # its models, versions and build
     measured_with: Mapping[str, Any]  # machine and versions on this side
     command: str
     url: str

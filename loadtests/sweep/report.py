@@ -108,9 +108,9 @@ def _notes(record: Record, rows: Sequence[PlaceSummary]) -> list[str]:
     errors = {
         request.error for cell in record.cells for request in cell.requests if not (request.ok or request.refused)
     }
-    notes += [f"Failed requests said: {error}" for error in sorted(errors)[:5]]
+    notes += [f"Requests failed with: {error}" for error in sorted(errors)[:5]]
     if refused := sum(row.refused for row in rows):
-        notes.append(f"{refused} requests were refused (429) and are in no latency; their clients stayed away as told.")
+        notes.append(f"{refused} requests were refused (429) and are in no latency; their clients waited as asked.")
     return notes
 
 

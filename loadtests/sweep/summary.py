@@ -1,4 +1,4 @@
-"""What a sweep's record says of each N and number of clients, with intervals. Pure."""
+"""A sweep's figures for each N and number of clients, with intervals. Pure."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -182,16 +182,16 @@ def test_objectives_are_judged_by_what_was_answered(requests: list[object], expe
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--workload", "nothing.yaml"], "--workload: nothing.yaml: No such file"),
         (["--slo-p95-ms", "fast"], "--slo-p95-ms: expected milliseconds"),
     ],
 )
-def test_an_option_that_is_wrong_is_named(options: list[str], said: str) -> None:
+def test_an_option_that_is_wrong_is_named(options: list[str], message: str) -> None:
     nobody = Server("http://127.0.0.1:1", subprocess.Popen(["true"]), Path())  # never asked
     with locust(nobody, *headless(1, 1, *options)) as process:
         status, output = ended(process)
     nobody.process.wait()
     assert status not in (0, None)
-    assert said in output
+    assert message in output

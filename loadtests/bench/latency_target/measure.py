@@ -4,7 +4,7 @@ The target is a factor above the p99 of a server with nothing else to do. The lo
 of a rising series at which its p99 is within the target. Twice that load, the same requests at the same times, then
 goes in turn to three servers: fixed N; fixed N that takes only as many candidates as it can answer in time and refuses
 the rest (the best that admission alone can do); and the controller. Arrivals are an open loop (`measuring.loops`),
-questions are held-out ones of the lab, and gold says which answers are right. Takes about 10 minutes.
+questions are held-out ones of the lab, and gold decides which answers are right. Takes about 10 minutes.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from typing import Any
 import httpx2
 
 from loadtests.bench import contenders
-from loadtests.bench.latency_target.report import CONTROLLED, FIXED, REFUSING, Goal, Measured, show, write
-from loadtests.bench.latency_target.summary import Arrival
+from loadtests.bench.latency_target.report import show, write
+from loadtests.bench.latency_target.summary import CONTROLLED, FIXED, REFUSING, Arrival, Goal, Trial
 from measuring.answers import Answer
 from measuring.client import connect
 from measuring.estimators import quantile
@@ -106,10 +106,10 @@ async def main(folder: Path, factor: float) -> int:
         refusing = await start("--max-best-of", str(_BEST_OF), "--max-candidates", limit)
         controlled = await start("--slo-p99-ms", str(round(1000 * goal.target_s)))
         seen = await duel({FIXED: fixed, REFUSING: refusing, CONTROLLED: controlled}, _TIMES * goal.rate)
-    measured = Measured(goal, _TIMES, _ROUNDS, _ROUND_S, seen)
-    write(folder, measured)
-    show(measured)
-    return 1 if any(summary.failed for summary in measured.summaries.values()) else 0
+    trial = Trial(goal, _TIMES, _ROUNDS, _ROUND_S, seen)
+    write(folder, trial)
+    show(trial)
+    return 1 if any(summary.failed for summary in trial.summaries.values()) else 0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """What a load test of the latency target saw, as figures with intervals. Pure."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 import numpy as np
@@ -11,6 +12,8 @@ from measuring.estimators import Interval, percentiles, quantile
 
 _BLOCK_S = 5.0  # requests of the same moment meet the same queue, so moments are resampled, not requests
 _RESAMPLES = 500
+
+FIXED, REFUSING, CONTROLLED = "fixed N", "fixed N, refusing", "controller"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,39 @@ class ArmSummary:
     best_of: Interval
     reward: Interval
     correct: Interval
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is to be held, and under which load."""
+
+    best_of: int
+    light_p99_s: float  # with nothing else to do
+    target_s: float
+    rate: float  # requests a second at which fixed N holds the target
+    full_rate: float  # that a full server answers
+    steps: Sequence[tuple[float, float]]  # each load of the search with its p99
+
+    @property
+    def max_candidates(self) -> int:
+        """As many as a full server answers within the target."""
+        return self.best_of * max(int(self.full_rate * self.target_s), 1)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """All servers under the same load."""
+
+    goal: Goal
+    times: float  # the load over what fixed N holds
+    rounds: int
+    round_s: float
+    arrivals: Mapping[str, Sequence[Arrival]]  # by the server's name
+
+    @cached_property
+    def summaries(self) -> dict[str, ArmSummary]:
+        """By the server's name."""
+        return {name: summarise(some, self.goal.target_s, self.round_s) for name, some in self.arrivals.items()}
 
 
 def summarise(seen: Sequence[Arrival], target_s: float, seconds: float) -> ArmSummary:

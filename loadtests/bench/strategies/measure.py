@@ -2,7 +2,7 @@
 
 The settings are learned first, from a trace of training prompts; held-out questions then go to one server. Arms take
 turns in rounds with the same prompts and seeds, as often first as last; what a request cost is what vLLM's own counter
-says, which has to be what `usage` bills, to the token. Three questions, each with a goal:
+shows, which has to be what `usage` bills, to the token. Three questions, each with a goal:
 
 - prune: of best-of-32's tokens and gold gain, how much is spent and kept? One client, for the latency.
 - adaptive: how many candidates less than the fixed N that has as much gold? Some clients at once.

@@ -1,6 +1,6 @@
 """What strategies cost and keep, from the answers that a load test collected, with paired intervals. Pure.
 
-Every arm answers the same prompts, so that a prompt's difficulty cancels in what is said of two arms: intervals are
+Every arm answers the same prompts, so that a prompt's difficulty cancels where two arms are compared: intervals are
 over prompts, each drawn with what all arms made of it.
 """
 
@@ -155,7 +155,7 @@ def _finished(candidate: Mapping[str, Any]) -> bool:
 
 
 def gain_kept(arm: Arm, full: Arm, field: str = "gold") -> Interval:
-    """The share of the gold that `full` gains over one sample; `single` of `full` says what one sample has."""
+    """The share of the gold that `full` gains over one sample; `single` of `full` is what one sample has."""
     rows = np.stack([arm.column(field), full.column("gold"), full.column("single")], axis=1)
 
     def share(sample: Floats) -> float:

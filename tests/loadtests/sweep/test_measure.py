@@ -23,7 +23,7 @@ def test_each_repeat_measures_the_whole_grid_in_an_order_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--best-of", "1,x"], "--best-of: expected positive numbers"),
         (["--clients", "0"], "--clients: expected positive numbers"),
@@ -36,10 +36,10 @@ def test_each_repeat_measures_the_whole_grid_in_an_order_of_its_own() -> None:
         (["--from", "nothing.json"], "nothing.json"),
     ],
 )
-def test_what_cannot_be_done_is_said(tmp_path: Path, options: list[str], said: str) -> None:
+def test_what_cannot_be_done_is_said(tmp_path: Path, options: list[str], message: str) -> None:
     done = CliRunner().invoke(app, ["sweep", "--output", str(tmp_path), *options])
     assert done.exit_code == 2
-    assert said in done.output
+    assert message in done.output
 
 
 def test_a_record_is_shown_again_beside_it_or_where_it_is_said(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"settings": replace(SETTINGS, requests=5)}, "requests was 3 and is 5"),
         ({"settings": replace(SETTINGS, workload={"prompts": "reviews"})}, "workload was "),
@@ -27,25 +27,25 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
         ({"measured_with": {"machine": {"cores": 64}}}, "machine was "),
     ],
 )
-def test_cells_of_another_sweep_are_not_added_to(tmp_path: Path, change: dict[str, object], said: str) -> None:
+def test_cells_of_another_sweep_are_not_added_to(tmp_path: Path, change: dict[str, object], message: str) -> None:
     path = tmp_path / "sweep.json"
     record().write(path)
     found = Record.read(path)
     found.check_resumable(replace(record(), cells=(), command="again"), path)
     with pytest.raises(SweepError) as caught:
         found.check_resumable(replace(record(), **change), path)  # type: ignore[arg-type]
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "Give another --output" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [("{", "not JSON"), ("{}", "format"), ('{"format": "bestofn sweep 1", "url": 3}', "settings: Field required")],
 )
-def test_a_file_that_is_no_record_says_so(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_is_no_record_says_so(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "sweep.json"
     path.write_text(text)
-    with pytest.raises(SweepError, match=said):
+    with pytest.raises(SweepError, match=message):
         Record.read(path)
 
 

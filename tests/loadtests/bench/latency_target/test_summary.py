@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from loadtests.bench.latency_target.summary import Arrival, summarise
+from loadtests.bench.latency_target.summary import Arrival, Goal, summarise
 
 
 def test_figures_are_of_what_was_offered_not_of_what_was_answered() -> None:
@@ -25,3 +25,8 @@ def test_a_server_that_answers_nothing_has_no_latency() -> None:
     assert math.isnan(summary.p99_s.value)
     with pytest.raises(ValueError, match="no request"):
         summarise([], target_s=1.0, seconds=2)
+
+
+def test_only_as_many_candidates_as_a_full_server_answers_in_time_are_let_in() -> None:
+    assert Goal(16, 0.2, target_s=1.0, rate=3, full_rate=6.5, steps=[]).max_candidates == 6 * 16
+    assert Goal(16, 0.2, target_s=0.1, rate=3, full_rate=2, steps=[]).max_candidates == 16

@@ -7,9 +7,9 @@ from tests.loadtests.bench.peers.rounds import ROUNDS
 
 def test_the_verdict_names_the_best_server_that_ranks() -> None:
     names = {OURS: True, PLAIN: False, "slow": True}
-    said = verdict([summarise(Setup(name, "", {}, ranks), ROUNDS) for name, ranks in names.items()])
-    assert "keeps 0.65 (0.5 - 0.8) of the throughput" in said
-    assert "3.5 (2 - 5) times as many requests as slow" in said
+    sentence = verdict([summarise(Setup(name, "", {}, ranks), ROUNDS) for name, ranks in names.items()])
+    assert "keeps 0.65 (0.5 - 0.8) of the throughput" in sentence
+    assert "3.5 (2 - 5) times as many requests as slow" in sentence
 
 
 def test_a_server_that_answered_nothing_is_no_rival() -> None:
