@@ -54,7 +54,7 @@ overload: $(STAMP) ## Drive a server to four times its capacity with locust, and
 	@.venv/bin/python -m loadtests.bench.overload
 
 slo: $(STAMP) ## Twice the load that fixed N = 16 can bear, with and without --slo-p99-ms (10 minutes)
-	@.venv/bin/python -m loadtests.bench.latency_target $(ARGS)
+	@.venv/bin/python -m loadtests.bench.latency_target.measure $(ARGS)
 
 strategies: $(STAMP) ## Measure what prune, adaptive, deadlines and stop_after cost and keep, by gold (11 minutes)
 	@.venv/bin/python -m loadtests.bench.strategies.measure $(ARGS)

@@ -43,8 +43,9 @@ from locust.stats import StatsEntry
 
 from loadtests.locust import objectives as slo
 from loadtests.locust import shapes
-from loadtests.locust.users import BestOfUser, Outcome, answered, load_mix
+from loadtests.locust.users import BestOfUser, answered, load_mix
 from loadtests.workload import Query, WorkloadError
+from measuring.answers import Answer
 
 __all__ = ["BestOfUser"]
 
@@ -124,23 +125,23 @@ def time_answers(environment: Environment) -> None:
 
 
 @answered.add_listener
-def count(environment: Environment, query: Query, outcome: Outcome, **_: Any) -> None:
+def count(environment: Environment, query: Query, answer: Answer, **_: Any) -> None:
     """The rows beside POST."""
     name = f"chat best_of={query.best_of}"
-    start_time = time.time() - outcome.total_ms / 1000
+    start_time = time.time() - answer.latency_s
 
     def log(row: str, unit: str, value: float) -> None:
         _log(environment, row, unit, value, start_time)
 
-    if outcome.status == 429:
-        log(f"{name} refused", "429", outcome.total_ms)
-        if outcome.retry_after_s is not None:
-            log(f"{name} retry-after", "ms", outcome.retry_after_s * 1000)
-    elif not outcome.error:
-        log(f"{name} generated", "tokens", outcome.generated)
-        log(f"{name} returned", "tokens", outcome.returned)
-        if outcome.first_byte_ms is not None:
-            log(f"{query.name} first byte", "ms", outcome.first_byte_ms)
+    if answer.refused:
+        log(f"{name} refused", "429", answer.latency_s * 1000)
+        if answer.retry_after_s is not None:
+            log(f"{name} retry-after", "ms", answer.retry_after_s * 1000)
+    elif answer.ok:
+        log(f"{name} generated", "tokens", answer.generated_tokens)
+        log(f"{name} returned", "tokens", answer.returned_tokens)
+        if answer.first_byte_s is not None:
+            log(f"{query.name} first byte", "ms", answer.first_byte_s * 1000)
 
 
 def _log(environment: Environment, row: str, unit: str, value: float, start_time: float) -> None:

@@ -80,11 +80,11 @@ _LENGTHS: Mapping[str, type[Uniform | Lognormal | Weights]] = {
 
 @dataclass(frozen=True)
 class Query:
-    """One request to be. messages: up to the assistant's turn."""
+    """One request to be."""
 
     best_of: int
     stream: bool
-    messages: Conversation
+    messages: Conversation  # up to the assistant's turn
     max_tokens: int
     temperature: float
 
@@ -94,7 +94,7 @@ class Query:
         return f"chat best_of={self.best_of}" + " stream" * self.stream
 
     def body(self, *, best_of_field: str = "best_of", model: str = "") -> dict[str, Any]:
-        """OpenAI's chat request. best_of_field: `n` for a server that only samples; N = 1 is said to no server."""
+        """OpenAI's chat request. best_of_field: `n` for a server that only samples; N = 1 is left out for it."""
         body: dict[str, Any] = {
             "messages": list(self.messages),
             "max_tokens": self.max_tokens,
@@ -111,21 +111,18 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """best_of: weight of each N. stream: share of requests that stream. prompts: a lab, or a file as training reads it.
-
-    max_tokens: one number, or a distribution by name. think_time_s: mean of the exponential pause between a user's
-    requests. seed: of everything that is drawn.
-    """
+    """What users ask, as a file has it."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
+    # The weight of each N.
     best_of: Annotated[Mapping[Positive, Weight], Field(min_length=1)] = field(default_factory=lambda: {1: 1.0})
-    stream: Annotated[float, Field(ge=0, le=1)] = 0.0
-    prompts: str = "arithmetic"
-    max_tokens: Any = 64  # what it may hold is said and checked by `_lengths`
+    stream: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of requests
+    prompts: str = "arithmetic"  # a lab, or a file as training reads it
+    max_tokens: Any = 64  # one number, or a distribution by name, which `_lengths` checks
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
-    think_time_s: Annotated[float, Field(ge=0)] = 0.0
-    seed: int = 0
+    think_time_s: Annotated[float, Field(ge=0)] = 0.0  # mean of the exponential pause between a user's requests
+    seed: int = 0  # of everything that is drawn
 
 
 @dataclass(frozen=True)
@@ -209,8 +206,8 @@ def _checked(path: Path, place: str, kind: type[Kind], values: Any) -> Kind:
         parts = [place, *(str(part) for part in problem["loc"] if part != "[key]")]
         key = ".".join(part for part in parts if part) or "workload"
         known = ", ".join(item.name for item in fields(kind))  # type: ignore[arg-type]  # a dataclass
-        said = f"unknown key; there are: {known}" if problem["type"] == _UNKNOWN_KEY else problem["msg"]
-        raise WorkloadError(f"{path}: {key}: {said}") from None
+        message = f"unknown key; there are: {known}" if problem["type"] == _UNKNOWN_KEY else problem["msg"]
+        raise WorkloadError(f"{path}: {key}: {message}") from None
 
 
 def workload_path(workload: str) -> Path:

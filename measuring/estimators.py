@@ -8,6 +8,8 @@ from itertools import chain
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reward.expected_best import best_of_each
+
 Floats = NDArray[np.float64]
 
 
@@ -25,35 +27,6 @@ class Interval:
     def text(self, digits: int = 3) -> str:
         """`value [low, high]` with so many digits after the point."""
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
-
-
-def best_of_n(proxy: Sequence[float] | Floats, values: Sequence[float] | Floats, n: int) -> float:
-    """The expected value of the sample with the highest proxy score among n drawn from these N without replacement.
-
-    With samples sorted by proxy, sample i (from 1) wins C(i-1, n-1) of the C(N, n) subsets; tied samples share what
-    they win. Unbiased for best-of-n of the distribution (Gao et al. 2022, appendix I). Raises ValueError unless
-    1 <= n <= N and no proxy score is nan.
-    """
-    return float(best_of_each(proxy, values, [n])[0])
-
-
-def best_of_each(proxy: Sequence[float] | Floats, values: Sequence[float] | Floats, sizes: Sequence[int]) -> Floats:
-    """`best_of_n` for each n of `sizes`, [sizes]; raises as it does."""
-    scores, gains = np.asarray(proxy, float), np.asarray(values, float)
-    count = len(scores)
-    if not count or len(gains) != count or not all(1 <= n <= count for n in sizes):
-        raise ValueError(
-            f"best_of_n needs 1 <= n <= N, one value per score: n={list(sizes)}, {count} scores, {len(gains)} values"
-        )
-    if np.isnan(scores).any():
-        raise ValueError("best_of_n: a proxy score is nan")
-    _, level_of = np.unique(scores, return_inverse=True)
-    tied = np.bincount(level_of)
-    mean_gain = np.bincount(level_of, weights=gains) / tied
-    at_most = np.cumsum(tied)
-    wins_up_to = np.exp(_log_choose(at_most, sizes) - _log_choose(np.array([count]), sizes))  # [sizes, levels]
-    selected: Floats = np.diff(wins_up_to, prepend=0.0) @ mean_gain
-    return selected
 
 
 def best_of_n_wins(proxy: Floats, gold: Floats, sizes: Sequence[int]) -> Floats:
@@ -123,6 +96,12 @@ def bootstrap_draws(
     return np.array([statistic(rows[generator.integers(0, len(rows), len(rows))]) for _ in range(resamples)])
 
 
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least this share of all is not above; nan where there is none."""
+    ordered = sorted(values)
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else math.nan
+
+
 def percentiles(draws: Floats) -> tuple[float, float]:
     """The ends of the middle 95 % of the draws [resamples] that are numbers; nan where none is."""
     known = draws[~np.isnan(draws)]
@@ -167,12 +146,3 @@ def _student(freedom: int) -> float:
     first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
     return z + first / freedom + second / freedom**2 + third / freedom**3
-
-
-def _log_choose(totals: NDArray[np.int64], sizes: Sequence[int]) -> Floats:
-    """log C(total, n) for each n and total, [sizes, totals]; -inf where total < n."""
-    log_factorial = np.array([math.lgamma(i + 1) for i in range(int(totals.max()) + 1)])
-    n = np.asarray(sizes)[:, None]
-    rest = totals[None, :] - n
-    logs: Floats = log_factorial[totals][None, :] - np.array([[math.lgamma(k + 1)] for k in sizes])
-    return np.where(rest >= 0, logs - log_factorial[np.maximum(rest, 0)], -math.inf)

@@ -20,7 +20,7 @@ def versions(packages: Sequence[str]) -> str:
 
 
 def processor() -> str:
-    """The processor's name, which Linux keeps in a file and other systems tell."""
+    """The processor's name, which Linux keeps in a file and other systems give."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text(encoding="utf-8").splitlines() if information.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,7 +1,6 @@
 """What drawing n candidates and keeping the best can do at most: closed forms, used to report and to plot."""
 
 import math
-from collections.abc import Sequence
 
 
 def kl_bound_nats(n: int) -> float:
@@ -40,22 +39,6 @@ def kl_bound_of_response_nats(n: int, probability: float) -> float:
     drawn = -math.expm1(log_missed)
     others = math.exp(log_missed) * (general + (n - 1) * math.log1p(-probability))
     return others + drawn * (math.log(drawn) - math.log(probability))
-
-
-def expected_best(rewards: Sequence[float], n: int) -> float:
-    """The mean over all subsets of n of these rewards of the highest in it: what best-of-n would have got, unbiased.
-
-    Sorted, the i-th of N (from 1) is the highest of C(i-1, n-1) of the C(N, n) subsets (Gao et al. 2022, appendix I).
-    Raises ValueError unless 1 <= n <= N.
-    """
-    count = len(rewards)
-    if not 1 <= n <= count:
-        raise ValueError(f"expected_best needs 1 <= n <= N, got n={n} of {count}")
-    share, expected = n / count, 0.0  # of the subsets whose highest is the i-th, for i = N downwards
-    for place, reward in zip(range(count, n - 1, -1), sorted(rewards, reverse=True), strict=False):
-        expected += share * reward
-        share *= (place - n) / (place - 1) if place > 1 else 0.0
-    return expected
 
 
 def win_rate_bound(n: int) -> float:

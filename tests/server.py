@@ -17,8 +17,7 @@ from typing import Any
 
 import psutil
 
-from loadtests.bench.servers import QUIET
-from measuring.serving import free_port
+from measuring.server_process import QUIET, free_port
 
 API_KEY = "test-key"
 ALLOWED_ORIGIN = "http://elsewhere.example"

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.bench import servers
-from loadtests.bench.overhead import Ask, asking, timed
+from loadtests.bench import contenders
+from loadtests.bench.overhead import Asked, asked
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 _ROUNDS = 4
@@ -38,7 +38,7 @@ class Round:
 
 async def main() -> None:
     """Measure and print one table."""
-    async with asking(servers.plain) as plain, asking(servers.ours) as ours:
+    async with asked(contenders.plain) as plain, asked(contenders.ours()) as ours:
         await _round(ours, plain, 0, requests=1)  # warms up
         rounds = [await _round(ours, plain, number, requests=_REQUESTS) for number in range(_ROUNDS)]
     Console(width=120).print(table(rounds))
@@ -71,13 +71,13 @@ def table(rounds: Sequence[Round]) -> Table:
     return shown
 
 
-async def _round(ours: Ask, plain: Ask, number: int, *, requests: int) -> Round:
+async def _round(ours: Asked, plain: Asked, number: int, *, requests: int) -> Round:
     ours_s: list[float] = []
     plain_s: list[float] = []
     for index, best_of in enumerate(_SIZES):
         sides = [(ours, "best_of", ours_s), (plain, "n", plain_s)]
-        for ask, field, medians in sides if (number + index) % 2 else reversed(sides):
-            medians.append(statistics.median([await timed(ask({field: best_of})) for _ in range(requests)]))
+        for side, field, medians in sides if (number + index) % 2 else reversed(sides):
+            medians.append(statistics.median((await side.load({field: best_of}, requests)).latencies_s))
     return Round(ours_s, plain_s)
 
 

@@ -10,45 +10,31 @@ import itertools
 import os
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
+import httpx2
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.bench import servers
-from loadtests.bench.servers import QUIET, Command, started
-from measuring.answers import CHAT
+from loadtests.bench import contenders
+from loadtests.bench.ratio import Ratio
 from measuring.client import connect
+from measuring.loops import Load
+from measuring.questions import ask
+from measuring.server_process import QUIET, Command
 from training.labs import checkpoint
 
 _ROUNDS = 7
 _TOKENS = 64
 _CLIENTS, _EACH = 16, 2
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """One line of the report. values: ours over the other's, one a round. goal: a bound on the median."""
-
-    what: str
-    values: Sequence[float]
-    goal: float
-    at_most: bool
-
-    def row(self) -> tuple[str, str, str, str, str]:
-        middle = statistics.median(self.values)
-        low, _, high = statistics.quantiles(self.values, n=4)
-        met = middle <= self.goal if self.at_most else middle >= self.goal
-        sign = "≤" if self.at_most else "≥"
-        return self.what, f"{middle:.3f}", f"{low:.3f} - {high:.3f}", f"{sign} {self.goal}", "yes" if met else "no"
+_ALONE = 12
 
 
 async def main() -> None:
     """Measure everything and print one table."""
-    async with asking(servers.plain) as plain, asking(servers.ours) as ours:
+    async with asked(contenders.plain) as plain, asked(contenders.ours()) as ours:
         ratios = [
             Ratio("N = 1: latency over plain vLLM", await _latency(ours, plain, {}, {}), 1.03, at_most=True),
             Ratio(
@@ -78,28 +64,22 @@ async def main() -> None:
     Console(width=120).print(table)
 
 
-Ask = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-async def _latency(ours: Ask, plain: Ask, our_body: dict[str, Any], plain_body: dict[str, Any]) -> list[float]:
+async def _latency(ours: "Asked", plain: "Asked", our_body: dict[str, Any], plain_body: dict[str, Any]) -> list[float]:
     """Ratios of the median time of one request at a time."""
 
-    async def median_s(ask: Ask, body: dict[str, Any]) -> float:
-        return statistics.median([await timed(ask(body)) for _ in range(12)])
+    async def median_s(side: Asked, body: dict[str, Any]) -> float:
+        return statistics.median((await side.load(body, _ALONE)).latencies_s)
 
     return await _rounds(lambda: median_s(ours, our_body), lambda: median_s(plain, plain_body))
 
 
-async def _throughput(ours: Ask, plain: Ask, our_body: dict[str, Any], plain_body: dict[str, Any]) -> list[float]:
+async def _throughput(
+    ours: "Asked", plain: "Asked", our_body: dict[str, Any], plain_body: dict[str, Any]
+) -> list[float]:
     """Ratios of requests a second with several clients."""
 
-    async def rate(ask: Ask, body: dict[str, Any]) -> float:
-        async def client() -> None:
-            for _ in range(_EACH):
-                await ask(body)
-
-        clients = asyncio.gather(*(client() for _ in range(_CLIENTS)))
-        return _EACH * _CLIENTS / await timed(clients)
+    async def rate(side: Asked, body: dict[str, Any]) -> float:
+        return (await side.load(body, _EACH * _CLIENTS, _CLIENTS)).requests_per_second
 
     return await _rounds(lambda: rate(ours, our_body), lambda: rate(plain, plain_body))
 
@@ -128,20 +108,27 @@ async def timed(work: Awaitable[Any]) -> float:
 # -- servers
 
 
+class Asked:
+    """A server that is asked one sum after another; all answers are equally long."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+        sums = (f"What is {number % 90 + 10}+21+81?" for number in itertools.count())
+        self._prompts = (({"role": "user", "content": text},) for text in sums)
+
+    async def load(self, fields: Mapping[str, Any], requests: int, clients: int = 1) -> Load:
+        """So many requests with these fields. Raises ServerFailed where one fails."""
+        fixed = {"max_tokens": _TOKENS, "ignore_eos": True}
+        load = await ask(self._client, itertools.islice(self._prompts, requests), {**fixed, **fields}, clients)
+        return load.whole(f"{self._client.base_url}")
+
+
 @asynccontextmanager
-async def asking(command: Command) -> AsyncIterator[Ask]:
-    """A server, as a function that asks it one question."""
-    numbers = itertools.count()
-    async with started(command) as server, connect(server.url, clients=_CLIENTS) as client:
-
-        async def ask(body: dict[str, Any]) -> None:
-            question = f"What is {next(numbers) % 90 + 10}+21+81?"
-            messages = [{"role": "user", "content": question}]
-            fixed = {"messages": messages, "max_tokens": _TOKENS, "ignore_eos": True}
-            answer = await client.post(CHAT, json=fixed | body)
-            answer.raise_for_status()
-
-        yield ask
+async def asked(command: Command) -> AsyncIterator[Asked]:
+    """Start a server to ask."""
+    with contenders.started(command) as server:
+        async with connect(server.url, clients=_CLIENTS) as client:
+            yield Asked(client)
 
 
 # -- scoring

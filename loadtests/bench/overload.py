@@ -1,7 +1,7 @@
 """`make overload`: what becomes of a server that is asked four times what it can do.
 
 It starts a server with few places for candidates and measures its capacity: as many locust users as fit exactly. Then
-four times as many, each of which asks again as soon as it is answered, or when `retry-after` says so: a closed loop, in
+four times as many, each of which asks again as soon as it is answered, or when `retry-after` lets it: a closed loop, in
 which a server that stalls is asked less, and fewer of its slow answers are counted (coordinated omission). What locust
 counted is held against the server's own counters, to the request and to the token; memory is that of the server and
 its engines.
@@ -21,12 +21,15 @@ from typing import Any
 
 import httpx2
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.bench import servers
+from loadtests.bench import contenders
 from loadtests.workload import WORKLOADS
+from measuring.client import connect
+from measuring.estimators import quantile
+from measuring.scrape import Scrape, scrape
+from measuring.server_process import ServerProcess
 
 LOCUSTFILE = Path(__file__).parents[1] / "locustfile.py"
 _WORKLOAD = WORKLOADS / "best_of_8.yaml"
@@ -44,39 +47,30 @@ _COUNTERS = {
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of locust's statistics. values: how often each value was seen, rounded to three digits by us."""
+class LocustRow:
+    """A row of locust's statistics."""
 
     requests: int
     failures: int
     total: int
-    values: Mapping[int, int]
+    values: Mapping[int, int]  # how often each value was seen, rounded to three digits by us
 
     def quantile(self, share: float) -> float:
-        """The smallest value that at least this share of all is not above; nan where there is none."""
-        passed = 0
-        for value in sorted(self.values):
-            passed += self.values[value]
-            if passed >= share * self.requests:
-                return value
-        return math.nan
+        """As `quantile` of all values that were seen."""
+        return quantile(list(Counter(self.values).elements()), share)
 
 
 @dataclass(frozen=True)
-class Run:
-    """What locust saw in one run. Rows are sums over all names of the kind.
+class LocustRun:
+    """What locust saw in one run. Rows are sums over all names of the kind."""
 
-    status: of its process. lasted_s: from the first request's sending to the last answer or refusal; 0 without any.
-    answered: of the requests of `post`, those that did not fail.
-    """
-
-    status: int
-    lasted_s: float
-    post: Row
-    answered: Row
-    refused: Row
-    retry_after: Row
-    generated: Row
+    status: int  # of its process
+    lasted_s: float  # from the first request's sending to the last answer or refusal; 0 without any
+    post: LocustRow
+    answered: LocustRow  # of the requests of `post`, those that did not fail
+    refused: LocustRow
+    retry_after: LocustRow
+    generated: LocustRow
 
     @property
     def counted(self) -> dict[str, int]:
@@ -90,8 +84,8 @@ class Run:
         }
 
 
-async def run_locust(url: str, users: int, seconds: int, *options: str, workload: Path = _WORKLOAD) -> Run:
-    """A headless run; requests under way at its end are waited for. Raises RuntimeError with locust's own words."""
+async def run_locust(url: str, users: int, seconds: int, *options: str, workload: Path = _WORKLOAD) -> LocustRun:
+    """A headless run; requests under way at its end are waited for. Raises RuntimeError with what locust printed."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "stats.json"  # locust adds the ending
         command = f"--headless -u {users} -r {users} -t {seconds} --stop-timeout 60 --only-summary --loglevel ERROR"
@@ -108,18 +102,18 @@ async def run_locust(url: str, users: int, seconds: int, *options: str, workload
         return read_run(status, json.loads(file.read_text(encoding="utf-8")))
 
 
-def read_run(status: int, entries: Sequence[Mapping[str, Any]]) -> Run:
+def read_run(status: int, entries: Sequence[Mapping[str, Any]]) -> LocustRun:
     """From the list that locust writes with --json-file."""
 
     def named(method: str, ending: str = "") -> list[Mapping[str, Any]]:
         return [entry for entry in entries if entry["method"] == method and entry["name"].endswith(ending)]
 
-    def row(mine: Sequence[Mapping[str, Any]]) -> Row:
+    def row(mine: Sequence[Mapping[str, Any]]) -> LocustRow:
         values: Counter[int] = Counter()
         for entry in mine:
             for value, number in entry["response_times"].items():
                 values[round(float(value))] += number
-        return Row(
+        return LocustRow(
             requests=sum(entry["num_requests"] for entry in mine),
             failures=sum(entry["num_failures"] for entry in mine),
             total=sum(entry["total_response_time"] for entry in mine),
@@ -129,7 +123,7 @@ def read_run(status: int, entries: Sequence[Mapping[str, Any]]) -> Run:
     post, answered, refused = named("POST"), named("ms", "answered"), named("429")
     began_s = [entry["start_time"] for entry in [*answered, *refused]]
     ended_s = [entry["last_request_timestamp"] for entry in [*post, *refused]]
-    return Run(
+    return LocustRun(
         status=status,
         lasted_s=max(ended_s) - min(began_s) if began_s else 0.0,
         post=row(post),
@@ -140,23 +134,22 @@ def read_run(status: int, entries: Sequence[Mapping[str, Any]]) -> Run:
     )
 
 
-async def counters(url: str, headers: Mapping[str, str] | None = None) -> dict[str, int]:
-    """The server's counters, once no candidate is in flight any more; `in flight` is among them."""
-    async with httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False) as client, asyncio.timeout(60):
+async def counters(client: httpx2.AsyncClient) -> dict[str, int]:
+    """The server's counters, once no candidate is in flight any more."""
+    async with asyncio.timeout(60):
         while True:
-            text = (await client.get("/metrics")).raise_for_status().text
-            samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-
-            def total(name: str, labels: Mapping[str, str], samples: Sequence[Any] = samples) -> int:
-                mine = (s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
-                return int(sum(mine))
-
-            if not total("bestofn_candidates_in_flight", {}) and not total("vllm:num_requests_running", {}):
-                return {what: total(name, labels) for what, (name, labels) in _COUNTERS.items()}
+            seen = await scrape(client)
+            if not any(busy(seen)):
+                return {what: int(seen.total(name, **labels)) for what, (name, labels) in _COUNTERS.items()}
             await asyncio.sleep(0.2)
 
 
-def differences(before: Mapping[str, int], after: Mapping[str, int], run: Run) -> list[str]:
+def busy(seen: Scrape) -> tuple[int, int]:
+    """Candidates in flight by our gauge, and sequences that run by vLLM's."""
+    return int(seen.total("bestofn_candidates_in_flight")), int(seen.total("vllm:num_requests_running"))
+
+
+def differences(before: Mapping[str, int], after: Mapping[str, int], run: LocustRun) -> list[str]:
     """One line for each counter that is not what locust counted."""
     grown = {what: after[what] - before[what] for what in before}
     return [
@@ -166,26 +159,32 @@ def differences(before: Mapping[str, int], after: Mapping[str, int], run: Run) -
 
 async def main() -> int:
     """Measure, print, and give the exit status: 1 where counters differ or a request failed."""
-    places = _MAX_CANDIDATES // _BEST_OF
-    options = ["--max-candidates", str(_MAX_CANDIDATES)]
-    runs: dict[int, Run] = {}
-    wrong: list[str] = []
     memory: list[dict[str, float]] = []
-    async with servers.started(lambda port: servers.ours(port, options)) as server:
-        await run_locust(server.url, places, 10)  # warms up
-        before = await counters(server.url)
-        watching = asyncio.create_task(_watch(server.pid, memory))
-        for users in (places, _TIMES * places):
-            run = runs[users] = await run_locust(server.url, users, _SECONDS)
-            after = await counters(server.url)
-            wrong += differences(before, after, run)
-            wrong += [f"{run.post.failures} requests of {users} users failed"] if run.post.failures else []
-            before = after
-        watching.cancel()
+    with contenders.started(contenders.ours(["--max-candidates", str(_MAX_CANDIDATES)])) as server:
+        runs, wrong = await _measure(server, memory)
     _show(runs, memory)
     for line in wrong or ["the server's counters are locust's, to the request and to the token"]:
         Console().print(line)
     return 1 if wrong else 0
+
+
+async def _measure(server: ServerProcess, memory: list[dict[str, float]]) -> tuple[dict[int, LocustRun], list[str]]:
+    """Runs by their number of users, and what is wrong with them. memory: gets what `_watch` notes meanwhile."""
+    places = _MAX_CANDIDATES // _BEST_OF
+    runs: dict[int, LocustRun] = {}
+    wrong: list[str] = []
+    async with connect(server.url, clients=1) as client:
+        await run_locust(server.url, places, 10)  # warms up
+        before = await counters(client)
+        watching = asyncio.create_task(_watch(server.pid, memory))
+        for users in (places, _TIMES * places):
+            run = runs[users] = await run_locust(server.url, users, _SECONDS)
+            after = await counters(client)
+            wrong += differences(before, after, run)
+            wrong += [f"{run.post.failures} requests of {users} users failed"] if run.post.failures else []
+            before = after
+        watching.cancel()
+    return runs, wrong
 
 
 async def _watch(pid: int, memory: list[dict[str, float]]) -> None:
@@ -201,12 +200,12 @@ async def _watch(pid: int, memory: list[dict[str, float]]) -> None:
         await asyncio.sleep(1)
 
 
-def _show(runs: Mapping[int, Run], memory: Sequence[Mapping[str, float]]) -> None:
+def _show(runs: Mapping[int, LocustRun], memory: Sequence[Mapping[str, float]]) -> None:
     table = Table(title=f"best_of = {_BEST_OF}, --max-candidates {_MAX_CANDIDATES}, {_SECONDS} s each")
     table.add_column("")
     for users in runs:
         table.add_column(f"{users} users", justify="right")
-    rows: Mapping[str, Callable[[Run], str]] = {
+    rows: Mapping[str, Callable[[LocustRun], str]] = {
         "answered, requests/s": lambda run: f"{run.counted['answered'] / run.lasted_s:.2f}",
         "offered, requests/s": lambda run: f"{run.counted['requests'] / run.lasted_s:.2f}",
         "latency of accepted, p50 s": lambda run: f"{run.answered.quantile(0.5) / 1000:.2f}",

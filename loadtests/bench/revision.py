@@ -2,27 +2,30 @@
 
 Both revisions serve at once, from a git worktree and from here, under the same vLLM. Requests take turns, one client
 with each in flight alone, then bursts of sixteen clients; which revision is first changes from round to round. Ratios
-are of medians, ours over theirs, with intervals over rounds. With HEAD as the commit they say what noise there is.
+are of medians, ours over theirs, with intervals over rounds. With HEAD as the commit they show what noise there is.
 """
 
 import argparse
 import asyncio
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.bench import servers
-from measuring.client import Load, connect, drive
+from loadtests.bench import contenders
+from measuring.client import connect
 from measuring.estimators import Floats, Interval, bootstrap
+from measuring.questions import ask
+from measuring.server_process import Command
+from training.data.records import Conversation
 from training.labs import lab
 
 _LAB = lab("arithmetic")
@@ -57,12 +60,10 @@ def environment(tree: Path) -> Mapping[str, str]:
     return {"PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1"}
 
 
-def bodies(count: int, *, seed: int) -> list[dict[str, Any]]:
-    """Requests for best-of-N."""
-    return [
-        {"messages": list(prompt), "best_of": _BEST_OF, "max_tokens": _LAB.answer_tokens, "seed": 100 * seed + index}
-        for index, prompt in enumerate(_LAB.prompts(count, "held_out", seed=seed))
-    ]
+def serve(tree: Path) -> Command:
+    """`bestofn serve` of the files in `tree`, whose command line is in the package `service` where it has no other."""
+    package = "bestofn_server" if (tree / "bestofn_server").is_dir() else "service"
+    return lambda port: [sys.executable, "-m", package, "serve", "--disable-uvicorn-access-log", "--port", str(port)]
 
 
 async def measure(ours: httpx2.AsyncClient, theirs: httpx2.AsyncClient, rounds: int) -> tuple[Floats, Floats]:
@@ -72,20 +73,21 @@ async def measure(ours: httpx2.AsyncClient, theirs: httpx2.AsyncClient, rounds: 
     burst = np.empty((rounds, _BURST, 2))
     for number in range(rounds):
         order = (0, 1) if number % 2 else (1, 0)
-        for index, request in enumerate(bodies(_ALONE, seed=2 * number)):
+        for index, prompt in enumerate(_LAB.prompts(_ALONE, "held_out", seed=2 * number)):
             for side in order:
-                alone[number, index, side] = _latencies_s(await drive(sides[side], [request], 1))[0]
+                alone[number, index, side] = (await _latencies_s(sides[side], [prompt], 1, seed=index))[0]
+        prompts = _LAB.prompts(_BURST, "held_out", seed=2 * number + 1)
         for side in order:
-            asked = bodies(_BURST, seed=2 * number + 1)
-            burst[number, :, side] = _latencies_s(await drive(sides[side], asked, _CLIENTS))
+            burst[number, :, side] = await _latencies_s(sides[side], prompts, _CLIENTS, seed=number)
     return alone, burst
 
 
-def _latencies_s(load: Load) -> Sequence[float]:
-    failed = [answer.error for answer in load.answers if not answer.ok]
-    if failed:
-        raise RuntimeError(f"{len(failed)} requests failed, the first: {failed[0]}")
-    return load.latencies_s
+async def _latencies_s(
+    client: httpx2.AsyncClient, prompts: Sequence[Conversation], clients: int, *, seed: int
+) -> Sequence[float]:
+    """Of best-of-N for each prompt. Raises ServerFailed where a request fails."""
+    load = await ask(client, prompts, {"best_of": _BEST_OF, "max_tokens": _LAB.answer_tokens}, clients, seed=seed)
+    return load.whole(f"{client.base_url}").latencies_s
 
 
 def ratio(latencies_s: Floats) -> Interval:
@@ -117,7 +119,7 @@ async def main(tree: Path, commit: str, rounds: int) -> None:
     async with AsyncExitStack() as stack:
         clients = []
         for root in (_ROOT, tree):
-            server = await stack.enter_async_context(servers.started(servers.ours, environment(root)))
+            server = stack.enter_context(contenders.started(serve(root), environment(root)))
             clients.append(await stack.enter_async_context(connect(server.url, clients=_CLIENTS)))
         ours, theirs = clients
         await measure(ours, theirs, 1)  # warms up

@@ -33,7 +33,7 @@ from transformers import (
 )
 from transformers.trainer_utils import SaveStrategy
 
-from loadtests.bench.overhead import Ratio
+from loadtests.bench.ratio import Ratio
 from loadtests.bench.sharing import Layout, padded_pairs, separate_rows, shared_prompts, throughput
 from reward.template import ConversationTemplate
 from training.data.records import Comparison, user
@@ -249,11 +249,11 @@ def _comparisons() -> list[Comparison]:
 
 
 def _trl_pairs() -> Any:
-    def said(text: str) -> list[dict[str, str]]:
+    def turn(text: str) -> list[dict[str, str]]:
         return [{"role": "assistant", "content": text}]
 
     rows = [
-        {"prompt": list(c.messages), "chosen": said(c.responses[0]), "rejected": said(c.responses[1])}
+        {"prompt": list(c.messages), "chosen": turn(c.responses[0]), "rejected": turn(c.responses[1])}
         for c in _comparisons()
     ]
     return datasets.Dataset.from_list(rows)

@@ -9,9 +9,9 @@ _P95 = re.compile(r"(?:(?P<best_of>[1-9]\d*):)?(?P<ms>\d+(?:\.\d+)?)")
 
 @dataclass(frozen=True)
 class LatencyLimit:
-    """95 % of the answers to requests with this N are to be complete within `p95_ms`. best_of None: of all requests."""
+    """95 % of the answers to requests with this N are to be complete within `p95_ms`."""
 
-    best_of: int | None
+    best_of: int | None  # None: of all requests
     p95_ms: float
 
     @classmethod
@@ -37,12 +37,12 @@ class Objectives:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a load test saw. answered: with 200. p95_ms: by N, and of all under None, of the requests answered."""
+    """What a load test saw."""
 
-    answered: int
+    answered: int  # with 200
     failed: int
-    refused: int
-    p95_ms: Mapping[int | None, float]
+    refused: int  # with 429
+    p95_ms: Mapping[int | None, float]  # of the requests answered, by N, and of all under None
 
     @property
     def total(self) -> int:

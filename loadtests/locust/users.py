@@ -8,8 +8,7 @@ stream can be timed (`read(n)` would wait for n bytes).
 import itertools
 import random
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -18,36 +17,17 @@ from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 from locust.event import EventHook
 
 from loadtests.workload import Mix, workload_path
-from measuring import answers
-from measuring.answers import CHAT
+from measuring.answers import CHAT, DONE, Answer, Events, Json, one_line, parsed, retry_after_s, what_is_wrong
 
-_WORTH_PARSING = (b'"usage"', b'"error"')
+_WORTH_PARSING = (b'"usage"', b'"error"', DONE.encode())
 
 
 class Failure(Exception):
     """A request that was neither answered nor refused."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a request. Times are milliseconds from sending: to the last byte, and to the end of the first event.
-
-    first_byte_ms: None but for a stream. generated: tokens of all candidates. returned: of the answer. bytes: of the
-    body. retry_after_s: as a refusal said.
-    """
-
-    status: int
-    total_ms: float
-    bytes: int
-    first_byte_ms: float | None = None
-    generated: int = 0
-    returned: int = 0
-    retry_after_s: float | None = None
-    error: str = ""
-
-
 answered = EventHook()
-"""Fired after each request with `environment`, `query` (workload.Query) and `outcome` (Outcome)."""
+"""Fired after each request with `environment`, `query` (workload.Query) and `answer` (answers.Answer)."""
 
 
 @cache
@@ -74,6 +54,8 @@ class BestOfUser(FastHttpUser):
             self._headers["Authorization"] = f"Bearer {options.api_key}"
         worker = getattr(environment.runner, "worker_index", 0)
         self._random = random.Random(f"{self._mix.workload.seed}:{worker}:{next(self._numbers)}")
+        self._began_s = time.perf_counter()
+        self._asked = 0
         self._stay_away_s = 0.0
 
     def wait_time(self) -> float:
@@ -86,79 +68,77 @@ class BestOfUser(FastHttpUser):
         query = self._mix.draw(self._random)
         body = query.body(best_of_field=self._best_of_field, model=self._model)
         start_time, sent_s = time.time(), time.perf_counter()
-        outcome = self._send(body, sent_s)
-        refused = outcome.status == 429
-        self._stay_away_s = answers.stay_away_s(outcome.retry_after_s) if refused else 0.0
-        if not refused:
+        answer, size = self._send(body, sent_s)
+        self._stay_away_s = answer.stay_away_s if answer.refused else 0.0
+        if not answer.refused:
             self.environment.events.request.fire(
                 request_type="POST",
                 name=query.name,
-                response_time=outcome.total_ms,
-                response_length=outcome.bytes,
-                exception=Failure(outcome.error) if outcome.error else None,
+                response_time=answer.latency_s * 1000,
+                response_length=size,
+                exception=Failure(answer.error) if answer.error else None,
                 context={},
                 start_time=start_time,
                 url=f"{self.host}{CHAT}",
             )
-        answered.fire(environment=self.environment, query=query, outcome=outcome)
+        answered.fire(environment=self.environment, query=query, answer=answer)
 
-    def _send(self, body: Mapping[str, Any], sent_s: float) -> Outcome:
+    def _send(self, body: Mapping[str, Any], sent_s: float) -> tuple[Answer, int]:
+        """The answer, and the bytes of its body."""
         # Neither entered as a context manager nor read, so that locust counts nothing by itself.
         response = self.client.post(
             CHAT, json=dict(body), headers=self._headers, stream=True, catch_response=True, allow_redirects=False
         )
-        status: int = response.status_code
         headers: Mapping[str, Any] = response.headers or {}
-        if not status:
-            return Outcome(
-                0, _ms_since(sent_s), 0, error=answers.one_line(f"{getattr(response, 'error', 'no answer')}")
-            )
+        if not response.status_code:
+            return self._answer(0, sent_s, error=one_line(f"{getattr(response, 'error', 'no answer')}")), 0
+        read: Json | None
         try:
             if headers.get("content-type", "").startswith("text/event-stream"):
-                read = _Stream(response.stream, sent_s)
-                size, fields, first_byte_ms = read.size, read.fields, read.first_byte_ms
+                read, size, first_byte_s = _read_events(response.stream, sent_s)
             else:
                 content = response.content or b""
-                size, fields, first_byte_ms = len(content), answers.parsed(content) or {}, None
+                read, size, first_byte_s = parsed(content), len(content), None
         except FAILURE_EXCEPTIONS as error:
-            return Outcome(status, _ms_since(sent_s), 0, error=answers.one_line(f"{type(error).__name__}: {error}"))
-        return Outcome(
+            return self._answer(response.status_code, sent_s, error=one_line(f"{type(error).__name__}: {error}")), 0
+        asked_s = retry_after_s(headers.get("retry-after"))
+        return self._answer(response.status_code, sent_s, read, first_byte_s, asked_s), size
+
+    def _answer(
+        self,
+        status: int,
+        sent_s: float,
+        body: Json | None = None,
+        first_byte_s: float | None = None,
+        asked_s: float | None = None,
+        *,
+        error: str = "",
+    ) -> Answer:
+        self._asked += 1
+        return Answer(
+            index=self._asked - 1,
             status=status,
-            total_ms=_ms_since(sent_s),
-            bytes=size,
-            first_byte_ms=first_byte_ms,
-            generated=answers.generated_tokens(fields),
-            returned=answers.returned_tokens(fields),
-            retry_after_s=answers.retry_after_s(headers.get("retry-after")),
-            error="" if status == 429 else answers.what_is_wrong(status, fields),
+            due_s=sent_s - self._began_s,
+            latency_s=time.perf_counter() - sent_s,
+            first_byte_s=first_byte_s,
+            body=body,
+            retry_after_s=asked_s,
+            error=error or what_is_wrong(status, body),
         )
 
 
-class _Stream:
-    """A stream of events, read to its end. fields: of its last event that bills or complains."""
+def _read_events(stream: Any, sent_s: float) -> tuple[Json, int, float | None]:
+    """The body of a stream, read to its end, its bytes, and the seconds to the end of its first event.
 
-    def __init__(self, stream: Any, sent_s: float) -> None:
-        self.size = 0
-        self.fields: dict[str, Any] = {}
-        self.first_byte_ms: float | None = None
-        ended = False
-        for line in _lines(stream):
-            self.size += len(line)
-            if not line.startswith(b"data:"):  # a comment that keeps the connection alive is no part of the answer
-                continue
-            if self.first_byte_ms is None:
-                self.first_byte_ms = _ms_since(sent_s)
-            ended = ended or line.removeprefix(b"data:").strip() == answers.DONE.encode()
-            if any(mark in line for mark in _WORTH_PARSING):
-                self.fields |= answers.parsed(line.removeprefix(b"data:")) or {}
-        stream.release()
-        if not ended:
-            self.fields.setdefault("error", answers.UNFINISHED)
-
-
-def _lines(stream: Any) -> Iterator[bytes]:
-    return iter(lambda: stream.readline(b"\n"), b"")
-
-
-def _ms_since(moment_s: float) -> float:
-    return (time.perf_counter() - moment_s) * 1000
+    Only events that bill or complain are parsed: the rest would cost the load generator more than all else it does.
+    """
+    events, size, first_s = Events(), 0, None
+    for line in iter(lambda: stream.readline(b"\n"), b""):
+        size += len(line)
+        if not line.startswith(b"data:"):  # a comment that keeps the connection alive is no part of the answer
+            continue
+        first_s = time.perf_counter() - sent_s if first_s is None else first_s
+        if any(mark in line for mark in _WORTH_PARSING):
+            events.add(line.removeprefix(b"data:"))
+    stream.release()
+    return events.body(), size, first_s

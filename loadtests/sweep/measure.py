@@ -8,7 +8,7 @@ N. The record is written after every cell, and a sweep that was stopped goes on 
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,11 @@ import httpx2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from loadtests.sweep.record import Cell, Record, Settings, ask_server, this_machine
+from loadtests.sweep.record import Cell, Place, Record, Settings, ask_server, this_machine
 from loadtests.workload import Mix
-from measuring.client import connect, drive, root
+from measuring.client import connect, root
+from measuring.loops import drive
 from measuring.machine import this_command
-
-
-@dataclass(frozen=True)
-class Place:
-    """One cell to measure. order: its turn in the whole sweep, from 0."""
-
-    repeat: int
-    best_of: int
-    clients: int
-    order: int
 
 
 async def measure(settings: Settings, mix: Mix, url: str, api_key: str, path: Path) -> Record:
@@ -85,7 +76,7 @@ async def _cell(
 
     await drive(client, bodies(settings.warm_up * place.clients), place.clients)
     load = await drive(client, bodies(settings.requests), place.clients, answered=lambda _: answered())
-    return Cell.of(place.best_of, place.repeat, place.order, load)
+    return Cell.of(place, load)
 
 
 def _progress() -> Progress:

@@ -10,16 +10,16 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from loadtests.sweep.summary import Row
+from loadtests.sweep.summary import PlaceSummary
 from measuring.estimators import Interval
-from training.evaluation.plots import GREY, PROXY, finish, intervals
+from measuring.plots import GREY, PROXY, finish, intervals, over_sizes
 
 _LINE_HEIGHT = 0.05  # of a name, as a share of the axes
 
-Value = Callable[[Row], Interval]
+Value = Callable[[PlaceSummary], Interval]
 
 
-def all_of(rows: Sequence[Row]) -> list[tuple[str, Figure]]:
+def all_of(rows: Sequence[PlaceSummary]) -> list[tuple[str, Figure]]:
     """Titles and pictures, in reading order. rows: at least one, each with answers."""
     return [
         ("Latency against N, for each number of clients", latency(rows)),
@@ -28,7 +28,7 @@ def all_of(rows: Sequence[Row]) -> list[tuple[str, Figure]]:
     ]
 
 
-def latency(rows: Sequence[Row]) -> Figure:
+def latency(rows: Sequence[PlaceSummary]) -> Figure:
     """p50 and p95 in seconds over N, both logarithmic: a doubling is one step either way."""
     figure = Figure(figsize=(12, 5.5), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
@@ -48,7 +48,7 @@ def latency(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def throughput(rows: Sequence[Row]) -> Figure:
+def throughput(rows: Sequence[PlaceSummary]) -> Figure:
     """Requests and generated tokens a second over the number of clients."""
     figure = Figure(figsize=(12, 5.5), layout="constrained")
     axes = figure.subplots(1, 2)
@@ -67,8 +67,8 @@ def throughput(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def cost(rows: Sequence[Row]) -> Figure:
-    """Tokens of a request over N, and dollars where the server tells them; over all numbers of clients."""
+def cost(rows: Sequence[PlaceSummary]) -> Figure:
+    """Tokens of a request over N, and dollars where the server knows prices; over all numbers of clients."""
     priced = [row for row in rows if row.dollars is not None]
     figure = Figure(figsize=(12 if priced else 7, 5), layout="constrained")
     axes: Sequence[Axes] = figure.subplots(1, 2 if priced else 1, squeeze=False)[0]
@@ -93,7 +93,7 @@ def cost(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _lines(axis: Axes, rows: Sequence[Row], by: str, along: str, value: Value) -> None:
+def _lines(axis: Axes, rows: Sequence[PlaceSummary], by: str, along: str, value: Value) -> None:
     """A line for each value of the field `by`, over the field `along`."""
     for line, colour in _groups(rows, by):
         values = [_finite(value(row)) for row in line]
@@ -101,7 +101,7 @@ def _lines(axis: Axes, rows: Sequence[Row], by: str, along: str, value: Value) -
     _powers_of_two(axis, sorted({getattr(row, along) for row in rows}))
 
 
-def _name_lines(axis: Axes, rows: Sequence[Row], by: str, along: str, value: Value) -> None:
+def _name_lines(axis: Axes, rows: Sequence[PlaceSummary], by: str, along: str, value: Value) -> None:
     """Each line's name beside its end, moved up where it would lie on another one. The limits must be final."""
     lowest = 0.0
     groups = sorted(_groups(rows, by), key=lambda group: value(group[0][-1]).value)
@@ -113,7 +113,7 @@ def _name_lines(axis: Axes, rows: Sequence[Row], by: str, along: str, value: Val
         axis.text(float(at[0]) + 0.02, lowest, name, color=colour, va="center", size=13, transform=axis.transAxes)
 
 
-def _groups(rows: Sequence[Row], by: str) -> list[tuple[list[Row], str]]:
+def _groups(rows: Sequence[PlaceSummary], by: str) -> list[tuple[list[PlaceSummary], str]]:
     """The rows of each value of the field `by`, and its colour: from dark to light as the number grows."""
     groups = sorted({getattr(row, by) for row in rows})
     shades = np.linspace(0.0, 0.75, len(groups))  # nothing so light that it fades on white
@@ -123,9 +123,7 @@ def _groups(rows: Sequence[Row], by: str) -> list[tuple[list[Row], str]]:
 
 def _powers_of_two(axis: Axes, places: Sequence[int]) -> None:
     """A logarithmic axis with a tick at each place and room for names at its right end."""
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(places, [str(place) for place in places])
-    axis.minorticks_off()
+    over_sizes(axis, places)
     axis.set_xlim(places[0] / 1.3, places[-1] * max(1.6, (places[-1] / places[0]) ** 0.32))
 
 
@@ -144,7 +142,7 @@ def _finite(interval: Interval) -> Interval:
     return Interval(interval.value, interval.value, interval.value)
 
 
-def _over_clients(rows: Sequence[Row], best_of: int, value: Callable[[Row], float]) -> float:
+def _over_clients(rows: Sequence[PlaceSummary], best_of: int, value: Callable[[PlaceSummary], float]) -> float:
     """The mean of N's rows, each counted as often as it has answers."""
     mine = [row for row in rows if row.best_of == best_of]
     return float(np.average([value(row) for row in mine], weights=[row.succeeded for row in mine]))

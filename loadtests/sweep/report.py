@@ -13,10 +13,10 @@ from rich.table import Table
 
 from loadtests.sweep import plots as sweep_plots
 from loadtests.sweep.record import Record
-from loadtests.sweep.summary import Row, summarise
+from loadtests.sweep.summary import PlaceSummary, summarise
 from measuring.estimators import Interval
+from measuring.plots import svg
 from measuring.whole_file import write_whole
-from training.evaluation.plots import svg
 
 _TEMPLATES = Path(__file__).parent
 _INTERVALS = ("p50_s", "p95_s", "p99_s", "first_byte_p50_s", "requests_per_second", "generated_per_second", "reward")
@@ -74,7 +74,7 @@ def table(record: Record) -> Table:
     return shown
 
 
-def _lines(rows: Sequence[Row]) -> list[list[str]]:
+def _lines(rows: Sequence[PlaceSummary]) -> list[list[str]]:
     """The head and a line for each row; a column that would be empty is left out."""
     columns: list[tuple[str, list[str]]] = [
         ("N", [str(row.best_of) for row in rows]),
@@ -100,7 +100,7 @@ def _lines(rows: Sequence[Row]) -> list[list[str]]:
     return [heads, *(list(line) for line in zip(*(values for _, values in columns), strict=True))]
 
 
-def _notes(record: Record, rows: Sequence[Row]) -> list[str]:
+def _notes(record: Record, rows: Sequence[PlaceSummary]) -> list[str]:
     notes = []
     planned = record.settings.repeats * len(record.settings.cells)
     if len(record.cells) < planned:
@@ -108,9 +108,9 @@ def _notes(record: Record, rows: Sequence[Row]) -> list[str]:
     errors = {
         request.error for cell in record.cells for request in cell.requests if not (request.ok or request.refused)
     }
-    notes += [f"Failed requests said: {error}" for error in sorted(errors)[:5]]
+    notes += [f"Requests failed with: {error}" for error in sorted(errors)[:5]]
     if refused := sum(row.refused for row in rows):
-        notes.append(f"{refused} requests were refused (429) and are in no latency; their clients stayed away as told.")
+        notes.append(f"{refused} requests were refused (429) and are in no latency; their clients waited as asked.")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""What a sweep's record says of each N and number of clients, with intervals. Pure."""
+"""A sweep's figures for each N and number of clients, with intervals. Pure."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,14 +14,8 @@ _NONE = Interval(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One place of the grid, over its repeats.
-
-    p50_s ... first_byte_p50_s: seconds, 95 % intervals by bootstrap over requests. requests_per_second ...
-    generated_per_second: means over repeats, intervals by Student's t, infinitely wide with one repeat. Per request:
-    generated, returned: tokens; reward, dollars: None where the server does not tell them. Only requests that succeeded
-    count; without any, numbers are nan.
-    """
+class PlaceSummary:
+    """One place of the grid, over its repeats. Only requests that succeeded count; without any, numbers are nan."""
 
     best_of: int
     clients: int
@@ -30,29 +24,35 @@ class Row:
     succeeded: int
     refused: int
     failed: int
+
+    # Seconds, with 95 % intervals by bootstrap over requests.
     p50_s: Interval
     p95_s: Interval
     p99_s: Interval
     first_byte_p50_s: Interval
+
+    # Means over repeats, with intervals by Student's t, which are infinitely wide with one repeat.
     requests_per_second: Interval
     generated_per_second: Interval
-    generated: float
-    returned: float
-    reward: Interval | None
-    dollars: float | None
+
+    # Of a request.
+    generated: float  # tokens
+    returned: float  # tokens
+    reward: Interval | None  # None where the server gives none
+    dollars: float | None  # None where the server knows no prices
 
 
-def summarise(record: Record) -> list[Row]:
-    """A row for each place of the grid that was measured, by N and then clients."""
-    rows = []
+def summarise(record: Record) -> list[PlaceSummary]:
+    """One for each place of the grid that was measured, by N and then clients."""
+    found = []
     for best_of, clients in sorted(record.settings.cells):
         cells = [cell for cell in record.cells if (cell.best_of, cell.clients) == (best_of, clients)]
         if cells:
-            rows.append(_row(best_of, clients, cells))
-    return rows
+            found.append(_summary(best_of, clients, cells))
+    return found
 
 
-def _row(best_of: int, clients: int, cells: Sequence[Cell]) -> Row:
+def _summary(best_of: int, clients: int, cells: Sequence[Cell]) -> PlaceSummary:
     asked = [request for cell in cells for request in cell.requests]
     done = [request for request in asked if request.ok]
     refused = sum(request.refused for request in asked)
@@ -60,7 +60,7 @@ def _row(best_of: int, clients: int, cells: Sequence[Cell]) -> Row:
     prices = [request.dollars for request in done if request.dollars is not None]
     p50_s, p95_s, p99_s = _quantiles([request.latency_s for request in done], _QUANTILES)
     first_bytes = [request.first_byte_s for request in done if request.first_byte_s is not None]
-    return Row(
+    return PlaceSummary(
         best_of=best_of,
         clients=clients,
         repeats=len(cells),

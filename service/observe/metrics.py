@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from reward.bounds import expected_best
+from reward.expected_best import best_of_n
 from service.rerank.context import RequestContext
 from service.rerank.errors import ServiceError
 from service.rerank.ledger import Ledger, count_tokens
@@ -235,5 +235,5 @@ class Metrics:
         self._reward.labels("selected", label).observe(selected)
         self._reward.labels("mean", label).observe(mean)
         if len(rewards) > 1 and ledger.plan.waits_for_all:
-            self._reward.labels("half", label).observe(expected_best(rewards, len(rewards) // 2))
+            self._reward.labels("half", label).observe(best_of_n(rewards, rewards, len(rewards) // 2))
         self._gain.labels(label).observe(max(selected - mean, 0.0))

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from loadtests.bench.overload import LOCUSTFILE, counters, differences, read_run
-from measuring.serving import free_port
+from measuring.client import connect
+from measuring.server_process import free_port
 from tests.server import API_KEY, Server
 
 _PATIENCE_S = 60
@@ -46,7 +47,8 @@ def headless(users: int, seconds: int, *options: str) -> Sequence[str]:
 @pytest.mark.engine
 async def test_locust_counts_what_the_server_counts_and_keeps_it_in_files(server: Server, tmp_path: Path) -> None:
     server.wait_idle()
-    before = await counters(server.url, server.headers)
+    async with connect(server.url, api_key=API_KEY, clients=1) as client:
+        before = await counters(client)
     files = [
         "--csv",
         str(tmp_path / "load"),
@@ -61,7 +63,8 @@ async def test_locust_counts_what_the_server_counts_and_keeps_it_in_files(server
     assert status == 0, output
     run = read_run(status, json.loads((tmp_path / "load.json").read_text()))
     assert run.post.requests > 0
-    assert differences(before, await counters(server.url, server.headers), run) == []
+    async with connect(server.url, api_key=API_KEY, clients=1) as client:
+        assert differences(before, await counters(client), run) == []
     with (tmp_path / "load_stats.csv").open() as lines:
         rows = {(row["Type"], row["Name"]): row for row in csv.DictReader(lines)}
     tokens = rows["tokens", "chat best_of=1 generated"]
@@ -179,16 +182,16 @@ def test_objectives_are_judged_by_what_was_answered(requests: list[object], expe
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--workload", "nothing.yaml"], "--workload: nothing.yaml: No such file"),
         (["--slo-p95-ms", "fast"], "--slo-p95-ms: expected milliseconds"),
     ],
 )
-def test_an_option_that_is_wrong_is_named(options: list[str], said: str) -> None:
+def test_an_option_that_is_wrong_is_named(options: list[str], message: str) -> None:
     nobody = Server("http://127.0.0.1:1", subprocess.Popen(["true"]), Path())  # never asked
     with locust(nobody, *headless(1, 1, *options)) as process:
         status, output = ended(process)
     nobody.process.wait()
     assert status not in (0, None)
-    assert said in output
+    assert message in output

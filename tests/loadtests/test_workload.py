@@ -67,7 +67,7 @@ def test_a_body_is_openais_with_the_field_that_the_server_knows(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("streem: 1", "streem: unknown key; there are: best_of, stream, prompts"),
         ("best_of: {0: 1}", "best_of.0: "),
@@ -84,10 +84,10 @@ def test_a_body_is_openais_with_the_field_that_the_server_knows(tmp_path: Path) 
         ("a: [", "neither YAML nor JSON"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(WorkloadError) as caught:
         load(tmp_path, text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "load.yaml: " in str(caught.value)
 
 

@@ -1,12 +1,11 @@
 import math
-from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward.bounds import expected_best, kl_bound_nats, kl_bound_of_response_nats, win_rate_bound
+from reward.bounds import kl_bound_nats, kl_bound_of_response_nats, win_rate_bound
 
 
 def test_kl_bound_known_values() -> None:
@@ -54,16 +53,3 @@ def test_win_rate_bound_is_that_of_an_ideal_reward() -> None:
 def test_what_has_no_bound_is_refused(call: object) -> None:
     with pytest.raises(ValueError, match="needs"):
         call()  # type: ignore[operator]
-
-
-@given(st.lists(st.integers(-5, 5), min_size=1, max_size=7), st.data())
-def test_the_expected_best_is_the_mean_over_all_subsets(rewards: list[int], data: st.DataObject) -> None:
-    n = data.draw(st.integers(1, len(rewards)))
-    subsets = [max(subset) for subset in combinations(rewards, n)]
-    assert expected_best(rewards, n) == pytest.approx(sum(subsets) / len(subsets))
-
-
-@pytest.mark.parametrize("n", [0, 4])
-def test_no_best_of_more_than_there_are(n: int) -> None:
-    with pytest.raises(ValueError, match="1 <= n <= N"):
-        expected_best([1.0, 2.0, 3.0], n)

@@ -12,7 +12,7 @@ from threading import Thread
 
 import pytest
 
-from measuring.serving import free_port
+from measuring.server_process import free_port
 from scripts.observe import check_server
 from scripts.tools import Prometheus
 from tests.prometheus import Watched

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from measuring.estimators import Floats, Interval, best_of_each, best_of_n_wins, bootstrap, share_closed
+from measuring.estimators import Floats, Interval, best_of_n_wins, bootstrap, share_closed
 from reward.bounds import kl_bound_nats
+from reward.expected_best import best_of_each
 from training.data.records import Comparison
 from training.evaluation.scoring import score
 from training.labs import model_path

@@ -1,34 +1,15 @@
-"""Pictures of measurements as PNG or SVG. Each takes values and returns a figure; nothing is shown or kept global."""
+"""Pictures of policies, of reward models and of studies. Each takes values and returns a figure."""
 
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from measuring.estimators import Interval
+from measuring.plots import GOLD, GREY, PROXY, finish, intervals, over_sizes
 from training.evaluation.measure import BestOfN, column_mean
 from training.evaluation.pairwise import Bin, Calibration, Pairwise
 from training.evaluation.scaling import Curve, Fit
-
-GOLD, PROXY, GREY = "#b8860b", "#1f77b4", "#808080"
-
-
-def save(figure: Figure, path: Path) -> Path:
-    """Write the figure, large enough to be read at half its size."""
-    figure.savefig(path, dpi=150, bbox_inches="tight")
-    return path
-
-
-def svg(figure: Figure) -> str:
-    """The figure as an element to stand in a page, its text as text; the same whenever it is drawn."""
-    text = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "bestofn"}):
-        figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None})
-    return "<svg" + text.getvalue().partition("<svg")[2]
 
 
 def calibration(measured: Calibration) -> Figure:
@@ -85,9 +66,7 @@ def best_of_n(measured: BestOfN) -> Figure:
     intervals(gold_axis, sizes, list(measured.gold.values()), GOLD, "gold reward", "o-")
     gold_axis.axhline(measured.best_of_largest.value, color=GOLD, linestyle=":", label=f"best of {sizes[-1]} by gold")
     intervals(proxy_axis, sizes, list(measured.proxy.values()), PROXY, "its own reward (right)", "s--")
-    gold_axis.set_xscale("log", base=2)
-    gold_axis.set_xticks(sizes, [str(n) for n in sizes])
-    gold_axis.minorticks_off()
+    over_sizes(gold_axis, sizes)
     gold_axis.set_xlabel("best of n", fontsize=13)
     gold_axis.set_ylabel("gold reward", color=GOLD, fontsize=13)
     proxy_axis.set_ylabel("reward model's reward", color=PROXY, fontsize=13)
@@ -132,9 +111,7 @@ def selection(sizes: Sequence[int], panels: Sequence[Mapping[str, Sequence[Inter
         for place, (name, values) in enumerate(curves.items()):
             aside = 2 ** (0.07 * (place - (len(curves) - 1) / 2))  # so that the bars of one N stand side by side
             intervals(axis, [n * aside for n in sizes], values, f"C{place}", name, lines[place % len(lines)])
-        axis.set_xscale("log", base=2)
-        axis.set_xticks(sizes, [str(n) for n in sizes])
-        axis.minorticks_off()
+        over_sizes(axis, sizes)
         axis.set_title(f"seed {number}", fontsize=15)
         axis.set_xlabel("N: candidates to select among", fontsize=13)
     axes[0].set_ylabel("gold reward of the selected answer", fontsize=13)
@@ -143,26 +120,7 @@ def selection(sizes: Sequence[int], panels: Sequence[Mapping[str, Sequence[Inter
     return figure
 
 
-def intervals(
-    axis: Axes, places: Sequence[float], values: Sequence[Interval], colour: str, label: str, line: str = "o"
-) -> None:
-    """Values at their places, each with the bar of its interval."""
-    middle = [value.value for value in values]
-    below = [value.value - value.low for value in values]
-    above = [value.high - value.value for value in values]
-    axis.errorbar(
-        places, middle, yerr=np.maximum([below, above], 0), fmt=line, color=colour, capsize=4, linewidth=2, label=label
-    )
-
-
 def _range(part: Bin) -> str:
     if float(part.low).is_integer() and float(part.high).is_integer():
         return f"{part.low:.0f}\nto {part.high:.0f}"
     return f"{part.low:.2f}\nto {part.high:.2f}"
-
-
-def finish(*axes: Axes) -> None:
-    """Ticks that are read at half size, and a faint grid."""
-    for axis in axes:
-        axis.tick_params(labelsize=12)
-        axis.grid(alpha=0.3)

@@ -1,53 +1,40 @@
 """Measurements for people and programs: Markdown, strict JSON and pictures in a folder."""
 
-import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:  # the measurement of a server needs `strict` alone, and starts without torch and matplotlib
-    from training.evaluation.pairwise import Bin, Pairwise
-    from training.evaluation.policy import PolicyReport
-    from training.evaluation.reward_model import RewardReport
+from measuring.plots import save
+from measuring.strict_json import strict_json
+from training.evaluation import plots
+from training.evaluation.pairwise import Bin, Pairwise
+from training.evaluation.policy import PolicyReport
+from training.evaluation.reward_model import RewardReport
 
 
-def write(folder: Path, *, reward: "RewardReport | None" = None, policy: "PolicyReport | None" = None) -> list[Path]:
+def write(folder: Path, *, reward: RewardReport | None = None, policy: PolicyReport | None = None) -> list[Path]:
     """report.md, report.json and the pictures; gives their paths."""
-    from training.evaluation import plots
-
     folder.mkdir(parents=True, exist_ok=True)
     text, values = folder / "report.md", folder / "report.json"
     text.write_text(markdown(reward=reward, policy=policy) + "\n", encoding="utf-8")
     numbers = {"reward_model": reward and asdict(reward), "policy": policy and asdict(policy)}
-    values.write_text(json.dumps(strict(numbers), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    values.write_text(strict_json(numbers), encoding="utf-8")
     written = [text, values]
     if reward:
-        written.append(plots.save(plots.calibration(reward.pairwise.calibration), folder / "calibration.png"))
-        written.append(plots.save(plots.accuracy_by(reward.pairwise), folder / "accuracy.png"))
+        written.append(save(plots.calibration(reward.pairwise.calibration), folder / "calibration.png"))
+        written.append(save(plots.accuracy_by(reward.pairwise), folder / "accuracy.png"))
     if reward and reward.best_of_n:
-        written.append(plots.save(plots.best_of_n(reward.best_of_n), folder / "best_of_n.png"))
+        written.append(save(plots.best_of_n(reward.best_of_n), folder / "best_of_n.png"))
     return written
 
 
-def markdown(*, reward: "RewardReport | None" = None, policy: "PolicyReport | None" = None) -> str:
+def markdown(*, reward: RewardReport | None = None, policy: PolicyReport | None = None) -> str:
     """All that was measured, as tables."""
     return "\n\n".join([*(_reward(reward) if reward else ()), *(_policy(policy) if policy else ())])
 
 
-def strict(value: Any) -> Any:
-    """The same as what strict JSON can hold: keys are text, and a number that does not exist is null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    if isinstance(value, Mapping):
-        return {str(key): strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _reward(report: "RewardReport") -> list[str]:
+def _reward(report: RewardReport) -> list[str]:
     parts = [f"# Reward model `{report.reward_model}`", report.data, *_pairwise(report.pairwise)]
     if benchmark := report.benchmark:
         rows = [(name, f"{value:.3f}", benchmark.counts.get(name, "")) for name, value in benchmark.subsets.items()]
@@ -60,7 +47,7 @@ def _reward(report: "RewardReport") -> list[str]:
     return parts
 
 
-def _pairwise(pairs: "Pairwise") -> list[str]:
+def _pairwise(pairs: Pairwise) -> list[str]:
     length = pairs.length
     rows = [
         ("accuracy, pairs taken for independent", pairs.accuracy),
@@ -85,7 +72,7 @@ def _pairwise(pairs: "Pairwise") -> list[str]:
     return parts
 
 
-def _policy(report: "PolicyReport") -> list[str]:
+def _policy(report: PolicyReport) -> list[str]:
     rows: list[tuple[str, Any]] = [("gold reward", report.gold)]
     if report.proxy:
         rows.append(("reward model's reward", report.proxy))
@@ -103,7 +90,7 @@ def _policy(report: "PolicyReport") -> list[str]:
     return [f"# Policy `{report.policy}`", asked, _table(("measured", "value [95 % interval]"), rows)]
 
 
-def _span(part: "Bin") -> str:
+def _span(part: Bin) -> str:
     return f"{part.low:.3g} to {part.high:.3g}"
 
 

@@ -15,8 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-from measuring.estimators import Floats, Interval, best_of_each, bootstrap_draws, percentiles
+from measuring.estimators import Floats, Interval, bootstrap_draws, percentiles
 from reward.bounds import kl_bound_nats
+from reward.expected_best import best_of_each
 
 Kind = Literal["best_of_n", "rl"]
 

@@ -1,32 +1,34 @@
-"""Measures a running server on a lab's held-out prompts, through HTTP with the official client.
+"""Measures a running server on a lab's held-out prompts, through HTTP.
 
     bestofn evaluate --lab arithmetic --best-of 1,2,4,8,16 --prompts 500
 
 For each best_of: ask every prompt, judge the answer with the lab's gold reward, count tokens and time. For the largest
 one also the best of its candidates by gold (pass@N where gold is 0 or 1), and the share of the distance between N=1 and
-that which the selection closes. A request that fails is counted and reported; its prompt is left out of that row's
-numbers.
+that which the selection closes. A request is sent up to three times where its failure may pass; one that still fails is
+counted and reported, and its prompt is left out of that row's numbers.
 """
 
-import json
 import math
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
+import httpx2
 import numpy as np
-from openai import APIError, AsyncOpenAI
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from measuring.endpoint import connect, first_model, for_each, told
+from measuring.answers import Answer
+from measuring.client import connect, first_model
 from measuring.estimators import Floats, Interval, bootstrap, mean_interval, share_closed, wilson
+from measuring.questions import ask
+from measuring.strict_json import strict_json
 from training.data.records import Conversation
-from training.evaluation.report import strict
 from training.labs import lab
 from training.labs.lab import Lab
+
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,12 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One request's outcome; `error` is empty where it succeeded. `reward` is nan where nothing was scored.
+class Judged:
+    """An answer with its gold reward, which is nan where the request failed."""
 
-    gold: of the answer. best_gold: the highest among it and all candidates.
-    """
-
-    gold: float
-    best_gold: float
-    reward: float
-    completion_tokens: int
-    latency_s: float
-    error: str = ""
+    answer: Answer
+    gold: float = math.nan  # of the answer
+    best_gold: float = math.nan  # the highest among it and all candidates
 
 
 @dataclass(frozen=True)
@@ -105,78 +101,70 @@ class Report:
 
     def to_json(self) -> str:
         """Strict JSON: a number that does not exist is null."""
-        return json.dumps(strict(asdict(self)), indent=2, allow_nan=False) + "\n"
+        return strict_json(self)
 
 
 async def run(evaluation: Evaluation) -> Report:
     """Ask all prompts for each best_of. Raises ConnectionError when the server cannot be reached."""
     world = lab(evaluation.lab, evaluation.lab_options)
     prompts = world.prompts(evaluation.prompts, "held_out", seed=evaluation.seed)
-    async with connect(evaluation.base_url, evaluation.api_key) as client:
+    async with connect(evaluation.base_url, api_key=evaluation.api_key, clients=evaluation.concurrency) as client:
         model = evaluation.model or await first_model(client)
-        answers = {}
         with Progress() as progress:
-            for best_of in evaluation.best_of:
-                answers[best_of] = await _ask_all(client, model, world, prompts, best_of, evaluation, progress)
-    return summarise(model, answers)
+            found = {
+                best_of: await _ask_all(client, model, world, prompts, best_of, evaluation, progress)
+                for best_of in evaluation.best_of
+            }
+    return summarise(model, found)
 
 
 async def _ask_all(
-    client: AsyncOpenAI,
+    client: httpx2.AsyncClient,
     model: str,
     world: Lab,
     prompts: Sequence[Conversation],
     best_of: int,
     evaluation: Evaluation,
     progress: Progress,
-) -> list[Answer]:
+) -> list[Judged]:
     """An answer to each prompt, in their order."""
     task = progress.add_task(f"best_of={best_of}", total=len(prompts))
-    answers: dict[int, Answer] = {}
-
-    async def asked(index: int) -> None:
-        answers[index] = await ask(client, model, world, prompts[index], best_of, evaluation.seed + 1000 * index)
-        progress.advance(task)
-
-    await for_each(range(len(prompts)), asked, at_once=evaluation.concurrency)
-    return [answers[index] for index in range(len(prompts))]
-
-
-async def ask(client: AsyncOpenAI, model: str, world: Lab, prompt: Conversation, best_of: int, seed: int) -> Answer:
-    """One chat completion, judged by the gold reward; a failure becomes an Answer with its error."""
-    started = time.monotonic()
-    try:
-        completion = await client.chat.completions.create(
-            model=model,
-            messages=prompt,  # type: ignore[arg-type]  # the client wants its own TypedDicts
-            seed=seed,
-            temperature=1.0,
-            max_tokens=world.answer_tokens,
-            extra_body={"best_of": best_of, "rerank": {"return_candidates": True}},
-        )
-    except APIError as error:
-        return Answer(math.nan, math.nan, math.nan, 0, time.monotonic() - started, told(error))
-    latency_s = time.monotonic() - started
-    rerank = (completion.model_extra or {}).get("rerank") or {}
-    gold = world.gold(prompt, completion.choices[0].message.content or "")
-    candidates = [world.gold(prompt, candidate.get("text") or "") for candidate in rerank.get("candidates", ())]
-    return Answer(
-        gold=gold,
-        best_gold=max([gold, *candidates]),
-        reward=math.nan if rerank.get("reward") is None else float(rerank["reward"]),
-        completion_tokens=completion.usage.completion_tokens if completion.usage else 0,
-        latency_s=latency_s,
+    fields = {
+        "model": model,
+        "temperature": 1.0,
+        "max_tokens": world.answer_tokens,
+        "best_of": best_of,
+        "rerank": {"return_candidates": True},
+    }
+    load = await ask(
+        client,
+        prompts,
+        fields,
+        evaluation.concurrency,
+        seed=evaluation.seed,
+        answered=lambda _: progress.advance(task),
+        tries=_TRIES,
     )
+    return [judge(answer, world, prompt) for answer, prompt in zip(load.answers, prompts, strict=True)]
 
 
-def summarise(model: str, answers: dict[int, list[Answer]]) -> Report:
+def judge(answer: Answer, world: Lab, prompt: Conversation) -> Judged:
+    """By the gold reward, of the answer and of all candidates."""
+    if not answer.ok:
+        return Judged(answer)
+    gold = world.gold(prompt, answer.text)
+    candidates = [world.gold(prompt, candidate.get("text") or "") for candidate in answer.rerank.get("candidates", ())]
+    return Judged(answer, gold, max([gold, *candidates]))
+
+
+def summarise(model: str, found: dict[int, list[Judged]]) -> Report:
     """Rows for each best_of; the gain compares the prompts that both the smallest and the largest answered."""
-    sizes = sorted(answers)
-    rows = tuple(_row(best_of, answers[best_of]) for best_of in sizes)
+    sizes = sorted(found)
+    rows = tuple(_row(best_of, found[best_of]) for best_of in sizes)
     both = [
         (single.gold, best.gold, best.best_gold)
-        for single, best in zip(answers[sizes[0]], answers[sizes[-1]], strict=True)
-        if not single.error and not best.error
+        for single, best in zip(found[sizes[0]], found[sizes[-1]], strict=True)
+        if single.answer.ok and best.answer.ok
     ]
     if sizes[0] != 1 or len(sizes) == 1 or not both:
         return Report(model, rows, None, None)
@@ -189,18 +177,20 @@ def summarise(model: str, answers: dict[int, list[Answer]]) -> Report:
     return Report(model, rows, _mean(outcomes[:, 2].tolist()), bootstrap(outcomes, closed))
 
 
-def _row(best_of: int, answers: Sequence[Answer]) -> Row:
-    done = [answer for answer in answers if not answer.error]
-    rewards = [answer.reward for answer in done if math.isfinite(answer.reward)]
-    latencies = [answer.latency_s for answer in done]
+def _row(best_of: int, found: Sequence[Judged]) -> Row:
+    done = [judged for judged in found if judged.answer.ok]
+    rewards = [judged.answer.rerank.get("reward") for judged in done]
+    known = [float(reward) for reward in rewards if reward is not None]
+    latencies = [judged.answer.latency_s for judged in done]
+    tokens = [judged.answer.generated_tokens for judged in done]
     return Row(
         best_of=best_of,
-        requests=len(answers),
-        failed=len(answers) - len(done),
-        errors=tuple(dict.fromkeys(answer.error for answer in answers if answer.error))[:3],
-        gold=_mean([answer.gold for answer in done]) if done else None,
-        reward=mean_interval(rewards) if rewards else None,
-        tokens_per_request=float(np.mean([answer.completion_tokens for answer in done])) if done else math.nan,
+        requests=len(found),
+        failed=len(found) - len(done),
+        errors=tuple(dict.fromkeys(judged.answer.error for judged in found if not judged.answer.ok))[:3],
+        gold=_mean([judged.gold for judged in done]) if done else None,
+        reward=mean_interval(known) if known else None,
+        tokens_per_request=float(np.mean(tokens)) if done else math.nan,
         latency_p50_s=float(np.quantile(latencies, 0.5)) if done else math.nan,
         latency_p95_s=float(np.quantile(latencies, 0.95)) if done else math.nan,
     )

@@ -19,7 +19,6 @@ from openai import APIError, APIStatusError, AsyncOpenAI
 from openai.types.chat import ChatCompletion
 from rich.progress import Progress
 
-from measuring.endpoint import connect, first_model, for_each, message_of, told
 from measuring.row_file import RowFile
 from training.data.formats.checks import conversation
 from training.data.read import read_prompts, to_row
@@ -29,6 +28,7 @@ from training.labs import lab, model_path
 from training.labs.lab import SPLITS
 from training.policy.rollout import sampler
 from training.run.config import ConfigError
+from training.samples.endpoint import connect, first_model, for_each, in_one_line, message_of
 
 DEFAULT_TOKENS = 512
 _CHUNK_PROMPTS = 128  # of a checkpoint: what is sampled, written, and at worst lost at a time
@@ -143,7 +143,7 @@ async def _from_server(
                 try:
                     file.append([await server.sample(key, prompts[key])])
                 except (APIError, ValueError) as error:
-                    errors.append(told(error))
+                    errors.append(in_one_line(error))
                 progress.advance(task)
 
             await for_each(waiting, ask, at_once=collection.concurrency)

@@ -28,8 +28,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,20 +38,16 @@ import httpx2
 import torch
 from rich.console import Console
 
-from loadtests.bench.peers.report import OURS, PLAIN, Measured, Setup, summarise, table, verdict
-from loadtests.bench.servers import QUIET
-from measuring.answers import CHAT
-from measuring.client import Load, connect, drive
-from measuring.serving import free_port, running, until_ready
+from loadtests.bench.peers import contenders
+from loadtests.bench.peers.contenders import LAB, MODEL, REWARD_MODEL
+from loadtests.bench.peers.report import table, verdict
+from loadtests.bench.peers.summary import OURS, Setup, SetupRound, summarise
+from measuring.client import connect
+from measuring.loops import Load
+from measuring.questions import ask
+from measuring.strict_json import strict_json
 from training.data.records import Conversation
-from training.evaluation.report import strict
-from training.labs import checkpoint, lab
 
-_LAB = lab("arithmetic")
-_MODEL = "arithmetic"
-_PEERS = Path(__file__).parent
-_ENGINE = {"enforce-eager": True, "block-size": 32, "kv-cache-memory-bytes": 256 * 2**20}
-_SAMPLING = json.dumps({"temperature": 1.0, "max_new_tokens": _LAB.answer_tokens})
 _WARM_UP = 32
 _SAME_REWARD = 1e-3
 
@@ -59,7 +55,8 @@ _SAME_REWARD = 1e-3
 def main() -> None:
     """Measure everything, print one table, write one record."""
     options = _options(sys.argv[1:])
-    with tempfile.TemporaryDirectory() as folder, _setups(options, Path(folder)) as setups:
+    with tempfile.TemporaryDirectory() as folder, contenders.started(options, Path(folder)) as (setups, reward):
+        asyncio.run(_same_rewards(setups[0].url, reward))
         rounds = asyncio.run(_measure(setups, options))
     summaries = [summarise(setup, rounds) for setup in setups]
     title = f"N = {options.best_of}, {options.clients} clients, {options.rounds} rounds of {options.requests} requests"
@@ -71,8 +68,7 @@ def main() -> None:
             "summaries": [asdict(summary) for summary in summaries],
             "rounds": [{name: list(map(asdict, measured)) for name, measured in one.items()} for one in rounds],
         }
-        text = json.dumps(strict(record), indent=2, allow_nan=False)
-        options.output.write_text(text + "\n", encoding="utf-8")
+        options.output.write_text(strict_json(record), encoding="utf-8")
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -96,127 +92,42 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-# -- servers
-
-
-@contextmanager
-def _setups(options: argparse.Namespace, folder: Path) -> Iterator[list[Setup]]:
-    """Start every server, engines at the same time, and give what is to be measured, bestofn first."""
-    with ExitStack() as stack:
-
-        def start(name: str, command: Callable[[int], list[str]], **environment: str) -> tuple[str, Callable[[], None]]:
-            port, log = free_port(), folder / f"{name}.log"
-            process = stack.enter_context(running(command(port), log, environment=QUIET | environment))
-            url = f"http://127.0.0.1:{port}"
-            return url, lambda: until_ready(f"{url}/{'ready' if name == OURS else 'health'}", process, log)
-
-        first, second = _core_halves()
-        generator, generator_ready = start("generator", _generator, **first)
-        reward, reward_ready = start("reward", _reward, **second)
-        ours, ours_ready = start(OURS, _ours)
-        for ready in (generator_ready, reward_ready, ours_ready):
-            ready()
-        asyncio.run(_same_rewards(ours, reward))
-        setups = [
-            Setup(OURS, ours, {"best_of": options.best_of}),
-            Setup(PLAIN, generator, {"n": options.best_of}, ranks=False),
-        ]
-        budget = {"budget": options.best_of}
-        if options.its_hub:
-            scored, _ = start("its_hub", lambda port: _its_hub(options.its_hub, port, generator, reward))
-            limited, _ = start("limited", lambda port: _its_hub(options.its_hub, port, generator, reward, calls=32))
-            free, _ = start("free", lambda port: _its_hub(options.its_hub, port, generator))
-            setups += [Setup("its_hub", scored, budget), Setup("its_hub, limit of 32", limited, budget)]
-            setups.append(Setup("its_hub, no scoring", free, budget, ranks=False))
-        if options.optillm:
-            key = {"OPENAI_API_KEY": "none"}
-            rated, _ = start("optillm", lambda port: _optillm(options.optillm, port, generator, options.best_of), **key)
-            setups.append(Setup("optillm", rated, {"model": f"bon-{_MODEL}"}))
-        yield setups
-
-
-def _vllm(port: int, model: str, **options: Any) -> list[str]:
-    given = {"model": str(checkpoint(model)), "dtype": "float32", **_ENGINE, **options, "port": port}
-    flags = [f"--{name}" if value is True else f"--{name}={value}" for name, value in given.items()]
-    entry = "vllm.entrypoints.launchers.api_server.entry"
-    return [sys.executable, "-m", entry, "--disable-uvicorn-access-log", *flags]
-
-
-def _generator(port: int) -> list[str]:
-    template = {"chat-template": _PEERS / "optillm_chat_template.jinja", "chat-template-content-format": "string"}
-    sampling = {"override-generation-config": _SAMPLING}
-    return _vllm(port, "arithmetic-sft", **{"served-model-name": _MODEL}, **template, **sampling)
-
-
-def _reward(port: int) -> list[str]:
-    return _vllm(port, "arithmetic-reward", runner="pooling")
-
-
-def _ours(port: int) -> list[str]:
-    given = ["--port", str(port), "--disable-uvicorn-access-log", "--override-generation-config", _SAMPLING]
-    return [sys.executable, "-m", "bestofn_server", "serve", *given]
-
-
-def _its_hub(python: str, port: int, generator: str, reward: str = "", calls: int = -1) -> list[str]:
-    given = ["--port", str(port), "--vllm-url", generator, "--model", _MODEL, "--max-concurrency", str(calls)]
-    scorer = ["--reward-url", reward, "--reward-model", str(checkpoint("arithmetic-reward"))] if reward else []
-    return [str(Path(python).expanduser()), str(_PEERS / "its_hub_server.py"), *given, *scorer]
-
-
-def _optillm(python: str, port: int, generator: str, best_of: int) -> list[str]:
-    given = ["--port", str(port), "--base-url", f"{generator}/v1", "--best-of-n", str(best_of)]
-    return [str(Path(python).expanduser().with_name("optillm")), *given, "--no-ssl-verify", "--log", "error"]
-
-
-def _core_halves() -> tuple[dict[str, str], dict[str, str]]:
-    """The environments that give two engines half of the cores each, as bestofn does; nothing on a GPU."""
-    cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
-    if torch.accelerator.is_available() or len(cores) < 2:
-        return {}, {}
-    name, middle = "VLLM_CPU_OMP_THREADS_BIND", len(cores) // 2
-    return {name: ",".join(cores[:middle])}, {name: ",".join(cores[middle:])}
-
-
 async def _same_rewards(ours: str, reward: str) -> None:
     """Ask both reward engines about the same answers. Raises RuntimeError where they disagree."""
-    prompt = _LAB.prompts(1, "held_out", seed=0)[0]
-    body = {"messages": list(prompt), "best_of": 4, "rerank": {"return_candidates": True}}
-    scale = json.loads((checkpoint("arithmetic-reward") / "config.json").read_text(encoding="utf-8"))["bestofn"]
-    async with httpx2.AsyncClient(timeout=120, trust_env=False) as client:
-        answer = (await client.post(f"{ours}{CHAT}", json=body)).raise_for_status().json()
-        for candidate in answer["rerank"]["candidates"]:
-            messages = [*prompt, {"role": "assistant", "content": candidate["text"]}]
+    prompts = LAB.prompts(1, "held_out", seed=0)
+    scale = json.loads((REWARD_MODEL / "config.json").read_text(encoding="utf-8"))["bestofn"]
+    async with connect(ours, clients=1) as client, connect(reward, clients=1) as pooling:
+        load = await ask(client, prompts, {"best_of": 4, "rerank": {"return_candidates": True}}, 1)
+        for candidate in load.whole(OURS).answers[0].rerank["candidates"]:
+            messages = [*prompts[0], {"role": "assistant", "content": candidate["text"]}]
             asked = {"messages": messages, "use_activation": False}
-            data = (await client.post(f"{reward}/classify", json=asked)).raise_for_status().json()["data"]
+            data = (await pooling.post("/classify", json=asked)).raise_for_status().json()["data"]
             raw = candidate["reward"] * scale["std"] + scale["mean"]
             if abs(data[0]["probs"][0] - raw) > _SAME_REWARD:
                 raise RuntimeError(f"bestofn's raw score of an answer is {raw}, the pooling server's {data[0]}")
 
 
-# -- measuring
-
-
-async def _measure(setups: Sequence[Setup], options: argparse.Namespace) -> list[dict[str, list[Measured]]]:
+async def _measure(setups: Sequence[Setup], options: argparse.Namespace) -> list[dict[str, list[SetupRound]]]:
     """Rounds of measurements by setup. In each bestofn comes first and again last."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connect(setup.url, clients=options.clients)) for setup in setups]
         turns = [*zip(setups, clients, strict=True), (setups[0], clients[0])]
-        warm_up = _LAB.prompts(_WARM_UP, "held_out", seed=options.seed + 1)
+        warm_up = LAB.prompts(_WARM_UP, "held_out", seed=options.seed + 1)
         for setup, client in turns[:-1]:
             await _until_listening(client)
-            await drive(client, _bodies(setup, warm_up), options.clients)
+            await ask(client, warm_up, _fields(setup), options.clients)
         rounds = []
         for number, prompts in enumerate(_questions(options), start=1):
-            measured: dict[str, list[Measured]] = {setup.name: [] for setup in setups}
+            measured: dict[str, list[SetupRound]] = {setup.name: [] for setup in setups}
             for setup, client in turns:
-                load = await drive(client, _bodies(setup, prompts), options.clients)
-                measured[setup.name].append(Measured.of(load, prompts, _LAB))
-                _tell(number, setup, load)
+                load = await ask(client, prompts, _fields(setup), options.clients)
+                measured[setup.name].append(SetupRound.of(load, prompts, LAB))
+                _note(number, setup, load)
             rounds.append(measured)
     return rounds
 
 
-def _tell(number: int, setup: Setup, load: Load) -> None:
+def _note(number: int, setup: Setup, load: Load) -> None:
     errors = sorted({answer.error for answer in load.answers if answer.error})
     rate = f"{load.requests_per_second:.2f} requests/s"
     print(f"round {number}, {setup.name}: {rate}", *errors, sep="; ", file=sys.stderr, flush=True)
@@ -235,13 +146,13 @@ async def _until_listening(client: httpx2.AsyncClient) -> None:
 
 def _questions(options: argparse.Namespace) -> list[list[Conversation]]:
     """Every round has questions of its own, so that no answer to them is in a prefix cache."""
-    prompts = _LAB.prompts(options.rounds * options.requests, "held_out", seed=options.seed)
+    prompts = LAB.prompts(options.rounds * options.requests, "held_out", seed=options.seed)
     return [prompts[start : start + options.requests] for start in range(0, len(prompts), options.requests)]
 
 
-def _bodies(setup: Setup, prompts: Sequence[Conversation]) -> list[dict[str, Any]]:
-    common = {"model": _MODEL, "max_tokens": _LAB.answer_tokens, "temperature": 1.0}
-    return [common | {"messages": list(prompt)} | dict(setup.body) for prompt in prompts]
+def _fields(setup: Setup) -> dict[str, Any]:
+    """Of every request to a server."""
+    return {"model": MODEL, "max_tokens": LAB.answer_tokens, "temperature": 1.0, **setup.fields}
 
 
 def _conditions(options: argparse.Namespace) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 The settings are learned first, from a trace of training prompts; held-out questions then go to one server. Arms take
 turns in rounds with the same prompts and seeds, as often first as last; what a request cost is what vLLM's own counter
-says, which has to be what `usage` bills, to the token. Three questions, each with a goal:
+shows, which has to be what `usage` bills, to the token. Three questions, each with a goal:
 
 - prune: of best-of-32's tokens and gold gain, how much is spent and kept? One client, for the latency.
 - adaptive: how many candidates less than the fixed N that has as much gold? Some clients at once.
@@ -17,26 +17,26 @@ Takes about 11 minutes.
 import argparse
 import asyncio
 import os
-import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
-from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from loadtests.bench import servers
-from loadtests.bench.latency_target_summary import quantile
-from loadtests.bench.open_loop import offer_questions
-from loadtests.bench.overload import counters
+from loadtests.bench import contenders
+from loadtests.bench.overload import busy, counters
 from loadtests.bench.strategies.report import show, write
-from loadtests.bench.strategies.summary import FULL, OPEN, Afterwards, Arm, Load, Measured, Shot, read_shot
-from measuring.client import Answer, connect, drive, rotated
-from training.data.records import Conversation
+from loadtests.bench.strategies.summary import FULL, OPEN, Afterwards, Arm, Calibration, Measured, Shot, read_shot
+from measuring.client import connect
+from measuring.estimators import quantile
+from measuring.loops import rotated
+from measuring.questions import SEED_STEP, ask, ask_arriving
+from measuring.scrape import scrape
+from measuring.server_process import bestofn
 from training.labs import lab
 
 LAB = lab("arithmetic")
@@ -68,18 +68,18 @@ FIXED: Mapping[int, Body] = {size: {"best_of": size} for size in (1, 2, 3, 4, 8)
 
 
 @dataclass(frozen=True)
-class Rounds:
-    """Arms that take turns. prompts: of one round, for every arm the same. rounds: as many as arms, or a multiple."""
+class Turns:
+    """Arms that take turns."""
 
     arms: Mapping[str, Body]
-    rounds: int
-    prompts: int
+    rounds: int  # as many as arms, or a multiple
+    prompts: int  # of one round, for every arm the same
     clients: int
     seed: int
 
 
-PRUNING = Rounds(CUT, rounds=5, prompts=10, clients=1, seed=11)
-WAVING = Rounds(
+PRUNING = Turns(CUT, rounds=5, prompts=10, clients=1, seed=11)
+WAVING = Turns(
     {**WAVES, **{f"best of {size}": arm for size, arm in FIXED.items()}},
     rounds=7,
     prompts=15,
@@ -88,60 +88,53 @@ WAVING = Rounds(
 )
 
 
-def body(prompt: Conversation, seed: int, arm: Body) -> dict[str, Any]:
-    """A request of an arm."""
+def fields(arm: Body) -> dict[str, Any]:
+    """Of every request of an arm."""
     rerank = {**arm.get("rerank", {}), "return_candidates": True}
-    return {"messages": list(prompt), "max_tokens": LAB.answer_tokens, "seed": seed, **arm, "rerank": rerank}
+    return {"max_tokens": LAB.answer_tokens, **arm, "rerank": rerank}
 
 
-async def take_turns(client: httpx2.AsyncClient, rounds: Rounds) -> dict[str, Arm]:
+async def take_turns(client: httpx2.AsyncClient, turns: Turns) -> dict[str, Arm]:
     """Every arm's answers, in order. Raises RuntimeError where a request fails."""
-    found = {name: Arm(name) for name in rounds.arms}
-    prompts = LAB.prompts(rounds.rounds * rounds.prompts, "held_out", seed=rounds.seed)
-    for number in range(rounds.rounds):
-        start = number * rounds.prompts
-        mine = prompts[start : start + rounds.prompts]
-        for name in rotated(list(rounds.arms), number):
-            bodies = [body(prompt, 100 * (start + i), rounds.arms[name]) for i, prompt in enumerate(mine)]
-            before = await counters(str(client.base_url))
-            answers = (await drive(client, bodies, rounds.clients)).answers
-            found[name] = await _grown(client, found[name], _read(answers, mine), before)
+    found = {name: Arm(name) for name in turns.arms}
+    prompts = LAB.prompts(turns.rounds * turns.prompts, "held_out", seed=turns.seed)
+    for number in range(turns.rounds):
+        start = number * turns.prompts
+        mine = prompts[start : start + turns.prompts]
+        for name in rotated(list(turns.arms), number):
+            before = await counters(client)
+            load = await ask(client, mine, fields(turns.arms[name]), turns.clients, seed=SEED_STEP * start)
+            shots = [read_shot(answer, prompt, LAB) for answer, prompt in zip(load.answers, mine, strict=True)]
+            found[name] = await _grown(client, found[name], shots, before)
     return found
 
 
-def _read(answers: Sequence[Answer], prompts: Sequence[Conversation]) -> list[Shot]:
-    pairs = zip(answers, prompts, strict=True)
-    return [read_shot(answer, prompt, LAB, latency_s=answer.latency_s) for answer, prompt in pairs]
-
-
 async def _grown(client: httpx2.AsyncClient, arm: Arm, shots: list[Shot], before: Mapping[str, int]) -> Arm:
-    after = await counters(str(client.base_url))
+    after = await counters(client)
     return arm.grown(shots, after["tokens"] - before["tokens"], after["engine's tokens"] - before["engine's tokens"])
 
 
-async def find_load(client: httpx2.AsyncClient) -> Load:
+async def calibrate(client: httpx2.AsyncClient) -> Calibration:
     """The least load that gives best-of-16 the tail that is wanted, or the greatest that is tried."""
     arm = {"best_of": 16, "temperature": _RAMBLING}
     prompts = LAB.prompts(50, "held_out", seed=21)
-    full = await drive(client, [body(prompt, 100 * i, arm) for i, prompt in enumerate(prompts)], 8)
+    full = await ask(client, prompts, fields(arm), 8, seed=0)
     for share in _SHARES:
         rate = share * full.requests_per_second
         latencies_s = [shot.latency_s for shot in await offered(client, arm, rate, _SEARCH_S, seed=22)]
         if quantile(latencies_s, 0.99) >= _TAIL * quantile(latencies_s, 0.5):
             break
     latencies_s = [shot.latency_s for shot in await offered(client, arm, rate, _CALIBRATION_S, seed=23)]
-    return Load(full.requests_per_second, rate, quantile(latencies_s, 0.5), quantile(latencies_s, 0.99))
+    return Calibration(full.requests_per_second, rate, quantile(latencies_s, 0.5), quantile(latencies_s, 0.99))
 
 
 async def offered(client: httpx2.AsyncClient, arm: Body, rate: float, seconds: float, *, seed: int) -> list[Shot]:
     """Poisson arrivals; the same seed gives the same questions at the same times."""
-    asked = await offer_questions(
-        client, LAB, lambda index, prompt: body(prompt, 100 * index, arm), rate, seconds, seed=seed
-    )
-    return [read_shot(timed.answer, prompt, LAB, latency_s=timed.latency_s) for timed, prompt in asked]
+    asked = await ask_arriving(client, LAB, fields(arm), rate, seconds, seed=seed)
+    return [read_shot(answer, prompt, LAB) for answer, prompt in asked]
 
 
-async def under_load(client: httpx2.AsyncClient, load: Load) -> tuple[dict[str, Arm], dict[str, Afterwards]]:
+async def under_load(client: httpx2.AsyncClient, load: Calibration) -> tuple[dict[str, Arm], dict[str, Afterwards]]:
     """Best-of-16 as it is, with deadlines, and with enough of 12."""
     deadlines_ms = [round(1000 * share * load.p99_s) for share in _DEADLINES]
     options: Mapping[str, Body] = {
@@ -154,7 +147,7 @@ async def under_load(client: httpx2.AsyncClient, load: Load) -> tuple[dict[str, 
     left: dict[str, Afterwards] = {}
     for number in range(_LOAD_ROUNDS):
         for name in rotated(list(arms), number):
-            before = await counters(str(client.base_url))
+            before = await counters(client)
             shots = await offered(client, arms[name], load.rate, _LOAD_S, seed=100 + number)
             now = await until_idle(client)
             left[name] = max(left.get(name, now), now, key=lambda one: (one.in_flight + one.running, one.idle_after_s))
@@ -165,27 +158,18 @@ async def under_load(client: httpx2.AsyncClient, load: Load) -> tuple[dict[str, 
 async def until_idle(client: httpx2.AsyncClient) -> Afterwards:
     """Wait until nothing runs; what did at first."""
     began_s = time.perf_counter()
-    first = now = await _busy(client)
+    first = now = busy(await scrape(client))
     while any(now):
         await asyncio.sleep(0.02)
-        now = await _busy(client)
+        now = busy(await scrape(client))
     return Afterwards(*first, time.perf_counter() - began_s)
-
-
-async def _busy(client: httpx2.AsyncClient) -> tuple[int, int]:
-    """Candidates in flight by our gauge, and sequences that run by vLLM's."""
-    text = (await client.get("/metrics")).raise_for_status().text
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    names = ("bestofn_candidates_in_flight", "vllm:num_requests_running")
-    ours, running = (int(sum(sample.value for sample in samples if sample.name == name)) for name in names)
-    return ours, running
 
 
 async def learn(profile: Path) -> None:
     """Write a profile of the strategies, from a trace of training prompts. Raises RuntimeError where that fails."""
     with tempfile.TemporaryDirectory() as folder:
         trace = f"{folder}/trace.parquet"
-        async with servers.started(servers.ours) as server:
+        with contenders.started(contenders.ours()) as server:
             await _bestofn(
                 *("collect", "--trace", "--lab", LAB.name, "--split", "train", "--base-url", f"{server.url}/v1"),
                 *("--prompts", str(_TRACED), "--samples", str(_TRACED_SAMPLES), "--concurrency", "4"),
@@ -196,9 +180,7 @@ async def learn(profile: Path) -> None:
 
 async def _bestofn(*arguments: str) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bestofn_server", *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        *bestofn(*arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     output, _ = await process.communicate()
     if process.returncode:
@@ -208,29 +190,34 @@ async def _bestofn(*arguments: str) -> None:
 async def main(folder: Path, profile: Path | None) -> int:
     """Measure, print, write strategies.json and strategies.png; exit status 1 where tokens or what was left differ."""
     console, began_s = Console(), time.monotonic()
+
+    def note(what: str) -> None:
+        console.print(f"{what} after {time.monotonic() - began_s:.0f} s")
+
     if profile is None:
         profile = folder / "profile.json"
         await learn(profile)
-    options = ["--strategy-profile", str(profile)]
-    async with (
-        servers.started(lambda port: servers.ours(port, options)) as server,
-        connect(server.url, clients=_CONNECTIONS) as client,
-    ):
-        for arm in (CUT[FULL], CUT["prune"], *WAVES.values()):  # warms up
-            warm = LAB.prompts(6, "held_out", seed=1)
-            await drive(client, [body(prompt, index, arm) for index, prompt in enumerate(warm)], 2)
-        console.print(f"learned and started after {time.monotonic() - began_s:.0f} s")
-        pruning = await take_turns(client, PRUNING)
-        waving = await take_turns(client, WAVING)
-        console.print(f"prune and adaptive measured after {time.monotonic() - began_s:.0f} s")
-        load = await find_load(client)
-        loaded, left = await under_load(client, load)
+    with contenders.started(contenders.ours(["--strategy-profile", str(profile)])) as server:
+        async with connect(server.url, clients=_CONNECTIONS) as client:
+            measured = await measure(client, note)
+    write(folder, measured)
+    note(f"all measured on {os.cpu_count()} cores")
+    return show(measured)
+
+
+async def measure(client: httpx2.AsyncClient, note: Callable[[str], None]) -> Measured:
+    """All arms, on a server that has learned its settings. note: is called with what was done."""
+    for arm in (CUT[FULL], CUT["prune"], *WAVES.values()):  # warms up
+        await ask(client, LAB.prompts(6, "held_out", seed=1), fields(arm), 2, seed=0)
+    note("learned and started")
+    cut = await take_turns(client, PRUNING)
+    waving = await take_turns(client, WAVING)
+    note("prune and adaptive measured")
+    calibration = await calibrate(client)
+    loaded, left = await under_load(client, calibration)
     waves = {name: waving[name] for name in WAVES}
     fixed = {size: waving[f"best of {size}"] for size in FIXED}
-    measured = Measured(pruning, waves, fixed, loaded, load, left)
-    write(folder, measured)
-    console.print(f"{time.monotonic() - began_s:.0f} s on {os.cpu_count()} cores")
-    return show(measured)
+    return Measured(cut, waves, fixed, loaded, calibration, left)
 
 
 if __name__ == "__main__":

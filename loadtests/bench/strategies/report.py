@@ -1,21 +1,18 @@
 """The load test of the strategies as tables, as strict JSON and as one picture."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from loadtests.bench.strategies import summary
+from loadtests.bench.strategies.plots import picture
 from loadtests.bench.strategies.summary import FULL, OPEN, TOO_LATE, Arm, Measured
 from measuring.estimators import Interval
-from training.evaluation.plots import GREY, finish, intervals, save
-from training.evaluation.report import strict
+from measuring.plots import save
+from measuring.strict_json import strict_json
 
 Figures = Mapping[str, Interval | float | int | str]
 
@@ -84,17 +81,16 @@ def write(folder: Path, measured: Measured) -> None:
     record = {
         "prune": cut_figures(measured),
         "adaptive": wave_figures(measured),
-        "load": asdict(measured.load) | {"arms": load_figures(measured)},
+        "load": asdict(measured.calibration) | {"arms": load_figures(measured)},
         "arms": [asdict(arm) for arm in measured.arms],
     }
-    text = json.dumps(strict(record), allow_nan=False)
-    (folder / "strategies.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "strategies.json").write_text(strict_json(record, indent=None), encoding="utf-8")
     save(picture(measured), folder / "strategies.png")
 
 
 def show(measured: Measured) -> int:
     """Print all; exit status 1 where counters are not what was billed, or something ran on."""
-    console, load = Console(width=170), measured.load
+    console, load = Console(width=170), measured.calibration
     prompts = len(measured.cut[FULL].shots)
     console.print(_table(f"{prompts} prompts, one client; beside {FULL}", cut_figures(measured)))
     prompts = len(measured.fixed[1].shots)
@@ -127,53 +123,3 @@ def _text(value: Interval | float | int | str) -> str:
     if isinstance(value, Interval):
         return value.text()
     return value if isinstance(value, str) else f"{value:.2f}"
-
-
-def picture(measured: Measured) -> Figure:
-    """Gain against tokens, gold against candidates, and the latencies under load."""
-    figure = Figure(figsize=(17, 5.5), layout="constrained")
-    tokens, samples, times = figure.subplots(1, 3)
-    _draw_cut(tokens, measured)
-    _draw_waves(samples, measured)
-    _draw_load(times, list(measured.loaded.values()))
-    finish(tokens, samples, times)
-    return figure
-
-
-def _draw_cut(axis: Axes, measured: Measured) -> None:
-    full = measured.cut[FULL]
-    for place, arm in enumerate(measured.cut.values()):
-        share = 100 * summary.tokens_share(arm, full).value
-        intervals(axis, [share], [summary.gain_kept(arm, full)], f"C{place}", arm.name)
-    axis.axhline(0.95, color=GREY, linestyle="--")
-    axis.axvline(55, color=GREY, linestyle="--")
-    _name(axis, "One client", f"tokens, % of {FULL}", f"share of the gold gain of {FULL}")
-
-
-def _draw_waves(axis: Axes, measured: Measured) -> None:
-    sizes = list(measured.fixed)
-    gold = [summary.mean_of(arm, "gold") for arm in measured.fixed.values()]
-    intervals(axis, sizes, gold, GREY, "best_of_n", "o-")
-    for place, arm in enumerate(measured.waves.values()):
-        sampled = summary.mean_of(arm, "sampled").value
-        intervals(axis, [sampled], [summary.mean_of(arm, "gold")], f"C{place}", arm.name, "s")
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(sizes, [str(size) for size in sizes])
-    axis.minorticks_off()
-    _name(axis, "Some clients", "candidates for a request", "gold of the answer")
-
-
-def _draw_load(axis: Axes, arms: Sequence[Arm]) -> None:
-    for place, arm in enumerate(arms):
-        ordered = np.sort(arm.column("latency_s"))
-        longer = 1 - np.arange(len(ordered)) / len(ordered)
-        axis.step(ordered, longer, where="post", color=f"C{place}", linewidth=2, label=arm.name)
-    axis.set_yscale("log")
-    _name(axis, "Open loop", "latency, s", "share of requests that take longer")
-
-
-def _name(axis: Axes, title: str, along: str, up: str) -> None:
-    axis.set_title(title, fontsize=15)
-    axis.set_xlabel(along, fontsize=13)
-    axis.set_ylabel(up, fontsize=13)
-    axis.legend(fontsize=11, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, frameon=False)

@@ -1,6 +1,6 @@
 """What strategies cost and keep, from the answers that a load test collected, with paired intervals. Pure.
 
-Every arm answers the same prompts, so that a prompt's difficulty cancels in what is said of two arms: intervals are
+Every arm answers the same prompts, so that a prompt's difficulty cancels where two arms are compared: intervals are
 over prompts, each drawn with what all arms made of it.
 """
 
@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from loadtests.bench.latency_target_summary import quantile
-from measuring.client import Answer
-from measuring.estimators import Floats, Interval, bootstrap
+from measuring.answers import Answer
+from measuring.estimators import Floats, Interval, bootstrap, quantile
 from service.rerank.selection import Selection, select
 from service.rerank.strategies import Candidate
 from training.data.records import Conversation
@@ -22,40 +21,35 @@ from training.labs.lab import Lab
 
 _CALIBRATED = Selection(length_calibrated=True)
 
-
 FULL, OPEN = "best of 32", "best of 16"  # what others are compared with
 TOO_LATE = "too late"
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One request. gold: of its answer; 0 where the deadline passed before there was one, of which no more is known.
-
-    single: the mean gold of all finished candidates, what one sample is expected to have. tokens: generated. sampled:
-    candidates. length: tokens of the answer. calibrated_gold, calibrated_length: had the same candidates been chosen
-    among with `length_calibrated`.
-    """
+    """One request."""
 
     latency_s: float
-    gold: float
-    single: float = math.nan
-    tokens: int = 0
-    sampled: int = 0
-    length: float = math.nan
+    gold: float  # of its answer; 0 where the deadline passed before there was one, of which no more is known
+    single: float = math.nan  # the mean gold of all finished candidates, what one sample is expected to have
+    tokens: int = 0  # generated
+    sampled: int = 0  # candidates
+    length: float = math.nan  # tokens of the answer
     stop_reason: str = TOO_LATE
+
+    # Had the same candidates been chosen among with `length_calibrated`.
     calibrated_gold: float = 0.0
     calibrated_length: float = math.nan
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to answer. shots: of the prompts in order. counted, engine_tokens: grown by meanwhile, by our counter of
-    generated tokens and by vLLM's."""
+    """One way to answer."""
 
     name: str
-    shots: tuple[Shot, ...] = ()
-    counted_tokens: int = 0
-    engine_tokens: int = 0
+    shots: tuple[Shot, ...] = ()  # of the prompts in order
+    counted_tokens: int = 0  # by which our counter of generated tokens grew meanwhile
+    engine_tokens: int = 0  # by which vLLM's did
 
     @property
     def tokens(self) -> int:
@@ -83,11 +77,11 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Load:
-    """What best-of-16 does under the load that is offered. rate: requests a second. full_rate: of a full server."""
+class Calibration:
+    """What best-of-16 does under the load that is offered."""
 
-    full_rate: float
-    rate: float
+    full_rate: float  # requests a second of a full server
+    rate: float  # requests a second that are offered
     p50_s: float
     p99_s: float
 
@@ -103,34 +97,33 @@ class Afterwards:
 
 @dataclass(frozen=True)
 class Measured:
-    """cut: prune and what it is compared with, `FULL` among them. waves: adaptive. fixed: by N, rising. loaded: in the
-    open loop, `OPEN` first. left: of each of those, the worst of its rounds."""
+    """Everything that was measured."""
 
-    cut: Mapping[str, Arm]
-    waves: Mapping[str, Arm]
-    fixed: Mapping[int, Arm]
-    loaded: Mapping[str, Arm]
-    load: Load
-    left: Mapping[str, Afterwards]
+    cut: Mapping[str, Arm]  # prune and what it is compared with, `FULL` among them
+    waves: Mapping[str, Arm]  # adaptive
+    fixed: Mapping[int, Arm]  # by N, rising
+    loaded: Mapping[str, Arm]  # in the open loop, `OPEN` first
+    calibration: Calibration  # of that loop
+    left: Mapping[str, Afterwards]  # of each of `loaded`, the worst of its rounds
 
     @property
     def arms(self) -> list[Arm]:
         return [arm for group in (self.cut, self.waves, self.fixed, self.loaded) for arm in group.values()]
 
 
-def read_shot(answer: Answer, prompt: Conversation, lab: Lab, *, latency_s: float) -> Shot:
+def read_shot(answer: Answer, prompt: Conversation, lab: Lab) -> Shot:
     """answer: to a request with `rerank.return_candidates`. Raises RuntimeError where one failed that was in time."""
     if answer.status == 504:
-        return Shot(latency_s, gold=0.0)
-    if not answer.ok or answer.body is None:
+        return Shot(answer.latency_s, gold=0.0)
+    if not answer.ok:
         raise RuntimeError(f"a request failed: {answer.error}")
     candidates = answer.rerank["candidates"]
     gold = [lab.gold(prompt, candidate["text"]) for candidate in candidates]
     chosen = answer.rerank["selected"][0]
     calibrated = chosen if answer.rerank["reward"] is None else recalibrated(candidates)
     return Shot(
-        latency_s=latency_s,
-        gold=lab.gold(prompt, answer.body["choices"][0]["message"]["content"]),
+        latency_s=answer.latency_s,
+        gold=lab.gold(prompt, answer.text),
         single=mean(value for value, one in zip(gold, candidates, strict=True) if _finished(one)),
         tokens=answer.generated_tokens,
         sampled=answer.rerank["sampled"],
@@ -162,7 +155,7 @@ def _finished(candidate: Mapping[str, Any]) -> bool:
 
 
 def gain_kept(arm: Arm, full: Arm, field: str = "gold") -> Interval:
-    """The share of the gold that `full` gains over one sample; `single` of `full` says what one sample has."""
+    """The share of the gold that `full` gains over one sample; `single` of `full` is what one sample has."""
     rows = np.stack([arm.column(field), full.column("gold"), full.column("single")], axis=1)
 
     def share(sample: Floats) -> float:

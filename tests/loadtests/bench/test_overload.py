@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.bench.overload import counters, differences, read_run, run_locust
+from measuring.client import connect
 from tests.server import API_KEY, Server
 
 
@@ -12,10 +13,11 @@ async def test_four_times_too_much_is_answered_or_refused_and_all_of_it_counted(
     workload = tmp_path / "full.yaml"
     workload.write_text("best_of: {64: 1}\nmax_tokens: {uniform: {low: 8, high: 24}}")
     server.wait_idle()
-    before = await counters(server.url, server.headers)
     limits = ("--slo-error-rate", "0", "--api-key", API_KEY)
-    run = await run_locust(server.url, 16, 12, *limits, workload=workload)
-    after = await counters(server.url, server.headers)
+    async with connect(server.url, api_key=API_KEY, clients=1) as client:
+        before = await counters(client)
+        run = await run_locust(server.url, 16, 12, *limits, workload=workload)
+        after = await counters(client)
     assert run.status == 0, "a request was neither answered nor refused"
     assert run.post.failures == 0
     assert run.post.requests > 0

@@ -13,7 +13,7 @@ import yaml
 from openai import OpenAI
 from prometheus_client.utils import floatToGoString
 
-from measuring.serving import free_port
+from measuring.server_process import free_port
 from scripts import dashboard
 from scripts.observe import DASHBOARDS, start, wait_ready, write_configuration
 from scripts.tools import Prometheus

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from measuring.estimators import best_of_n
+from reward.expected_best import best_of_n
 from training.data.records import Comparison
 from training.evaluation import measure
 from training.labs import checkpoint, lab

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from measuring.estimators import Floats, best_of_n
+from measuring.estimators import Floats
+from reward.expected_best import best_of_n
 from training.evaluation.scaling import Kind, best_of_n_curve, extrapolate, fit, rl_curve
 
 ALPHA, BETA = 0.7, 0.15

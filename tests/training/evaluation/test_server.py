@@ -102,7 +102,7 @@ async def test_the_report_is_shown_and_is_strict_json() -> None:
     text = StringIO()
     report.show(Console(file=text, width=140))
     assert "best-of-4 closes 100.0 %" in text.getvalue()
-    assert "failed: BadRequestError" in text.getvalue()
+    assert "failed: HTTP 400: no" in text.getvalue()
     assert json.loads(report.to_json())["rows"][1]["best_of"] == 4
 
 

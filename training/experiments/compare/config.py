@@ -1,4 +1,4 @@
-"""What `bestofn compare` is told."""
+"""The settings of `bestofn compare`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

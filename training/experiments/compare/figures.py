@@ -10,7 +10,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from measuring.estimators import Floats, Interval
-from training.evaluation.plots import finish
+from measuring.plots import GREY, finish
 from training.experiments.compare.break_even import BreakEven, rounded
 from training.experiments.compare.load import Cell
 from training.experiments.compare.quality import Row
@@ -18,7 +18,6 @@ from training.experiments.compare.quality import Row
 _COLOURS = ("#b8860b", "#1f77b4", "#c0392b", "#2e8b57", "#7d3c98", "#444444")
 _SIDES = ((5, -15), (-12, -26), (-4, 9))
 _MARKERS = ("o", "s", "D", "^", "v", "P")
-_GREY = "#808080"
 _LABEL, _TITLE, _NOTE = 14, 16, 12
 
 
@@ -51,7 +50,7 @@ def quality_against(
     axis.step(
         *zip(*best, strict=True),
         where="post",
-        color=_GREY,
+        color=GREY,
         linestyle="--",
         linewidth=1.5,
         zorder=1,
@@ -146,15 +145,15 @@ def break_even(found: Sequence[BreakEven], palette: Palette, base: str, months: 
         for label, bill, colour, style in ways:
             axis.plot(requests, bill.monthly(requests, months), style, color=colour, linewidth=2.5, label=label)
         if 0 < even < math.inf:
-            axis.axvline(even, color=_GREY, linewidth=1)
+            axis.axvline(even, color=GREY, linewidth=1)
             if math.isfinite(one.requests.high) and one.requests.low > 0:
-                axis.axvspan(one.requests.low, one.requests.high, color=_GREY, alpha=0.2, linewidth=0)
+                axis.axvspan(one.requests.low, one.requests.high, color=GREY, alpha=0.2, linewidth=0)
             axis.annotate(
                 f" even at {rounded(even)}",
                 (even, 0.03),
                 xycoords=("data", "axes fraction"),
                 fontsize=_NOTE,
-                color=_GREY,
+                color=GREY,
             )
         axis.set_xscale("log")
         axis.set_yscale("log")

@@ -1,6 +1,7 @@
 """What one policy costs at every N and load: latency, throughput, tokens and dollars, from the real server."""
 
 import asyncio
+import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ import httpx2
 import numpy as np
 from rich.progress import Progress
 
-from measuring.client import Load, connect, drive
+from measuring.client import connect
 from measuring.estimators import Floats, Interval, bootstrap, mean_interval
-from measuring.serving import ServerFailed
+from measuring.loops import Load
+from measuring.questions import Prompt, ask
+from measuring.scrape import Scrape, scrape
 from training.experiments.compare.config import CompareConfig
 from training.labs import lab
 
@@ -23,21 +26,16 @@ _WARM_UP = 2
 
 @dataclass(frozen=True)
 class Cell:
-    """One policy at one N under one load, over all repeats.
-
-    latencies_s, each_dollars: of every request; dollars are the machine's price by the share of its time. per_second:
-    requests, of each repeat. straggler_share: of the time of generation, what passed between the median and the last
-    candidate's end.
-    """
+    """One policy at one N under one load, over all repeats."""
 
     policy: str
     best_of: int
     clients: int
-    latencies_s: Floats
-    each_dollars: Floats
-    per_second: Interval
+    latencies_s: Floats  # of every request
+    each_dollars: Floats  # of every request: the machine's price by the share of its time
+    per_second: Interval  # requests, of each repeat
     tokens: float
-    straggler_share: float
+    straggler_share: float  # of the time of generation, what passed between the median and the last candidate's end
 
     @cached_property
     def dollars(self) -> Interval:
@@ -64,66 +62,52 @@ def measure(config: CompareConfig, policy: str, url: str) -> dict[str, Any]:
 async def _visits(config: CompareConfig, policy: str, url: str) -> list[dict[str, Any]]:
     order = random.Random(config.seed)
     cells = [(best_of, clients) for best_of in config.sizes for clients in config.loads]
-    bodies = _bodies(config)
+    world = lab(config.lab, config.lab_options)
+    prompts = itertools.cycle(world.prompts(config.prompts, "held_out", seed=config.seed))
+    # Nothing asks for a reward: at N = 1 no reward model is needed, and none is paid for.
+    fields = {"temperature": 1.0, "max_tokens": world.answer_tokens}
     visits = []
     async with connect(url, clients=config.loads[-1]) as client:
         with Progress() as progress:
             task = progress.add_task(f"{policy}: latency and cost", total=config.repeats * len(cells))
             for _ in range(config.repeats):
                 for best_of, clients in order.sample(cells, len(cells)):
-                    visits.append(await _visit(client, bodies, config.requests, best_of, clients))
+                    asked = {**fields, "best_of": best_of}
+                    visits.append(await _visit(client, prompts, asked, config.requests, clients))
                     progress.advance(task)
     return visits
 
 
-def _bodies(config: CompareConfig) -> Iterator[dict[str, Any]]:
-    """Held-out questions one after the other, without end; none has a seed, so that no two answers are alike.
-
-    Nothing asks for a reward: at N = 1 no reward model is needed, and none is paid for.
-    """
-    world = lab(config.lab, config.lab_options)
-    prompts = world.prompts(config.prompts, "held_out", seed=config.seed)
-    while True:
-        for prompt in prompts:
-            yield {"messages": prompt, "temperature": 1.0, "max_tokens": world.answer_tokens}
-
-
 async def _visit(
-    client: httpx2.AsyncClient, bodies: Iterator[dict[str, Any]], requests: int, best_of: int, clients: int
+    client: httpx2.AsyncClient, prompts: Iterator[Prompt], fields: Mapping[str, Any], requests: int, clients: int
 ) -> dict[str, Any]:
-    """One cell of one repeat."""
+    """One cell of one repeat. Its requests have no seed, so that no two answers to a prompt are alike."""
 
-    async def ask(count: int) -> Load:
-        return await drive(client, [next(bodies) | {"best_of": best_of} for _ in range(count)], clients)
+    async def answers(count: int) -> Load:
+        return await ask(client, itertools.islice(prompts, count), fields, clients)
 
-    await ask(_WARM_UP)
-    before = await _seconds(client)
-    load = await ask(requests)
-    straggled_s, generating_s = (after - b for after, b in zip(await _seconds(client), before, strict=True))
-    if len(load.succeeded) < requests:
-        wrong = [answer.error for answer in load.answers if not answer.ok]
-        raise ServerFailed(f"best_of {best_of}, {clients} clients: {len(wrong)} requests failed: {wrong[0]}")
+    await answers(_WARM_UP)
+    before = await scrape(client)
+    load = (await answers(requests)).whole(f"best_of {fields['best_of']}, {clients} clients")
     return {
-        "best_of": best_of,
+        "best_of": fields["best_of"],
         "clients": clients,
         "latencies_s": load.latencies_s,
         "per_second": load.requests_per_second,
         "tokens": [answer.generated_tokens for answer in load.answers],
         "dollars": [answer.dollars for answer in load.answers],
-        "straggler_share": straggled_s / generating_s if generating_s else 0.0,
+        "straggler_share": _straggler_share(before, await scrape(client)),
     }
 
 
-async def _seconds(client: httpx2.AsyncClient) -> tuple[float, float]:
-    """The server's own sums: what stragglers took, and all generation."""
-    from prometheus_client.parser import text_string_to_metric_families
+def _straggler_share(before: Scrape, after: Scrape) -> float:
+    """Of the time of generation, by the server's own sums, what stragglers took."""
 
-    answer = await client.get("/metrics")
-    answer.raise_for_status()
-    samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
-    straggled = sum(s.value for s in samples if s.name == "bestofn_straggler_seconds_sum")
-    stages = [s for s in samples if s.name == "bestofn_stage_duration_seconds_sum"]
-    return straggled, sum(s.value for s in stages if s.labels["stage"] == "generate")
+    def grown_s(name: str, **labels: str) -> float:
+        return after.total(name, **labels) - before.total(name, **labels)
+
+    generating_s = grown_s("bestofn_stage_duration_seconds_sum", stage="generate")
+    return grown_s("bestofn_straggler_seconds_sum") / generating_s if generating_s else 0.0
 
 
 def cells(policy: str, measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Cell]:

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress
 
-from measuring.client import Answer, connect, drive
-from measuring.estimators import Floats, Interval, best_of_each, bootstrap, distinct_n
-from measuring.serving import ServerFailed
+from measuring.answers import Answer
+from measuring.client import connect
+from measuring.estimators import Floats, Interval, bootstrap, distinct_n
+from measuring.questions import ask
+from measuring.server_process import ServerFailed
 from reward.bounds import kl_bound_nats
+from reward.expected_best import best_of_each
 from training.data.records import Comparison, Conversation
 from training.evaluation.measure import gold
 from training.evaluation.policy import load_policy
@@ -24,31 +27,27 @@ AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Row:
-    """One policy at one N: means over prompts with their intervals. tokens: of the answer that is returned.
-
-    kl: nats to the reference, with the best-of-n part at its bound log n - (n-1)/n. distinct: different pairs of words
-    over all pairs, in one answer to each prompt.
-    """
+    """One policy at one N: means over prompts with their intervals."""
 
     policy: str
     best_of: int
     gold: Interval
     proxy: Interval
-    kl: Interval
-    tokens: Interval
-    distinct: float
+    kl: Interval  # nats to the reference, with the best-of-n part at its bound log n - (n-1)/n
+    tokens: Interval  # of the answer that is returned
+    distinct: float  # different pairs of words over all pairs, in one answer to each prompt
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Candidates of one policy, all [prompts, N]. log_ratio: log policy/reference of the whole answer, in nats."""
+    """Candidates of one policy, all [prompts, N]."""
 
     policy: str
     texts: list[list[str]]
     proxy: Floats
     gold: Floats
     tokens: Floats
-    log_ratio: Floats
+    log_ratio: Floats  # log policy/reference of the whole answer, in nats
 
     @classmethod
     def of(cls, policy: str, values: Mapping[str, Any]) -> "Pool":
@@ -91,19 +90,23 @@ def sample(config: CompareConfig, policy: str, url: str) -> dict[str, Any]:
     """
     world = lab(config.lab, config.lab_options)
     prompts = world.prompts(config.prompts, "held_out", seed=config.seed)
-    bodies = [_body(config, prompt, number, world.answer_tokens) for number, prompt in enumerate(prompts)]
+    fields = {
+        "temperature": 1.0,
+        "max_tokens": world.answer_tokens,
+        "best_of": config.sizes[-1],
+        "rerank": {"return_candidates": True},
+    }
 
     async def ask_all() -> tuple[Answer, ...]:
         with Progress() as progress:
-            task = progress.add_task(f"{policy}: {config.sizes[-1]} answers to each prompt", total=len(bodies))
+            task = progress.add_task(f"{policy}: {config.sizes[-1]} answers to each prompt", total=len(prompts))
             async with connect(url, clients=AT_ONCE) as client:
-                load = await drive(client, bodies, AT_ONCE, answered=lambda _: progress.advance(task))
-        return load.answers
+                load = await ask(
+                    client, prompts, fields, AT_ONCE, seed=config.seed, answered=lambda _: progress.advance(task)
+                )
+        return load.whole(policy).answers
 
     answers = asyncio.run(ask_all())
-    failed = [answer.error for answer in answers if not answer.ok]
-    if failed:
-        raise ServerFailed(f"{len(failed)} of {len(answers)} requests failed: {failed[0]}")
     candidates = [answer.rerank["candidates"] for answer in answers]
     unscored = sum(candidate["reward"] is None for of_prompt in candidates for candidate in of_prompt)
     if unscored:
@@ -139,14 +142,3 @@ def _logprobs(model: str, samples: Sequence[Comparison], max_tokens: int) -> Flo
 
 def _samples(prompts: Sequence[Conversation], texts: Sequence[Sequence[str]]) -> list[Comparison]:
     return [Comparison(messages, tuple(answers)) for messages, answers in zip(prompts, texts, strict=True)]
-
-
-def _body(config: CompareConfig, prompt: Conversation, number: int, max_tokens: int) -> dict[str, Any]:
-    return {
-        "messages": prompt,
-        "temperature": 1.0,
-        "max_tokens": max_tokens,
-        "seed": config.seed + 1000 * number,  # candidate i has seed + i
-        "best_of": config.sizes[-1],
-        "rerank": {"return_candidates": True},
-    }

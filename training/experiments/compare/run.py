@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from measuring.machine import this_command, versions
-from measuring.serving import serving
+from measuring.questions import SEED_STEP
+from measuring.server_process import bestofn_serve, serving
 from training.experiments.compare import load, quality, report
 from training.experiments.compare.break_even import BreakEven, break_even
 from training.experiments.compare.config import CompareConfig, Policy
@@ -20,8 +21,8 @@ _QUIET = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
 def run(config: CompareConfig, output: Path) -> Path:
     """Measure everything into `output`; gives the report's page.
 
-    Raises ConfigError where a setting cannot be meant or a checkpoint does not say what its training took, ServerFailed
-    where a server or one of its answers fails.
+    Raises ConfigError where a setting cannot be meant or a checkpoint has no record of its training's cost,
+    ServerFailed where a server or one of its answers fails.
     """
     minutes = {name: training_minutes(name) for name in _trained(config)}
     stages = Stages(config, output)
@@ -54,9 +55,9 @@ def _measured(config: CompareConfig, stages: Stages, policy: Policy) -> tuple[qu
         stages.console.print(f"[bold]serving {policy.name}[/bold]")
         log = stages.output / policy.name / "server.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with serving(_arguments(config, policy), log, environment=_QUIET) as url:
-            stages.result(samples, lambda: quality.sample(config, policy.name, url))
-            stages.result(costs, lambda: load.measure(config, policy.name, url))
+        with serving(bestofn_serve(_arguments(config, policy)), log, environment=_QUIET) as server:
+            stages.result(samples, lambda: quality.sample(config, policy.name, server.url))
+            stages.result(costs, lambda: load.measure(config, policy.name, server.url))
     sampled, cost = stages.read(samples), stages.read(costs)
     ratios = stages.result(f"{policy.name}/log_ratio", lambda: quality.log_ratio(config, policy.model, sampled))
     return quality.Pool.of(policy.name, {**sampled, **ratios}), load.cells(policy.name, cost)
@@ -102,11 +103,11 @@ def _break_even(
 
 
 def _made(config: CompareConfig) -> dict[str, str]:
-    """For whoever wants to make it again. The cores of the machine are the server's; `machine` tells this process's."""
+    """For whoever wants to make it again. The cores of the machine are the server's; `machine` gives this process's."""
     return {
         "Command": this_command(),
         "Machine": f"{os.cpu_count()} cores; {machine()}",
         "Versions": versions(PACKAGES),
-        "Seeds": f"prompt i is asked with seed {config.seed} + 1000 i, and its candidate k with k more",
+        "Seeds": f"prompt i is asked with seed {config.seed} + {SEED_STEP} i, and its candidate k with k more",
         "Made on": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from measuring.estimators import Floats, Interval, best_of_each, bootstrap
+from measuring.estimators import Floats, Interval, bootstrap
 from reward.config import PLAIN, RewardConfig
+from reward.expected_best import best_of_each
 from service.rerank.options import DEFAULT_STRATEGY
 from service.rerank.plan import Plan, make_plan
 from service.rerank.request import Ask, Limits, read_ask

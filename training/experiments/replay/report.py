@@ -1,12 +1,11 @@
 """A replay as a table for people and as JSON for programs."""
 
-import json
 from typing import Any
 
 import numpy as np
 
 from measuring.estimators import bootstrap
-from training.evaluation.report import strict
+from measuring.strict_json import strict_json
 from training.experiments.replay.prefixes import PrefixRanks
 from training.experiments.replay.replay import Played, Replay, known
 
@@ -54,7 +53,7 @@ def to_json(replay: Replay, ranks: PrefixRanks | None) -> str:
         "prefix_rank_correlation": ranks and ranks.correlation,
         "played": [_numbers(replay, played) for played in replay.played],
     }
-    return json.dumps(strict(found), indent=2, allow_nan=False) + "\n"
+    return strict_json(found)
 
 
 def _numbers(replay: Replay, played: Played) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from measuring.plots import save
 from training.evaluation import plots
 from training.evaluation.measure import sizes_up_to
 from training.evaluation.scaling import Curve, Extrapolation, Fit, best_of_n_curve, extrapolate, fit, rl_curve
@@ -78,7 +79,7 @@ def run(config: OverOptimisationConfig, output: Path) -> OverOptimisation:
     fitted = [index for index, n in enumerate(sizes) if n <= config.fit_up_to]
     told = extrapolate(curves["best-of-n"], fitted, len(sizes) - 1)
     found = OverOptimisation(curves, fits, told, config.fit_up_to)
-    plots.save(plots.over_optimisation(curves, fits), output / "over_optimisation.png")
+    save(plots.over_optimisation(curves, fits), output / "over_optimisation.png")
     (output / "README.md").write_text(f"# Over-optimisation\n\n{found.table()}\n", encoding="utf-8")
     return found
 

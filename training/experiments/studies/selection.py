@@ -20,6 +20,7 @@ from typing import Any, get_args
 import numpy as np
 
 from measuring.estimators import Floats, Interval, bootstrap
+from measuring.plots import save
 from service.rerank.selection import Selection, select
 from service.rerank.selection.answers import Answer
 from service.rerank.selection.heads import Variance, Worst
@@ -174,7 +175,7 @@ def run(config: SelectionConfig, output: Path) -> SelectionStudy:
         curves.append({name: Curve(np.array(of["gold"]), np.array(of["proxy"])) for name, of in selected.items()})
     found = SelectionStudy(tuple(sizes), tuple(curves), config.draws, config.prompts)
     shown = [{name: curve.means for name, curve in by_name.items()} for by_name in curves]
-    plots.save(plots.selection(sizes, shown), output / "selection.png")
+    save(plots.selection(sizes, shown), output / "selection.png")
     (output / "README.md").write_text(f"# Selection that is hard to fool\n\n{found.table()}\n", encoding="utf-8")
     return found
 

@@ -23,9 +23,9 @@ from typing import Any
 from openai import APIError, AsyncOpenAI
 from rich.progress import Progress
 
-from measuring.endpoint import connect, first_model, for_each, told
 from measuring.row_file import Row, RowFile
 from training.data.records import Comparison
+from training.samples.endpoint import connect, first_model, for_each, in_one_line
 from training.samples.label.labels import ALL_TIED, NOTHING_TO_COMPARE, Labelled, record_key, unlabelled
 from training.samples.label.transcript import transcript
 from training.samples.label.verdicts import PairVerdicts, Verdict, combine, pairs_to_judge, parse_verdict
@@ -143,7 +143,7 @@ async def label(judge: Judge, drawn: Sequence[Comparison], replies_path: Path) -
                 try:
                     file.append([{"record": key, **await _replies(client, model, judge, key, samples[key])}])
                 except (APIError, ValueError) as error:
-                    errors.append(told(error))
+                    errors.append(in_one_line(error))
                 progress.advance(task)
 
             await for_each(waiting, ask, at_once=judge.concurrency)

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bestofn_server.cli import app
-from measuring.estimators import best_of_each
+from reward.expected_best import best_of_each
 from service.rerank.strategies.adaptive import AdaptiveOptions
 from service.rerank.strategies.profile import DEFAULTS, StrategyProfile
 from service.rerank.strategies.prune import PruneOptions

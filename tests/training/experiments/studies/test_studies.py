@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from measuring.estimators import best_of_each
+from reward.expected_best import best_of_each
 from service.rerank.selection import Selection
 from service.rerank.selection.picks import Soft
 from service.rerank.strategies import Candidate

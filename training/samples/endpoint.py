@@ -1,4 +1,8 @@
-"""How commands talk to an OpenAI-compatible server: one client, a bounded number of requests in flight."""
+"""How `collect` and `label` talk to an OpenAI-compatible endpoint: the official client, a bounded number of requests.
+
+What is gathered is worth asking for again, from any provider and through any proxy, which the official client does. It
+is no client to measure with: it hides failures and waits. For that there is `measuring.client`.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -40,11 +44,11 @@ async def for_each(items: Sequence[Item], work: Callable[[Item], Awaitable[None]
 
 def message_of(error: APIError) -> str:
     """The server's own words, where it sent some."""
-    said = error.body.get("message") if isinstance(error.body, dict) else None
-    return said if isinstance(said, str) else error.message
+    message = error.body.get("message") if isinstance(error.body, dict) else None
+    return message if isinstance(message, str) else error.message
 
 
-def told(error: Exception) -> str:
-    """An error in one line."""
+def in_one_line(error: Exception) -> str:
+    """An error's kind and message."""
     message = message_of(error) if isinstance(error, APIError) else str(error)
     return f"{type(error).__name__}: {' '.join(message.split())[:200]}"

@@ -1,4 +1,4 @@
-"""Servers of one's own, for as long as something is measured: `bestofn serve`, and those that it is compared with."""
+"""A server as a process of its own, for as long as something is measured with it: started, waited for, ended."""
 
 import os
 import socket
@@ -7,32 +7,67 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 _POLL_S = 0.5
 _STOP_S = 60
+
+QUIET = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TORCHDYNAMO_DISABLE": "1",
+}
+"""The environment in which vLLM starts quickly and prints errors only."""
+
+Command = Callable[[int], Sequence[str]]
+"""The command line of a server on that port."""
 
 
 class ServerFailed(ConnectionError):
     """A server did not start, or did not do what was asked."""
 
 
+@dataclass(frozen=True)
+class ServerProcess:
+    """A server that is ready."""
+
+    url: str  # its root, without /v1
+    pid: int
+
+
+def bestofn(*arguments: str) -> list[str]:
+    """The command `bestofn` of this Python."""
+    return [sys.executable, "-m", "bestofn_server", *arguments]
+
+
+def bestofn_serve(options: Sequence[str] = ()) -> Command:
+    """`bestofn serve`, with the bundled models unless the options name others."""
+    return lambda port: bestofn("serve", *options, "--port", str(port))
+
+
 @contextmanager
 def serving(
-    arguments: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None, start_s: float = 600
-) -> Iterator[str]:
-    """Serve on a free local port; gives the server's address without /v1. What it prints goes into `log`.
+    command: Command,
+    log: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    ready: str = "/ready",
+    start_s: float = 600,
+) -> Iterator[ServerProcess]:
+    """Serve on a free local port until the end; what the server prints goes into `log`.
 
-    Raises ServerFailed with the end of that where the server ends or is not ready after `start_s` seconds.
+    ready: the path that answers once the server does. Raises ServerFailed with the end of the log where the server ends
+    or is not ready after `start_s` seconds.
     """
     port = free_port()
-    command = [sys.executable, "-m", "bestofn_server", "serve", *arguments, "--port", str(port)]
-    with running(command, log, environment=environment) as process:
-        url = f"http://127.0.0.1:{port}"
-        until_ready(f"{url}/ready", process, log, start_s)
-        yield url
+    url = f"http://127.0.0.1:{port}"
+    with running(command(port), log, environment=environment) as process:
+        until_ready(f"{url}{ready}", process, log, start_s)
+        yield ServerProcess(url, process.pid)
 
 
 @contextmanager
