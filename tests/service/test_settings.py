@@ -10,7 +10,6 @@ from service.rerank.prices import HourlyPrice, Prices, TokenPrices
 from service.rerank.selection.options import SelectionOptions
 from service.rerank.strategies.profile import DEFAULTS
 from service.settings import Settings, add_arguments
-from service.vllm.bundled import with_bundled_reward
 
 
 @pytest.fixture(autouse=True)
@@ -198,14 +197,6 @@ def test_strategies_are_set_by_name_and_by_file(tmp_path: Path) -> None:
     assert (settings.strategy, settings.profile.keep, settings.profile.wave) == ("prune", (0.25,), 4)
     plain = Settings.resolve({}, {})
     assert (plain.strategy, plain.profile) == ("best_of_n", DEFAULTS)
-
-
-def test_the_bundled_models_bring_their_profile() -> None:
-    given = Settings.resolve({"strategy": "adaptive"}, {})
-    bundled = with_bundled_reward(given)
-    assert (given.profile, bundled.strategy) == (DEFAULTS, "adaptive")
-    assert bundled.profile.price == 0.3
-    assert bundled.profile.prior != DEFAULTS.prior
 
 
 @pytest.mark.parametrize(
