@@ -3,16 +3,12 @@
 import ast
 import importlib
 import inspect
-import math
 from pathlib import Path
 
 import pytest
 
 import bestofn_server
-from bestofn_server import load_reward_model, read_comparisons
-
-QUESTION = {"role": "user", "content": "What is 35+21+81?"}
-RIGHT = "35+21=56\n56+81=137\nAnswer: 137"
+from bestofn_server import read_comparisons
 
 
 def test_the_names_are_these() -> None:
@@ -66,14 +62,6 @@ def test_every_name_says_what_it_is(name: str) -> None:
 def test_another_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'bestofn_server' has no attribute 'load_model'"):
         bestofn_server.load_model  # noqa: B018
-
-
-def test_a_bundled_reward_model_scores_conversations() -> None:
-    scorer = load_reward_model("arithmetic-reward", device="cpu")
-    answers = [RIGHT, "Answer: 12"]
-    right, wrong = scorer.score([[QUESTION, {"role": "assistant", "content": answer}] for answer in answers])
-    assert right.reward > wrong.reward
-    assert math.isfinite(wrong.reward)
 
 
 def test_preference_data_is_read(tmp_path: Path) -> None:
