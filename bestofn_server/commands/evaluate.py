@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -29,7 +29,7 @@ Folder = Annotated[Path | None, typer.Option(help="Folder to write the numbers t
 class _Modes(TyperGroup):
     """Also takes the options without a sub-command, as it did when `evaluate` was one command."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # typer's base class names a private class
         if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
             mode = _mode(args)
             typer.echo(f"`bestofn evaluate` is now `bestofn evaluate {mode}`, with the same options", err=True)

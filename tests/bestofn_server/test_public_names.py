@@ -47,7 +47,7 @@ def test_a_checker_sees_the_names_where_they_are_at_run_time() -> None:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert typed == bestofn_server._HOME_OF
+    assert typed == vars(bestofn_server)["_HOME_OF"]
     assert sorted(typed) == sorted(bestofn_server.__all__)
 
 
@@ -60,8 +60,9 @@ def test_every_name_says_what_it_is(name: str) -> None:
 
 
 def test_another_name_is_an_attribute_error() -> None:
+    name = "load_model"
     with pytest.raises(AttributeError, match="module 'bestofn_server' has no attribute 'load_model'"):
-        bestofn_server.load_model  # noqa: B018
+        getattr(bestofn_server, name)
 
 
 def test_preference_data_is_read(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ import pytest
 from training.evaluation.offline import Answers, policy_in_lab, reward_in_lab
 
 
-def answers(prompts: int, samples: int, **changes: str) -> Answers:
-    return Answers("arithmetic", prompts=prompts, samples=samples, sampler="transformers", **changes)
+def answers(prompts: int, samples: int, policy: str = "") -> Answers:
+    return Answers("arithmetic", prompts=prompts, samples=samples, sampler="transformers", policy=policy)
 
 
 def test_both_in_a_lab_from_one_set_of_samples() -> None:
