@@ -1,5 +1,6 @@
 """How to load a reward checkpoint with transformers: a plain `AutoModelForSequenceClassification`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,30 @@ def max_positions(config: PreTrainedConfig) -> int | None:
     """The longest sequence that the model can read, where its configuration says so."""
     value: Any = getattr(config, "max_position_embeddings", None)
     return int(value) if value else None
+
+
+def refuse_too_long(tokens: Sequence[int], max_tokens: int | None) -> None:
+    """Raises ValueError for a conversation of more tokens than the model can read."""
+    if max_tokens and len(tokens) > max_tokens:
+        raise ValueError(
+            f"the conversation is {len(tokens)} tokens long, {len(tokens) - max_tokens} more than the {max_tokens} "
+            "that the reward model can read"
+        )
+
+
+def placement(device: str, dtype: str) -> tuple[str, torch.dtype]:
+    """Where and in which precision to compute; "auto" is bfloat16 on a GPU where there is one, else float32 on the CPU.
+
+    Raises ValueError for a dtype that torch does not know.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype == "auto":
+        return device, torch.float32 if device == "cpu" else torch.bfloat16
+    precision = getattr(torch, dtype, None)
+    if not isinstance(precision, torch.dtype):
+        raise ValueError(f"dtype: must be auto or a torch dtype such as float32, not {dtype!r}")
+    return device, precision
 
 
 def _settle_padding(

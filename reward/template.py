@@ -7,10 +7,12 @@ special tokens before anything else, so tokenising the text on either side of on
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Message = Mapping[str, Any]
 
@@ -43,7 +45,7 @@ class ConversationTemplate:
     Raises ValueError when the tokenizer has no chat template.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
         if not tokenizer.chat_template:
             raise ValueError(
                 f"the tokenizer {tokenizer.name_or_path!r} has no chat template: a reward model reads conversations "
@@ -110,7 +112,7 @@ def common_length(first: Sequence[Any], second: Sequence[Any]) -> int:
     )
 
 
-def _marker_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None:
+def _marker_pattern(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str] | None:
     """Finds special tokens as the tokenizer does: leftmost, then longest. None where splitting is not known to be safe.
 
     A token that begins another one is left out: whether it matches depends on the text that follows.

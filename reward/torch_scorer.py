@@ -16,7 +16,7 @@ import torch
 
 from reward.batching import batches, score_batch
 from reward.config import RewardConfig, combine
-from reward.model import load, max_positions
+from reward.model import load, max_positions, placement, refuse_too_long
 from reward.scorer import RewardUnavailable, Score
 from reward.template import Prompt
 
@@ -43,9 +43,7 @@ class TorchScorer:
     def __init__(
         self, path: str | Path, device: str = "auto", dtype: str = "auto", max_batch_tokens: int = 16384
     ) -> None:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model, self.template = load(path, device, _dtype(dtype, device))
+        self._model, self.template = load(path, *placement(device, dtype))
         self.config = RewardConfig.of(self._model.config)
         self._max_positions = max_positions(self._model.config)
         self._max_batch_tokens = max_batch_tokens
@@ -143,12 +141,7 @@ class TorchScorer:
 
     def _tokens(self, item: _Item) -> list[int]:
         tokens = self.template.tokens(item.prompt, item.response, finished=item.finished)
-        if self._max_positions and len(tokens) > self._max_positions:
-            over = len(tokens) - self._max_positions
-            raise ValueError(
-                f"the conversation is {len(tokens)} tokens long, {over} more than the {self._max_positions} "
-                "that the reward model can read"
-            )
+        refuse_too_long(tokens, self._max_positions)
         return tokens
 
     def _fail(self, items: list[_Item], error: Exception) -> None:
@@ -197,12 +190,3 @@ def _answer(item: _Item, deliver: Callable[[asyncio.Future[Score], Any], None], 
 
     if not item.loop.is_closed():
         item.loop.call_soon_threadsafe(complete)
-
-
-def _dtype(name: str, device: str) -> torch.dtype:
-    if name == "auto":
-        return torch.float32 if device == "cpu" else torch.bfloat16
-    dtype = getattr(torch, name, None)
-    if not isinstance(dtype, torch.dtype):
-        raise ValueError(f"dtype: must be auto or a torch dtype such as float32, not {name!r}")
-    return dtype

@@ -1,10 +1,12 @@
 """The distribution as others get it: its locks, its wheel, its command, and no trace of one machine."""
 
 import importlib
+import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -147,17 +149,89 @@ def test_the_command_can_be_imported() -> None:
     assert callable(getattr(importlib.import_module(module), function))
 
 
-def test_the_wheel_has_every_file_of_the_packages(tmp_path: Path) -> None:
-    source, wheels = tmp_path / "source", tmp_path / "wheels"
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `pip wheel .` makes of the files that are or would be committed."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source, wheels = folder / "source", folder / "wheels"
     ours = [path for path in files_of_the_project() if path.parts[0] in PACKAGES]
     for path in [*ours, Path("pyproject.toml"), Path("LICENSE"), Path("README.md")]:
         (source / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / path, source / path)
+    pip("wheel", "--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", wheels, source)
+    (made,) = wheels.glob("bestofn_server-*.whl")
+    return made
 
-    command = [sys.executable, "-m", "pip", "wheel", "-qq", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*command, "--wheel-dir", wheels, source], check=True)
 
-    (wheel,) = wheels.glob("bestofn_server-*.whl")
+def pip(*arguments: str | Path) -> None:
+    subprocess.run([sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check", *arguments], check=True)
+
+
+def test_the_wheel_has_every_file_of_the_packages(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.split("/")[0] in PACKAGES}
-    assert packed == {path.as_posix() for path in ours}
+    assert packed == {path.as_posix() for path in files_of_the_project() if path.parts[0] in PACKAGES}
+
+
+def test_nothing_in_the_wheel_is_importable_as_bestofn(wheel: Path) -> None:
+    """PyPI's `bestofn` is another project, which can be installed beside this one."""
+    with zipfile.ZipFile(wheel) as archive:
+        top = {name.split("/")[0] for name in archive.namelist()}
+    about = f"bestofn_server-{PROJECT['version']}.dist-info"
+    assert top == {*PACKAGES, about}
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment of its own that holds the wheel, and finds its dependencies in this one.
+
+    A folder that a .pth file adds is searched last, and its own .pth files, such as that of an editable installation of
+    this project, are not read.
+    """
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    pip("--python", python, "install", "--no-deps", "--no-index", wheel)
+    site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    dependencies = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    (site / "dependencies.pth").write_text("".join(f"{path}\n" for path in dependencies), encoding="utf-8")
+    return python
+
+
+SCRIPT = """
+from importlib.util import find_spec
+import bestofn_server
+for name in bestofn_server.__all__:
+    getattr(bestofn_server, name)
+assert find_spec("bestofn") is None
+question = {"role": "user", "content": "What is 35+21+81?"}
+answers = ["35+21=56\\n56+81=137\\nAnswer: 137", "Answer: 12"]
+conversations = [[question, {"role": "assistant", "content": answer}] for answer in answers]
+right, wrong = bestofn_server.load_reward_model("arithmetic-reward", device="cpu").score(conversations)
+assert right.reward > wrong.reward, (right, wrong)
+print(bestofn_server.__file__)
+"""
+
+
+def test_a_script_beside_a_file_called_reward_scores_a_conversation(installed: Path, tmp_path: Path) -> None:
+    """As a user has it: the wheel in an environment, and a folder with a script and files with the rooms' names."""
+    for name in ("reward", "service", "training"):
+        (tmp_path / f"{name}.py").write_text("MINE = True\n", encoding="utf-8")
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
+    done = run_in(tmp_path, installed, "script.py")
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).is_relative_to(installed.parents[1])
+
+
+def test_the_installed_command_starts_beside_a_file_called_reward(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "reward.py").touch()
+    for command in ([installed.parent / "bestofn"], [installed, "-m", "bestofn_server"]):
+        done = run_in(tmp_path, *command, "--version")
+        assert (done.returncode, done.stdout) == (0, f"bestofn {PROJECT['version']}\n"), done.stderr
+    listed = run_in(tmp_path, installed, "-m", "bestofn_server", "evaluate", "server", "--lab", "none")
+    assert "no lab 'none'; there are: arithmetic, reviews" in listed.stderr
+
+
+def run_in(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

@@ -1,6 +1,5 @@
 """`bestofn label`."""
 
-import asyncio
 import os.path
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -115,6 +114,8 @@ def _gold(source: str, output: Path, name: str, kind: Kind, noise: float, seed: 
 
 
 def _judge(source: str, output: Path, judge: "Judge") -> None:
+    import asyncio
+
     from training.samples.label import labels
     from training.samples.label.judge import label
 

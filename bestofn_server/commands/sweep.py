@@ -1,6 +1,5 @@
 """The command line of load tests. Heavy imports wait until a command is run."""
 
-import asyncio
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -50,6 +49,8 @@ def sweep(
     of its slow answers are counted (coordinated omission). sweep.json holds every request; sweep.csv and sweep.html
     follow from it. An interrupted sweep goes on where it stopped when it is started again in the same way.
     """
+    import asyncio
+
     from loadtests.sweep.measure import measure
     from loadtests.sweep.record import Record, Settings
     from loadtests.workload import Mix, workload_path

@@ -141,12 +141,13 @@ async def _scoring() -> list[float]:
 
     from reward.model import load
     from service.settings import Settings
-    from service.vllm.bundled import with_bundled_reward
+    from service.vllm.bundled import REWARD_ENGINE_ARGS
     from service.vllm.engines import reward_engine_args, scorer_of
 
-    settings = with_bundled_reward(Settings())
+    path = checkpoint("arithmetic-reward")
+    settings = Settings(reward_model=str(path), reward_engine_args=dict(REWARD_ENGINE_ARGS))
     scorer = await scorer_of(AsyncLLM.from_engine_args(reward_engine_args(settings)))
-    model, template = load(checkpoint("arithmetic-reward"), "cpu")
+    model, template = load(path, "cpu")
     numbers = itertools.count()
 
     def work() -> tuple[Any, list[str]]:

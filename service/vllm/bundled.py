@@ -1,31 +1,48 @@
-"""`bestofn serve` without a model: the checkpoints of the lab `arithmetic` that ship with the package."""
+"""`bestofn serve` without a model: checkpoints that ship with the package, and sizes that fit them."""
 
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from service.settings import Settings
-from training.labs import checkpoint
 
-_SIZES = {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": 256 * 2**20, "block_size": 32}
+# Arguments of a vLLM engine that suit a model of a million parameters on any machine.
+REWARD_ENGINE_ARGS: Mapping[str, Any] = {"enforce_eager": True, "kv_cache_memory_bytes": 256 * 2**20, "block_size": 32}
+_POLICY_ENGINE_ARGS: Mapping[str, Any] = {"dtype": "float32", **REWARD_ENGINE_ARGS}
 
 
-def use_bundled_policy(args: Namespace, defaults: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class Bundled:
+    """What is served where the command line names no model."""
+
+    # The policy's checkpoint: a folder.
+    model: Path
+    # The reward model that was trained for it: a folder.
+    reward_model: Path
+    # JSON file that sets the strategies for both.
+    strategy_profile: Path
+    # Name of the policy in requests and in /v1/models.
+    served_name: str
+
+
+def use_bundled_policy(args: Namespace, defaults: Mapping[str, Any], bundled: Bundled) -> None:
     """Fill in the model, and sizes that fit it, for whatever the user left at its default."""
-    args.model = str(checkpoint("arithmetic-sft"))
-    args.served_model_name = args.served_model_name or ["arithmetic"]
-    for name, value in _SIZES.items():
+    args.model = str(bundled.model)
+    args.served_model_name = args.served_model_name or [bundled.served_name]
+    for name, value in _POLICY_ENGINE_ARGS.items():
         if getattr(args, name) == defaults[name]:
             setattr(args, name, value)
     if args.tool_call_parser is None:
         args.enable_auto_tool_choice, args.tool_call_parser = True, "hermes"
 
 
-def with_bundled_reward(settings: Settings) -> Settings:
+def with_bundled_reward(settings: Settings, bundled: Bundled) -> Settings:
     """The reward model that belongs to the bundled policy, sizes that fit it, and how strategies are set for it."""
-    sizes = {name: value for name, value in _SIZES.items() if name != "dtype"}
-    arguments = sizes | settings.reward_engine_args
-    model = checkpoint("arithmetic-reward")
-    profile = settings.strategy_profile or str(model / "strategy_profile.json")
-    changes = {"reward_model": str(model), "reward_engine_args": arguments, "strategy_profile": profile}
+    changes = {
+        "reward_model": str(bundled.reward_model),
+        "reward_engine_args": {**REWARD_ENGINE_ARGS, **settings.reward_engine_args},
+        "strategy_profile": settings.strategy_profile or str(bundled.strategy_profile),
+    }
     return settings.model_copy(update=changes)

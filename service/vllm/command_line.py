@@ -10,11 +10,11 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from service.records.durable_file import prepare
 from service.settings import Settings, add_arguments
-from service.vllm.bundled import use_bundled_policy, with_bundled_reward
+from service.vllm.bundled import Bundled, use_bundled_policy, with_bundled_reward
 
 
-def parse(argv: Sequence[str]) -> tuple[Namespace, Settings]:
-    """vLLM's arguments and our settings, from one command line (and `--config` file).
+def parse(argv: Sequence[str], bundled: Bundled) -> tuple[Namespace, Settings]:
+    """vLLM's arguments and our settings, from one command line (and `--config` file); `bundled` where it has no MODEL.
 
     Exits with a message, as argparse does, for what cannot be meant.
     """
@@ -32,8 +32,8 @@ def parse(argv: Sequence[str]) -> tuple[Namespace, Settings]:
     if args.model_tag is not None:
         args.model = args.model_tag
     else:
-        use_bundled_policy(args, defaults)
-        settings = settings if settings.reward_model else with_bundled_reward(settings)
+        use_bundled_policy(args, defaults, bundled)
+        settings = settings if settings.reward_model else with_bundled_reward(settings, bundled)
     shared_device = settings.reward_backend == "vllm" or settings.reward_device != "cpu"
     if shared_device and args.gpu_memory_utilization == defaults["gpu_memory_utilization"]:
         args.gpu_memory_utilization -= settings.reward_gpu_memory_utilization

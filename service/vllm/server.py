@@ -40,6 +40,7 @@ from service.rerank.errors import EngineDown, ServiceError, error_body
 from service.rerank.request import Limits
 from service.rerank.supervised_scorer import RewardModel
 from service.settings import Settings
+from service.vllm.bundled import Bundled
 from service.vllm.client import RerankingEngine
 from service.vllm.command_line import parse
 from service.vllm.engine_load import EngineLoad
@@ -246,11 +247,11 @@ def _banner(address: str, args: Namespace) -> str:
     )
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str], bundled: Bundled) -> None:
     """Entry of `bestofn serve`."""
     import uvloop
 
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
-    args, settings = parse(argv)
+    args, settings = parse(argv, bundled)
     with suppress(KeyboardInterrupt):
         sys.exit(uvloop.run(serve(args, settings)))

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from reward.torch_scorer import TorchScorer
 from reward.vllm_scorer import VllmScorer
 from service.settings import Settings
-from service.vllm.bundled import with_bundled_reward
+from service.vllm.bundled import REWARD_ENGINE_ARGS
 from training.labs import checkpoint
 from training.reward.heads import Heads, reward_model
 
@@ -25,18 +25,19 @@ CONVERSATION = [
 ANSWERS = ["35+21=56\n56+81=137\nAnswer: 137", "Answer: 12", "", "café ∑ \N{SNOWMAN}", "9" * 300]
 
 
-async def start(settings: Settings) -> VllmScorer:
+async def start(path: Path) -> VllmScorer:
     os.environ.update({"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1", "TORCHDYNAMO_DISABLE": "1"})
     from vllm.v1.engine.async_llm import AsyncLLM
 
     from service.vllm.engines import reward_engine_args, scorer_of
 
+    settings = Settings(reward_model=str(path), reward_engine_args=dict(REWARD_ENGINE_ARGS))
     return await scorer_of(AsyncLLM.from_engine_args(reward_engine_args(settings)))
 
 
 @pytest.fixture(scope="module")
 async def vllm_scorer() -> AsyncIterator[VllmScorer]:
-    scorer = await start(with_bundled_reward(Settings()))
+    scorer = await start(checkpoint("arithmetic-reward"))
     yield scorer
     await scorer.close()
 
@@ -52,7 +53,7 @@ async def three_heads(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
     model.config.bestofn = {"heads": list(heads.names), "mean": 0.3, "std": 0.7}
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
-    scorer = await start(with_bundled_reward(Settings()).model_copy(update={"reward_model": str(path)}))
+    scorer = await start(path)
     yield path, scorer
     await scorer.close()
 

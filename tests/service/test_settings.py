@@ -13,7 +13,6 @@ from service.rerank.strategies.adaptive import AdaptiveOptions
 from service.rerank.strategies.profile import DEFAULTS
 from service.rerank.strategies.prune import PruneOptions
 from service.settings import Settings, add_arguments
-from service.vllm.bundled import with_bundled_reward
 
 
 @pytest.fixture(autouse=True)
@@ -203,15 +202,6 @@ def test_strategies_are_set_by_name_and_by_file(tmp_path: Path) -> None:
     assert settings.profile.complete(AdaptiveOptions()) == AdaptiveOptions(wave=4)
     plain = Settings.resolve({}, {})
     assert (plain.strategy, plain.profile) == ("best_of_n", DEFAULTS)
-
-
-def test_the_bundled_models_bring_their_profile() -> None:
-    given = Settings.resolve({"strategy": "adaptive"}, {})
-    bundled = with_bundled_reward(given)
-    assert (given.profile, bundled.strategy) == (DEFAULTS, "adaptive")
-    adaptive = bundled.profile.complete(AdaptiveOptions())
-    assert adaptive.price == 0.3
-    assert adaptive.prior != AdaptiveOptions().prior
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 server        a running server over HTTP, for each best_of
 measure       held-out samples of a policy and their gold reward; best-of-n offline. Model cards use it
 scoring       rewards of any number of comparisons
-reward_model  `bestofn evaluate --reward-model`: pairs (pairwise), benchmarks, best-of-n in a lab
-policy        `bestofn evaluate --policy`: gold, proxy, KL, length, diversity, win rate
+reward_model  `bestofn evaluate reward`: pairs (pairwise), benchmarks, best-of-n in a lab
+policy        `bestofn evaluate policy`: gold, proxy, KL, length, diversity, win rate
 report        any of them as Markdown, JSON and PNG (plots) in a folder
 """

@@ -1,71 +1,96 @@
-"""`bestofn evaluate --reward-model` and `--policy`: samples are drawn once, and serve whatever was asked about them.
+"""`bestofn evaluate reward` and `policy`: samples are drawn once, and serve whatever was asked about them.
 
-bestofn evaluate --reward-model arithmetic-reward --data comparisons.jsonl --output runs/evaluation
-bestofn evaluate --reward-model arithmetic-reward --lab arithmetic --policy arithmetic-sft --samples 64
+bestofn evaluate reward --reward-model arithmetic-reward --data comparisons.jsonl --output runs/evaluation
+bestofn evaluate reward --reward-model arithmetic-reward --lab arithmetic --samples 64
+bestofn evaluate policy --policy arithmetic-ppo --lab arithmetic --reference arithmetic-sft --against arithmetic-sft
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from training.data.read import read_comparisons
+from training.data.records import Comparison
 from training.evaluation import policy, reward_model
 from training.evaluation.measure import SEED, held_out_samples
-from training.evaluation.scoring import score
+from training.evaluation.policy import PolicyReport
+from training.evaluation.reward_model import RewardReport
+from training.evaluation.scoring import Scored, score
 from training.labs import lab
+from training.labs.lab import Lab
 
 SAMPLES_TO_RANK, SAMPLES = 16, 4
 
 
 @dataclass(frozen=True)
-class Offline:
-    """What to measure; empty: not asked for. samples 0: enough for what is measured."""
+class Answers:
+    """Which answers to a lab's held-out prompts are measured."""
 
     lab: str
     lab_options: Mapping[str, Any] = field(default_factory=dict)
-    reward_model: str = ""
-    data: str = ""
-    split: str = "train"
+    # The checkpoint that answers; empty: LAB-sft.
     policy: str = ""
-    reference: str = ""
-    against: str = ""
     prompts: int = 500
+    # Answers to each prompt; 0: enough for what is measured.
     samples: int = 0
     sampler: str = "auto"
     seed: int = 0
 
+    @property
+    def answering(self) -> str:
+        """The policy's name."""
+        return self.policy or f"{self.lab}-sft"
 
-def run(asked: Offline) -> tuple[reward_model.RewardReport | None, policy.PolicyReport | None]:
-    """The reports on the reward model and on the policy. Raises ValueError, DataError or OSError with what is wrong."""
-    if asked.data:
-        comparisons, read = read_comparisons(asked.data, split=asked.split)
-        report = reward_model.on_comparisons(asked.reward_model, comparisons, read.format, read.summary())
-        return report, None
-    return _in_lab(asked)
+    def draw(self, world: Lab, enough: int) -> list[Comparison]:
+        """The answers, as many to each prompt as asked for or else `enough`."""
+        count = self.samples or enough
+        seed = SEED + self.seed
+        return held_out_samples(world, self.answering, kind=self.sampler, prompts=self.prompts, count=count, seed=seed)
 
 
-def _in_lab(asked: Offline) -> tuple[reward_model.RewardReport | None, policy.PolicyReport | None]:
-    world = lab(asked.lab, asked.lab_options)
-    name = asked.policy or f"{asked.lab}-sft"
-    count = asked.samples or (SAMPLES_TO_RANK if asked.reward_model else SAMPLES)
-    samples = held_out_samples(
-        world, name, kind=asked.sampler, prompts=asked.prompts, count=count, seed=SEED + asked.seed
+def reward_on_data(name: str, data: str, split: str) -> RewardReport:
+    """A reward model on labelled comparisons. Raises ValueError, DataError or OSError with what is wrong."""
+    comparisons, read = read_comparisons(data, split=split)
+    return reward_model.on_comparisons(name, comparisons, read.format, read.summary())
+
+
+def reward_in_lab(name: str, answers: Answers) -> RewardReport:
+    """A reward model as the judge of a policy's answers. Raises ValueError or OSError with what is wrong."""
+    world = lab(answers.lab, answers.lab_options)
+    samples = answers.draw(world, SAMPLES_TO_RANK)
+    return _reward_in_lab(name, answers, world, samples, score(samples, name))
+
+
+def policy_in_lab(
+    answers: Answers, *, reward_name: str = "", reference: str = "", against: str = ""
+) -> tuple[RewardReport | None, PolicyReport]:
+    """A policy by its answers, and with a reward model that one too, by the same answers.
+
+    Empty: no reward model, no KL to a reference, no win rate against another policy. Raises ValueError or OSError with
+    what is wrong.
+    """
+    world = lab(answers.lab, answers.lab_options)
+    samples = answers.draw(world, SAMPLES_TO_RANK if reward_name else SAMPLES)
+    scored = score(samples, reward_name) if reward_name else None
+    reward = _reward_in_lab(reward_name, answers, world, samples, scored) if scored else None
+    measured = policy.measure(
+        world,
+        answers.answering,
+        samples,
+        reference=reference,
+        scored=scored,
+        against=against,
+        sampler=answers.sampler,
+        seed=answers.seed,
     )
-    scored = score(samples, asked.reward_model) if asked.reward_model else None
-    reward = None
-    if scored:
-        data = f"{count} answers of `{name}` to each of {asked.prompts} held-out prompts of the lab "
-        reward = reward_model.in_lab(asked.reward_model, world, samples, scored, f"{data}`{asked.lab}`.")
-    measured = None
-    if asked.policy:
-        measured = policy.measure(
-            world,
-            name,
-            samples,
-            reference=asked.reference,
-            scored=scored,
-            against=asked.against,
-            sampler=asked.sampler,
-            seed=asked.seed,
-        )
     return reward, measured
+
+
+def _reward_in_lab(
+    name: str, answers: Answers, world: Lab, samples: Sequence[Comparison], scored: Scored
+) -> RewardReport:
+    data = (
+        f"{len(samples[0].responses)} answers of `{answers.answering}` to each of {answers.prompts} held-out prompts "
+        f"of the lab `{answers.lab}`."
+    )
+    return reward_model.in_lab(name, world, samples, scored, data)

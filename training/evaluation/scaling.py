@@ -108,7 +108,7 @@ def best_of_n_curve(proxy: Floats, gold: Floats, sizes: Sequence[int] | None = N
 def rl_curve(start: tuple[Floats, Floats], checkpoints: Mapping[str, tuple[float, Floats, Floats]]) -> Curve:
     """Of an RL or DPO run: `start` is (gold, proxy) of the first policy, each checkpoint is (KL in nats, gold, proxy).
 
-    Rewards are [prompts, samples] on the same prompts throughout. The KL is that of `bestofn evaluate --policy`; its
+    Rewards are [prompts, samples] on the same prompts throughout. The KL is that of `bestofn evaluate policy`; its
     own uncertainty is small beside that of the rewards and left out. A mean KL below 0 counts as 0.
     """
     means = [(kl, gold.mean(axis=1), proxy.mean(axis=1)) for kl, gold, proxy in checkpoints.values()]

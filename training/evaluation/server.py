@@ -1,6 +1,6 @@
 """Measures a running server on a lab's held-out prompts, through HTTP.
 
-    bestofn evaluate --lab arithmetic --best-of 1,2,4,8,16 --prompts 500
+    bestofn evaluate server --lab arithmetic --best-of 1,2,4,8,16 --prompts 500
 
 For each best_of: ask every prompt, judge the answer with the lab's gold reward, count tokens and time. For the largest
 one also the best of its candidates by gold (pass@N where gold is 0 or 1), and the share of the distance between N=1 and

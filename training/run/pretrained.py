@@ -63,4 +63,6 @@ def start_reference(
             )
     else:
         reference = copy.deepcopy(policy)
-    return reference.requires_grad_(False).eval()
+    reference.requires_grad_(False)
+    reference.eval()
+    return reference

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from loadtests.bench.training import Duel, Meter
-from training.reward.comparison_batches import Group
+from training.reward.data import Group
 
 
 def test_a_duel_leaves_its_first_round_out_and_alternates() -> None:

@@ -1,4 +1,4 @@
-"""`bestofn evaluate` against a small HTTP server that answers as ours does."""
+"""A server measured: a small HTTP server that answers as ours does."""
 
 import json
 import threading
@@ -6,16 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
-from typer import Typer
-from typer.testing import CliRunner
 
-from bestofn_server.commands import train
-from bestofn_server.commands.evaluate import evaluate
 from training.evaluation.server import Evaluation, run
 from training.labs import arithmetic
 
@@ -109,66 +104,3 @@ async def test_the_report_is_shown_and_is_strict_json() -> None:
 async def test_no_server_is_one_clear_error() -> None:
     with pytest.raises(ConnectionError, match="no server answers at"):
         await run(Evaluation(lab="arithmetic", best_of=(1,), prompts=2, base_url="http://127.0.0.1:9/v1"))
-
-
-def command_line() -> Typer:
-    app = Typer()
-    app.add_typer(train.app, name="train")
-    app.command()(evaluate)
-    return app
-
-
-def test_the_command_writes_its_file_and_reports_failure(tmp_path: Path) -> None:
-    output = tmp_path / "report.json"
-    with serving() as url:
-        result = CliRunner().invoke(
-            command_line(),
-            ["evaluate", "--best-of", "2,1", "--prompts", "5", "--base-url", url, "--output", str(output)],
-        )
-    assert result.exit_code == 0, result.output
-    assert [row["best_of"] for row in json.loads(output.read_text(encoding="utf-8"))["rows"]] == [1, 2]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["evaluate", "--best-of", "two"], "--best-of: expected"),
-        (["evaluate", "--lab", "geometry"], "no lab 'geometry'"),
-        (["evaluate", "--data", "x.jsonl"], "--data: only for --reward-model"),
-        (["evaluate", "--reward-model", "r", "--best-of", "4"], "--best-of: only for a running server"),
-        (["evaluate", "--reward-model", "r", "--against", "p"], "--against: only for --policy"),
-        (["evaluate", "--policy", "p", "--split", "test"], "--split: only for --reward-model"),
-        (["evaluate", "--samples", "4"], "--samples: only for --reward-model or --policy"),
-        (["evaluate", "--reward-model", "r", "--policy", "p", "--data", "d"], "--data: a policy answers a lab's"),
-        (["evaluate", "--lab-option", "wild=1"], "the lab arithmetic has no option 'wild'"),
-        (["evaluate", "--policy", "arithmetic-sft", "--lab-option", "json_share=high"], "json_share: needs a number"),
-        (
-            ["evaluate", "--reward-model", "r", "--data", "d", "--lab-option", "a=1"],
-            "--lab-option: has no meaning with",
-        ),
-        (["evaluate", "--lab-option", "wild"], "expected key=value"),
-        (["train", "sft", "--set", "step=3"], "unknown setting 'step'"),
-        (["train", "reward", "--recipe", "none"], "no recipe 'none'"),
-    ],
-)
-def test_bad_arguments_are_named(arguments: list[str], message: str) -> None:
-    result = CliRunner().invoke(command_line(), arguments)
-    assert result.exit_code == 2
-    assert message in result.output
-
-
-def test_help_lists_the_settings_of_a_recipe() -> None:
-    result = CliRunner().invoke(command_line(), ["train", "reward", "--help"], env={"COLUMNS": "200"})
-    assert "every_position_weight" in result.output
-    assert "label_noise" in result.output
-
-
-def test_bad_data_stops_training_with_one_line(tmp_path: Path) -> None:
-    data = tmp_path / "data.jsonl"
-    data.write_text('{"prompt": "q", "chosen": "a", "rejected": 3}\n', encoding="utf-8")
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(f"model: arithmetic-sft\ndata: {data}\n", encoding="utf-8")
-    arguments = ["train", "reward", "--recipe", str(recipe), "--output", str(tmp_path / "run")]
-    result = CliRunner().invoke(command_line(), arguments)
-    assert result.exit_code == 2
-    assert "line 1: field 'rejected': expected text" in result.output

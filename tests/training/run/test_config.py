@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from bestofn_server.commands.train import load
 from training.dpo.trainer import DPOConfig
 from training.labs import checkpoint, lab
 from training.labs.arithmetic import Arithmetic
@@ -88,11 +87,6 @@ def test_a_bad_recipe_is_named(tmp_path: Path, text: str, message: str) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
         SFTConfig.load(str(path))
-
-
-def test_a_recipe_of_another_command_is_named() -> None:
-    with pytest.raises(ConfigError, match="`bestofn train sft` with the recipe 'k_wise': unknown setting"):
-        load("train sft", SFTConfig, "k_wise", None)
 
 
 def test_an_unknown_recipe_lists_the_bundled_ones() -> None:

@@ -1,0 +1,73 @@
+"""`bestofn serve`'s command line: vLLM's arguments and our settings from one place, and what cannot be meant."""
+
+from pathlib import Path
+
+import pytest
+
+from service.rerank.strategies.adaptive import AdaptiveOptions
+from service.vllm.bundled import Bundled
+from service.vllm.command_line import parse
+
+
+@pytest.fixture
+def bundled(tmp_path: Path) -> Bundled:
+    profile = tmp_path / "profile.json"
+    profile.write_text('{"price": 0.3}', encoding="utf-8")
+    return Bundled(tmp_path / "policy", tmp_path / "reward", profile, "small")
+
+
+def test_without_a_model_the_bundled_ones_are_served(bundled: Bundled) -> None:
+    args, settings = parse(["--best-of", "4", "--port", "8123"], bundled)
+    assert (args.model, args.served_model_name, args.port) == (str(bundled.model), ["small"], 8123)
+    assert (settings.reward_model, settings.best_of) == (str(bundled.reward_model), 4)
+    assert settings.profile.complete(AdaptiveOptions()).price == 0.3
+
+
+def test_models_of_ones_own_bring_nothing_bundled(bundled: Bundled) -> None:
+    args, settings = parse(["mine", "--reward-model", "judge"], bundled)
+    assert (args.model, args.served_model_name, args.enforce_eager) == ("mine", None, False)
+    assert (settings.reward_model, settings.reward_engine_args, settings.strategy_profile) == ("judge", {}, None)
+
+
+def test_a_reward_model_of_ones_own_judges_the_bundled_policy(bundled: Bundled) -> None:
+    args, settings = parse(["--reward-model", "judge"], bundled)
+    assert (args.model, settings.reward_model, settings.strategy_profile) == (str(bundled.model), "judge", None)
+
+
+def test_the_generator_takes_what_the_reward_model_leaves(bundled: Bundled) -> None:
+    alone = parse(["mine", "--reward-model", "judge", "--reward-backend", "torch", "--reward-device", "cpu"], bundled)[
+        0
+    ]
+    beside = parse(["mine", "--reward-model", "judge", "--reward-gpu-memory-utilization", "0.2"], bundled)[0]
+    chosen = parse(["mine", "--reward-model", "judge", "--gpu-memory-utilization", "0.5"], bundled)[0]
+    assert beside.gpu_memory_utilization == pytest.approx(alone.gpu_memory_utilization - 0.2)
+    assert chosen.gpu_memory_utilization == 0.5
+
+
+def test_a_file_holds_options_of_both(bundled: Bundled, tmp_path: Path) -> None:
+    file = tmp_path / "serve.yaml"
+    file.write_text("port: 8124\nmax-best-of: 8\nbest-of: 2\n", encoding="utf-8")
+    args, settings = parse(["mine", "--reward-model", "judge", "--config", str(file), "--best-of", "4"], bundled)
+    assert (args.port, settings.max_best_of, settings.best_of) == (8124, 8, 4)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["mine"], "--reward-model is needed"),
+        (["--headless"], "more than one --api-server-count are vllm serve's"),
+        (["--api-server-count", "2"], "run several bestofn servers behind a load balancer instead"),
+        (["--best-of", "128"], "--best-of 128 is above --max-best-of 64"),
+        (["--max-best-of", "none"], "--max-best-of: "),
+        (["--candidate-log", "{file}/log"], "--candidate-log: "),
+        (["--wild"], "unrecognized arguments: --wild"),
+    ],
+)
+def test_what_cannot_be_meant_ends_with_one_line(
+    argv: list[str], message: str, bundled: Bundled, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as caught:
+        parse([option.format(file=tmp_path / "file") for option in argv], bundled)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
