@@ -150,12 +150,6 @@ def test_accelerate_reads_the_launch_files(path: Path) -> None:
     assert f"accelerate launch --config_file training/accelerate/{path.name}" in path.read_text(encoding="utf-8")
 
 
-def test_the_readme_names_the_launch_files() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    assert {path.name for path in LAUNCH_FILES} == {"multi_gpu.yaml", "fsdp.yaml", "deepspeed_zero2.yaml"}
-    assert [path.name for path in LAUNCH_FILES if path.name not in readme] == []
-
-
 def test_settings_change_freely_while_there_is_nothing_to_resume(tmp_path: Path) -> None:
     first, second = SFTConfig(lab="arithmetic"), SFTConfig(lab="reviews")
     assert run_folder.begin(first, tmp_path) is None
