@@ -61,7 +61,7 @@ class Settings(BaseSettings):
         description="More arguments of the reward model's vLLM engine, as JSON: "
         '\'{"max_model_len": 4096, "tensor_parallel_size": 2}\'.',
     )
-    best_of: int = Field(default=1, ge=1, description="Candidates per prompt when a request does not say.")
+    best_of: int = Field(default=1, ge=1, description="Candidates per prompt when a request asks for no number.")
     max_best_of: int = Field(default=64, ge=1, le=4096, description="The most candidates a request may ask for.")
     max_candidates: int = Field(
         default=512,
@@ -73,11 +73,11 @@ class Settings(BaseSettings):
         gt=0,
         allow_inf_nan=False,
         description="Target: 99 of 100 answers within so many milliseconds. N is lowered while the server is too busy "
-        "for it, and the answer's `rerank` says so; `rerank.fixed_best_of` is a request's way out.",
+        "for it, and the answer's `rerank` reports that; `rerank.fixed_best_of` is a request's way out.",
     )
     selection: Annotated[SelectionOptions, NoDecode, BeforeValidator(pick_or_json)] = Field(
         default=DEFAULT,
-        description="How to choose among the candidates when a request's `rerank.selection` does not say: a pick such "
+        description="How to choose among the candidates when a request has no `rerank.selection`: a pick such "
         'as weighted_vote, or JSON: \'{"pick": "soft", "temperature": 0.2}\'.',
     )
     on_reward_failure: OnRewardFailure = Field(
@@ -93,7 +93,7 @@ class Settings(BaseSettings):
         description="Also score growing candidates every so many tokens, which leaves only a tail to score at the end.",
     )
     strategy: StrategyName = Field(
-        default="best_of_n", description="How candidates are sampled and stopped when a request does not say."
+        default="best_of_n", description="How candidates are sampled and stopped when a request names no strategy."
     )
     strategy_profile: str | None = Field(
         default=None,

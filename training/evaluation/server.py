@@ -46,28 +46,25 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Answer:
-    """One request's outcome; `error` is empty where it succeeded. `reward` is nan where nothing was scored.
+    """One request's outcome."""
 
-    gold: of the answer. best_gold: the highest among it and all candidates.
-    """
-
-    gold: float
-    best_gold: float
-    reward: float
+    gold: float  # of the answer
+    best_gold: float  # the highest among it and all candidates
+    reward: float  # nan where nothing was scored
     completion_tokens: int
     latency_s: float
-    error: str = ""
+    error: str = ""  # empty where it succeeded
 
 
 @dataclass(frozen=True)
 class Row:
-    """The numbers of one best_of; `gold` is the accuracy where gold is 0 or 1."""
+    """The numbers of one best_of."""
 
     best_of: int
     requests: int
     failed: int
     errors: tuple[str, ...]
-    gold: Interval | None
+    gold: Interval | None  # the accuracy where gold is 0 or 1
     reward: Interval | None
     tokens_per_request: float
     latency_p50_s: float

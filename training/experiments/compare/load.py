@@ -23,21 +23,16 @@ _WARM_UP = 2
 
 @dataclass(frozen=True)
 class Cell:
-    """One policy at one N under one load, over all repeats.
-
-    latencies_s, each_dollars: of every request; dollars are the machine's price by the share of its time. per_second:
-    requests, of each repeat. straggler_share: of the time of generation, what passed between the median and the last
-    candidate's end.
-    """
+    """One policy at one N under one load, over all repeats."""
 
     policy: str
     best_of: int
     clients: int
-    latencies_s: Floats
-    each_dollars: Floats
-    per_second: Interval
+    latencies_s: Floats  # of every request
+    each_dollars: Floats  # of every request: the machine's price by the share of its time
+    per_second: Interval  # requests, of each repeat
     tokens: float
-    straggler_share: float
+    straggler_share: float  # of the time of generation, what passed between the median and the last candidate's end
 
     @cached_property
     def dollars(self) -> Interval:

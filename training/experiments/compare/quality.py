@@ -24,31 +24,27 @@ AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Row:
-    """One policy at one N: means over prompts with their intervals. tokens: of the answer that is returned.
-
-    kl: nats to the reference, with the best-of-n part at its bound log n - (n-1)/n. distinct: different pairs of words
-    over all pairs, in one answer to each prompt.
-    """
+    """One policy at one N: means over prompts with their intervals."""
 
     policy: str
     best_of: int
     gold: Interval
     proxy: Interval
-    kl: Interval
-    tokens: Interval
-    distinct: float
+    kl: Interval  # nats to the reference, with the best-of-n part at its bound log n - (n-1)/n
+    tokens: Interval  # of the answer that is returned
+    distinct: float  # different pairs of words over all pairs, in one answer to each prompt
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Candidates of one policy, all [prompts, N]. log_ratio: log policy/reference of the whole answer, in nats."""
+    """Candidates of one policy, all [prompts, N]."""
 
     policy: str
     texts: list[list[str]]
     proxy: Floats
     gold: Floats
     tokens: Floats
-    log_ratio: Floats
+    log_ratio: Floats  # log policy/reference of the whole answer, in nats
 
     @classmethod
     def of(cls, policy: str, values: Mapping[str, Any]) -> "Pool":

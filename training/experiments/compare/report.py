@@ -22,16 +22,14 @@ from training.experiments.compare.quality import Row
 
 @dataclass(frozen=True)
 class Measurements:
-    """Everything that was measured. training: minutes of each checkpoint's training. made: how, on what, by which
-    versions, in words.
-    """
+    """Everything that was measured."""
 
     config: CompareConfig
     rows: Sequence[Row]
     cells: Sequence[Cell]
     break_even: Sequence[BreakEven]
-    training: Mapping[str, float]
-    made: Mapping[str, str]
+    training: Mapping[str, float]  # minutes of each checkpoint's training
+    made: Mapping[str, str]  # how, on what, by which versions, in words
 
     @property
     def base(self) -> str:
@@ -40,7 +38,7 @@ class Measurements:
 
     @property
     def sentences(self) -> list[str]:
-        """What the break-even says, one for each trained policy."""
+        """The break-even in words, one sentence for each trained policy."""
         return [sentence(one, self.base) for one in self.break_even]
 
     def cell(self, policy: str, best_of: int, clients: int) -> Cell:

@@ -20,8 +20,8 @@ _QUIET = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
 def run(config: CompareConfig, output: Path) -> Path:
     """Measure everything into `output`; gives the report's page.
 
-    Raises ConfigError where a setting cannot be meant or a checkpoint does not say what its training took, ServerFailed
-    where a server or one of its answers fails.
+    Raises ConfigError where a setting cannot be meant or a checkpoint does not record what its training took,
+    ServerFailed where a server or one of its answers fails.
     """
     minutes = {name: training_minutes(name) for name in _trained(config)}
     stages = Stages(config, output)
@@ -102,7 +102,7 @@ def _break_even(
 
 
 def _made(config: CompareConfig) -> dict[str, str]:
-    """For whoever wants to make it again. The cores of the machine are the server's; `machine` tells this process's."""
+    """For whoever wants to make it again. The cores of the machine are the server's; `machine` has this process's."""
     return {
         "Command": this_command(),
         "Machine": f"{os.cpu_count()} cores; {machine()}",
