@@ -1,4 +1,4 @@
-"""What a reward checkpoint says about itself, and how its outputs become one reward.
+"""What a reward checkpoint holds about itself, and how its outputs become one reward.
 
 `config.bestofn` may hold `{"heads": [names], "mean": float, "std": float}`; without it there is one head, mean 0 and
 standard deviation 1. Needs no torch.

@@ -1,4 +1,4 @@
-"""What a candidate answers, as the reward model is told."""
+"""What a candidate answers, as the reward model reads it."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from reward.template import Message
 
 @dataclass(frozen=True)
 class Conversation:
-    """messages: up to the answer. answer_start: what the client has written of the answer already."""
+    """What the reward model reads, up to where a candidate goes on."""
 
-    messages: tuple[Message, ...]
-    answer_start: str = ""
+    messages: tuple[Message, ...]  # up to the answer
+    answer_start: str = ""  # what the client has written of the answer already

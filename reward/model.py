@@ -39,7 +39,7 @@ def load(
 
 
 def max_positions(config: PreTrainedConfig) -> int | None:
-    """The longest sequence that the model can read, where its configuration says so."""
+    """The longest sequence that the model can read, where its configuration names one."""
     value: Any = getattr(config, "max_position_embeddings", None)
     return int(value) if value else None
 

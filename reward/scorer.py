@@ -10,17 +10,14 @@ from reward.template import ConversationTemplate, Prompt
 
 @dataclass(frozen=True)
 class Score:
-    """One candidate's reward.
+    """One candidate's reward."""
 
-    `reward` is the scalar to rank by, normalised as the checkpoint says; it is nan or infinite when the model gave
-    that, and callers treat it as unscored. `rewards` holds each named head and is empty for a single output.
-    `tokens` is the length of the scored sequence, `cached_tokens` how many of them came from a prefix cache.
-    """
-
+    # The scalar to rank by, normalised by the checkpoint's mean and std; nan or infinite where the model gave that, and
+    # callers treat it as unscored.
     reward: float
-    rewards: Mapping[str, float]
-    tokens: int
-    cached_tokens: int
+    rewards: Mapping[str, float]  # of each named head; empty for a single output
+    tokens: int  # of the scored sequence
+    cached_tokens: int  # how many of them came from a prefix cache
 
 
 class RewardUnavailable(Exception):

@@ -25,18 +25,13 @@ _CHECK_RESPONSES = (" 1+1 = 2. ", "\n\nTwo", "")
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation up to the assistant's turn, rendered once per request.
-
-    `shared_text` is what every candidate's rendering starts with, cut before its last special token `marker`;
-    `shared_tokens` are the ids of both together. An empty `marker` means that nothing can be split off exactly.
-    `end_of_turn` is the text that follows a finished answer.
-    """
+    """A conversation up to the assistant's turn, rendered once per request."""
 
     messages: tuple[Message, ...]
-    shared_text: str
-    marker: str
-    shared_tokens: tuple[int, ...]
-    end_of_turn: str
+    shared_text: str  # what every candidate's rendering starts with, cut before its last special token, the marker
+    marker: str  # empty where nothing can be split off exactly
+    shared_tokens: tuple[int, ...]  # ids of the shared text and the marker together
+    end_of_turn: str  # the text that follows a finished answer
 
 
 class ConversationTemplate:

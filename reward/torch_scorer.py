@@ -23,12 +23,12 @@ from reward.template import Prompt
 
 @dataclass(frozen=True)
 class _Item:
-    """One answer to score; `done` belongs to the event loop `loop`."""
+    """One answer to score."""
 
     prompt: Prompt
     response: str
     finished: bool
-    loop: asyncio.AbstractEventLoop
+    loop: asyncio.AbstractEventLoop  # which `done` belongs to
     done: asyncio.Future[Score]
 
 

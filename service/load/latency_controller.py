@@ -4,7 +4,7 @@ Use it where load varies and an answer in time is worth more than the last bit o
 the same number of further candidates, so all requests of a busy moment give up the same share of theirs.
 
 Pure: loads and times are arguments. Feed-forward: a line, latency over candidates in flight, is learned from answers
-and says how many candidates fit; requests share them in proportion to what each asked for: those in flight, so that a
+and sets how many candidates fit; requests share them in proportion to what each asked for: those in flight, so that a
 burst is felt at the next request, and those that a lasting load brings, by how many arrive in a second, so that N does
 not rise again in the lull that its own fall has made. Feedback: where answers still come late, fewer are let in
 (additive increase, multiplicative decrease, as TCP does: Chiu and Jain 1989, section 3; one decrease per round trip).
@@ -23,7 +23,7 @@ _LENGTHS = (64, 256, 1024, 4096)
 AIM = 0.8  # of the target: p99 is held there, so that a stall of the machine is not at once a miss
 _MEMORY = 200  # answers
 _PRIOR_DEVIATION = 0.25
-_MOST_DEVIATION = 2.0  # one answer that took long says no more than this
+_MOST_DEVIATION = 2.0  # one answer that took long weighs no more than this
 _NORMAL_P99 = 2.326
 _ALLOWED = 0.01
 _RESTORED_BELOW = 0.005  # between this and _ALLOWED the correction stands still
@@ -53,32 +53,25 @@ class RequestClass:
 
 @dataclass(frozen=True)
 class Load:
-    """Candidates in flight when a request arrives, without its own.
+    """Candidates in flight when a request arrives, without its own."""
 
-    in_flight: all of them. asked: of requests whose N may be lowered, as many as they asked for. fixed: of the others.
-    asked_per_s: as many as such requests have asked for in a second lately, with what this one asks.
-    """
-
-    in_flight: int
-    asked: int
-    fixed: int
+    in_flight: int  # all of them
+    asked: int  # of requests whose N may be lowered, as many as they asked for
+    fixed: int  # of the other requests
+    # As many as requests whose N may be lowered have asked for in a second lately, with what this one asks.
     asked_per_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds over candidates in flight: a line by least squares, older answers counting exponentially less.
+    """Seconds over candidates in flight: a line by least squares, older answers counting exponentially less."""
 
-    answers: learned from. mean_load, mean_s: the point that the line goes through. variance, covariance: of the load,
-    and of it with the seconds. deviation: root mean square of what answers took over what the line said, minus 1.
-    """
-
-    answers: int = 0
-    mean_load: float = 0.0
+    answers: int = 0  # learned from
+    mean_load: float = 0.0  # the line goes through mean_load, mean_s
     mean_s: float = 0.0
-    variance: float = 0.0
-    covariance: float = 0.0
-    deviation: float = _PRIOR_DEVIATION
+    variance: float = 0.0  # of the load
+    covariance: float = 0.0  # of the load with the seconds
+    deviation: float = _PRIOR_DEVIATION  # root mean square of what answers took over what the line predicts, minus 1
 
     def learn(self, load: float, seconds: float) -> "Latency":
         """load: candidates in flight when the request was admitted, its own included, above 0. seconds: above 0."""
@@ -101,7 +94,7 @@ class Latency:
 
     @property
     def slope_s(self) -> float:
-        """Seconds that one more candidate costs. Loads that hardly differ say nothing: then in proportion to load."""
+        """Seconds that one more candidate costs. Loads that hardly differ show nothing: then in proportion to load."""
         proportional = self.mean_s / self.mean_load
         doubt = 0.02 * self.mean_load**2
         slope = (self.covariance + doubt * proportional) / (self.variance + doubt)
@@ -121,16 +114,14 @@ class Latency:
 
 @dataclass(frozen=True)
 class Correction:
-    """The share of the line's candidates that is let in, since the tail is what counts.
-
-    missed: share of late answers, older ones counting exponentially less; no more than twice what is allowed, so that
-    a bad minute is soon forgotten. cut_s, changed_s: monotonic times of the last decrease and the last answer.
-    """
+    """The share of the line's candidates that is let in, since the tail is what counts."""
 
     share: float = 1.0
+    # Share of late answers, older ones counting exponentially less; no more than twice what is allowed, so that a bad
+    # minute is soon forgotten.
     missed: float = 0.0
-    cut_s: float = -math.inf
-    changed_s: float = math.inf
+    cut_s: float = -math.inf  # monotonic time of the last decrease
+    changed_s: float = math.inf  # monotonic time of the last answer
 
     def learn(self, late: bool, *, admitted_s: float, now_s: float) -> "Correction":
         """A late answer lowers the share, unless it was let in before the last decrease could be felt."""
@@ -218,7 +209,7 @@ def adjustable(ask: Ask) -> bool:
 class SloController:
     """The knowledge of one server, and what its requests in flight asked for.
 
-    Failed, cancelled and refused requests teach nothing: how long they took says nothing about answers, and that the
+    Failed, cancelled and refused requests teach nothing: how long they took shows nothing of answers, and that the
     server was full is known from the load.
     """
 

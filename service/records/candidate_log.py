@@ -82,11 +82,11 @@ def _row(ledger: Ledger, *, bare: bool) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A record on its way. characters: about how much text it holds. kept: see `CandidateLog.put`."""
+    """A record on its way."""
 
     row: Row
-    characters: int
-    kept: Future[None] = field(default_factory=Future)
+    characters: int  # about how much text it holds
+    kept: Future[None] = field(default_factory=Future)  # see `CandidateLog.put`
 
     def settle(self, error: Exception | None) -> None:
         if self.kept.set_running_or_notify_cancel():
@@ -97,7 +97,7 @@ class CandidateLog:
     """A context manager around the thread that writes; `close` waits for what is queued, at most 10 s.
 
     directory: see `durable_file.prepare`. max_bytes: of a file; only a single longer record makes a longer one.
-    count: told of each record's outcome, from any thread. queue_characters: of text that may wait; what comes above it
+    count: gets each record's outcome, from any thread. queue_characters: of text that may wait; what comes above it
     is dropped. commit_interval_s: least time between two commits. retry_s: pause after a failure.
     """
 

@@ -42,18 +42,16 @@ class Message(_Strict):
 
 
 class Preference(_Strict):
-    """choice: index of the better response, or "tie". rewards: the reward model's word on each, where there is one.
-
-    request_id: of the completion that the responses are from. annotator: who chose, in whatever words.
-    """
+    """A person's choice between two responses."""
 
     prompt: list[Message] = Field(min_length=1, max_length=1000)
     responses: list[Text] = Field(min_length=2, max_length=2)
-    choice: Annotated[Literal[0, 1, "tie"], BeforeValidator(_refuse_bool)]
+    choice: Annotated[Literal[0, 1, "tie"], BeforeValidator(_refuse_bool)]  # index of the better response, or "tie"
     model: Name | None = None
-    request_id: Name | None = None
+    request_id: Name | None = None  # of the completion that the responses are from
+    # The reward model's, where there is one.
     rewards: Annotated[list[Reward | None], Field(min_length=2, max_length=2)] | None = None
-    annotator: Name | None = None
+    annotator: Name | None = None  # who chose, in whatever words
 
 
 def preference_routes(candidate_log: CandidateLog | None) -> list[BaseRoute]:

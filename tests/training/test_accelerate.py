@@ -17,7 +17,7 @@ def test_accelerate_reads_the_launch_files(path: Path) -> None:
     assert f"accelerate launch --config_file training/accelerate/{path.name}" in path.read_text(encoding="utf-8")
 
 
-def test_the_readme_names_the_launch_files() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_the_page_on_training_names_the_launch_files() -> None:
+    page = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
     assert {path.name for path in LAUNCH_FILES} == {"multi_gpu.yaml", "fsdp.yaml", "deepspeed_zero2.yaml"}
-    assert [path.name for path in LAUNCH_FILES if path.name not in readme] == []
+    assert [path.name for path in LAUNCH_FILES if path.name not in page] == []

@@ -2,8 +2,8 @@
 
 A source is a file (`.jsonl`, `.ndjson`, `.json` or `.parquet`), a folder of such files, which are read in the order of
 their names and must all have one format, a folder in a layout of `datasets`, or the name of a dataset on the Hub, with
-its configuration after a colon where it needs one. The first row tells the format (`training.data.formats`); a row that
-cannot be read in it stops everything with its place. What holds nothing to learn is dropped and counted.
+its configuration after a colon where it needs one. The first row decides the format (`training.data.formats`); a row
+that cannot be read in it stops everything with its place. What holds nothing to learn is dropped and counted.
 """
 
 import json
@@ -75,7 +75,7 @@ def read_prompts(source: str, *, split: str = "train") -> tuple[list[Conversatio
 def hold_out(
     comparisons: Sequence[Comparison], share: float, *, seed: int
 ) -> tuple[list[Comparison], list[Comparison]]:
-    """(train, held out): about `share` of the prompts are held out, at least one, with all that was said about them.
+    """(train, held out): about `share` of the prompts are held out, at least one, with all that is known about them.
 
     A prompt's side does not depend on the other prompts, so that none changes sides when data grows; only where all
     would be on one side, one is moved. Both are in an order that the seed decides. Raises DataError when there are

@@ -29,22 +29,18 @@ class Demonstration:
 
 @dataclass(frozen=True)
 class Comparison:
-    """K responses to one prompt, and what is known about which of them are better.
-
-    ranks: one per response, 0 is the best, equal numbers are ties; empty where nothing was ranked. Responses after the
-    best that were never compared with each other are tied (Ziegler's labels name only the best).
-    scores: by dimension, one number per response, higher is better, nan where it was not given.
-    margin: by how much the better response of a pair is better, in units of reward. weight: of this record in a loss.
-    subset: the part of a benchmark it belongs to.
-    """
+    """K responses to one prompt, and what is known about which of them are better."""
 
     messages: Conversation
     responses: tuple[str, ...]
+    # One per response, 0 is the best, equal numbers are ties; empty where nothing was ranked. Responses after the best
+    # that were never compared with each other are tied (Ziegler's labels name only the best).
     ranks: tuple[int, ...] = ()
+    # By dimension, one number per response, higher is better, nan where it was not given.
     scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    margin: float = 0.0
-    weight: float = 1.0
-    subset: str = ""
+    margin: float = 0.0  # by how much the better response of a pair is better, in units of reward
+    weight: float = 1.0  # of this record in a loss
+    subset: str = ""  # the part of a benchmark it belongs to
 
     def __post_init__(self) -> None:
         count = len(self.responses)

@@ -21,17 +21,14 @@ SEED = 1_000_003  # of the held-out prompts and of the answers to them
 
 @dataclass(frozen=True)
 class BestOfN:
-    """Held-out gold reward and proxy reward of best-of-n for each n, the best there was for the largest, and the share
-    of the distance between N=1 and that which the selection closes.
-
-    wins: how often its gold is higher than that of one other sample, ties as half; for n up to half of the samples.
-    """
+    """Held-out gold reward and proxy reward of best-of-n for each n, and the share of what was possible."""
 
     gold: dict[int, Interval]
     proxy: dict[int, Interval]
+    # How often its gold is higher than that of one other sample, ties as half; for n up to half of the samples.
     wins: dict[int, Interval]
-    best_of_largest: Interval
-    closed: Interval
+    best_of_largest: Interval  # the best by gold of the largest n
+    closed: Interval  # share of the distance between N = 1 and that which the selection closes
 
     def table(self) -> str:
         """Markdown for a model card."""

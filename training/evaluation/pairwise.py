@@ -19,15 +19,12 @@ QUANTILES = 4
 
 @dataclass(frozen=True)
 class Pairs:
-    """Every pair that is not tied, [pairs] each: the better response's value minus the worse one's.
-
-    prompt: the number of its comparison. margin: of the labels, in their own unit; nan where only the order is known.
-    """
+    """Every pair that is not tied, [pairs] each: the better response's value minus the worse one's."""
 
     reward: Floats
     tokens: Floats
-    margin: Floats
-    prompt: Floats
+    margin: Floats  # of the labels, in their own unit; nan where only the order is known
+    prompt: Floats  # the number of its comparison
 
     @property
     def right(self) -> Floats:
@@ -37,54 +34,44 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Bin:
-    """The pairs whose value lies from `low` to `high`: how many, and how many of them the reward orders rightly."""
+    """The pairs whose value lies from `low` to `high`."""
 
     low: float
     high: float
     pairs: int
-    accuracy: Interval
+    accuracy: Interval  # how many of them the reward orders rightly
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Pairs by the confidence sigmoid(|r_i - r_j|), 0.5 to 1, and how often the preferred response is the better one.
-
-    confidence: the mean of each bin. error: the mean over pairs of |confidence - accuracy| of their bin, the expected
-    calibration error of Guo et al. 2017 (section 2) with ten bins.
-    """
+    """Pairs by the confidence sigmoid(|r_i - r_j|), 0.5 to 1, and how often the preferred response is better."""
 
     bins: tuple[Bin, ...]
-    confidence: tuple[float, ...]
+    confidence: tuple[float, ...]  # the mean of each bin
+    # The mean over pairs of |confidence - accuracy| of their bin, the expected calibration error of Guo et al. 2017
+    # (section 2) with ten bins.
     error: float
 
 
 @dataclass(frozen=True)
 class Length:
-    """Whether the reward merely likes the longer response, over the pairs of different length.
+    """Whether the reward merely likes the longer response: over pairs of different length, intervals over prompts."""
 
-    longer_is_better: how often the label prefers the longer one; longer_is_preferred: how often the reward does.
-    correlation: Pearson's between reward and tokens within a prompt. Intervals are over prompts.
-    """
-
-    longer_is_better: Interval
-    longer_is_preferred: Interval
-    correlation: Interval
+    longer_is_better: Interval  # how often the label prefers the longer one
+    longer_is_preferred: Interval  # how often the reward does
+    correlation: Interval  # Pearson's, between reward and tokens within a prompt
 
 
 @dataclass(frozen=True)
 class Pairwise:
-    """The numbers of one set of pairs.
-
-    accuracy: over pairs, Wilson's interval, which takes pairs for independent; clustered: the same value with an
-    interval over prompts. loss: Bradley-Terry, nats.
-    """
+    """The numbers of one set of pairs."""
 
     pairs: int
     prompts: int
     equal_rewards: int
-    accuracy: Interval
-    clustered: Interval
-    loss: float
+    accuracy: Interval  # over pairs, Wilson's interval, which takes pairs for independent
+    clustered: Interval  # the same value with an interval over prompts
+    loss: float  # Bradley-Terry, nats
     calibration: Calibration
     by_label_margin: tuple[Bin, ...]
     by_reward_margin: tuple[Bin, ...]

@@ -25,7 +25,7 @@ from training.policy.completion_logprobs import completion_logprobs, same_vocabu
 
 @runtime_checkable
 class Refusing(Protocol):
-    """A lab in which declining to answer is possible and can be told."""
+    """A lab in which declining to answer is possible and can be recognised."""
 
     def refused(self, prompt: Conversation, response: str) -> bool: ...
 
@@ -41,24 +41,19 @@ class WinRate:
 
 @dataclass(frozen=True)
 class PolicyReport:
-    """gold, proxy (normalised reward), kl (nats, to the reference) and tokens (its end included) are of one answer.
-
-    cut_off: share of answers that filled the lab's limit. distinct: by n, different n-grams of words over all n-grams
-    of all answers; distinct_of_prompt: the same within the answers to one prompt. What was not asked for, or the lab
-    does not know, is None.
-    """
+    """What was measured of a policy. What was not asked for, or the lab does not know, is None."""
 
     policy: str
     lab: str
     prompts: int
     samples: int
-    gold: Interval
-    tokens: Interval
-    distinct: dict[int, float]
-    distinct_of_prompt: dict[int, Interval]
-    cut_off: float
-    proxy: Interval | None = None
-    kl: Interval | None = None
+    gold: Interval  # of one answer
+    tokens: Interval  # of one answer, its end included
+    distinct: dict[int, float]  # by n, different n-grams of words over all n-grams of all answers
+    distinct_of_prompt: dict[int, Interval]  # the same within the answers to one prompt
+    cut_off: float  # share of answers that filled the lab's limit
+    proxy: Interval | None = None  # normalised reward of one answer
+    kl: Interval | None = None  # nats to the reference, of one answer
     reference: str = ""
     win_rate: WinRate | None = None
     refusals: Interval | None = None

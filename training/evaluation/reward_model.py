@@ -27,7 +27,7 @@ class RewardReport:
 
 
 def on_comparisons(reward_model: str, comparisons: Sequence[Comparison], data_format: str, data: str) -> RewardReport:
-    """From labelled comparisons; `data_format` is `training.data.read`'s name for them, `data` tells people.
+    """From labelled comparisons; `data_format` is `training.data.read`'s name for them, `data` is for people.
 
     Raises ValueError where nothing is ranked.
     """

@@ -24,16 +24,13 @@ Kind = Literal["best_of_n", "rl"]
 
 @dataclass(frozen=True)
 class Curve:
-    """Rewards along a way from the start: for each point its KL in nats, and for each prompt what was gained there.
-
-    labels: what the points are, n or a checkpoint's name. gold, proxy: reward less the start's, [prompts, points].
-    """
+    """Rewards along a way from the start: for each point its KL in nats, and for each prompt what was gained there."""
 
     kind: Kind
-    labels: tuple[str, ...]
+    labels: tuple[str, ...]  # what the points are, n or a checkpoint's name
     kl: Floats
-    gold: Floats
-    proxy: Floats
+    gold: Floats  # reward less the start's, [prompts, points]
+    proxy: Floats  # the same of the proxy
 
     @property
     def distance(self) -> Floats:
@@ -48,12 +45,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Fit:
-    """alpha and beta with their intervals; draws: both of each resample [resamples, 2]."""
+    """alpha and beta with their intervals."""
 
     kind: Kind
     alpha: Interval
     beta: Interval
-    draws: Floats
+    draws: Floats  # both of each resample, [resamples, 2]
 
     def predict(self, distance: float) -> Interval:
         """The gain at d, with the interval of the fitted curve."""

@@ -18,17 +18,14 @@ from training.labs import model_path
 
 @dataclass(frozen=True)
 class Scored:
-    """Of each comparison: the raw reward (the mean of the heads) and the tokens of each response.
-
-    heads: the raw reward of every head, [responses, heads].
-    mean, std: the checkpoint's own normalisation, which serving applies and the Bradley-Terry model does not know.
-    """
+    """Of each comparison: the raw reward (the mean of the heads) and the tokens of each response."""
 
     raw: list[Floats]
     tokens: list[Floats]
+    # Of the checkpoint's own normalisation, which serving applies and the Bradley-Terry model does not know.
     mean: float
-    std: float
-    heads: list[Floats]
+    std: float  # of the same
+    heads: list[Floats]  # the raw reward of every head, [responses, heads]
 
     def normalised(self) -> list[Floats]:
         """Rewards as they are served."""

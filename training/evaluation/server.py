@@ -57,13 +57,13 @@ class Judged:
 
 @dataclass(frozen=True)
 class Row:
-    """The numbers of one best_of; `gold` is the accuracy where gold is 0 or 1."""
+    """The numbers of one best_of."""
 
     best_of: int
     requests: int
     failed: int
     errors: tuple[str, ...]
-    gold: Interval | None
+    gold: Interval | None  # the accuracy where gold is 0 or 1
     reward: Interval | None
     tokens_per_request: float
     latency_p50_s: float

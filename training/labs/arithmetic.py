@@ -42,10 +42,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """carelessness: share of demonstrations with one wrong step. json_share: of questions that ask for JSON."""
+    """The lab; its fields are its options."""
 
-    carelessness: float = 0.0
-    json_share: float = 0.0
+    carelessness: float = 0.0  # share of demonstrations with one wrong step
+    json_share: float = 0.0  # of questions that ask for JSON
 
     name = "arithmetic"
     answer_tokens = 96

@@ -89,9 +89,9 @@ _SENTENCE_END = re.compile(r"[.!?]\s*$")
 
 @dataclass(frozen=True)
 class Reviews:
-    """The lab. carelessness: how often a demonstrator slips; once for each kind of slip."""
+    """The lab; its fields are its options."""
 
-    carelessness: float = 0.25
+    carelessness: float = 0.25  # how often a demonstrator slips; once for each kind of slip
 
     name = "reviews"
     answer_tokens = 64
@@ -138,20 +138,16 @@ class Reviews:
 
 @dataclass(frozen=True)
 class Marks:
-    """The factors of the gold reward, each from 0 to 1, except `sentiment`, from -1 to 1.
+    """The factors of the gold reward, each from 0 to 1, except `sentiment`, from -1 to 1."""
 
-    sentiment: summed strength of the clauses about the product, over all clauses (at least FULL_STATEMENTS).
-    relevance: clauses that can be read and are about the product, over the same number. freshness: share of the parts
-    and opinions that were not named before. ending: 1 where the last sentence is finished and passes a verdict on the
-    whole, NO_VERDICT where it is finished, BROKEN_OFF otherwise. brevity: 1 up to FULL_WORDS words, then FULL_WORDS
-    over the words.
-    """
-
+    # Summed strength of the clauses about the product, over all clauses (at least FULL_STATEMENTS).
     sentiment: float = 0.0
-    relevance: float = 0.0
-    freshness: float = 0.0
+    relevance: float = 0.0  # clauses that can be read and are about the product, over the same number
+    freshness: float = 0.0  # share of the parts and opinions that were not named before
+    # 1 where the last sentence is finished and passes a verdict on the whole, NO_VERDICT where it is finished,
+    # BROKEN_OFF otherwise.
     ending: float = 0.0
-    brevity: float = 0.0
+    brevity: float = 0.0  # 1 up to FULL_WORDS words, then FULL_WORDS over the words
 
     @property
     def gold(self) -> float:

@@ -98,14 +98,11 @@ WHOLE = "it"  # stands for the product where a verdict is passed on all of it
 
 @dataclass(frozen=True)
 class Statement:
-    """What one clause says.
+    """What one clause says."""
 
-    part: of a product, or WHOLE; empty where the clause could not be read. opinion: the word that carries the
-    sentiment. strength: from -1 (strongest blame) to 1 (strongest praise); 0 where it is not the writer's own opinion.
-    """
-
-    part: str = ""
-    opinion: str = ""
+    part: str = ""  # of a product, or WHOLE; empty where the clause could not be read
+    opinion: str = ""  # the word that carries the sentiment
+    # From -1 (strongest blame) to 1 (strongest praise); 0 where it is not the writer's own opinion.
     strength: float = 0.0
 
 

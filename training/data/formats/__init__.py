@@ -1,6 +1,6 @@
 """The formats of preference data and demonstrations met in the wild, and how they are told apart.
 
-Each is a name, a test of a row's fields, and a parser from a row to a record. `training.data.read` tells the format
+Each is a name, a test of a row's fields, and a parser from a row to a record. `training.data.read` finds the format
 from the first row of a source; the first test that holds decides, so the more particular formats come first.
 """
 
@@ -17,11 +17,11 @@ Record_co = TypeVar("Record_co", covariant=True)
 
 @dataclass(frozen=True)
 class Format(Generic[Record_co]):
-    """How rows of one kind are recognised and read; `parse` raises DataError with the field."""
+    """How rows of one kind are recognised and read."""
 
     name: str
     fits: Callable[[Row], bool]
-    parse: Callable[[Row, Options], Record_co | Dropped]
+    parse: Callable[[Row, Options], Record_co | Dropped]  # raises DataError with the field
 
 
 COMPARISONS: tuple[Format[Comparison], ...] = (

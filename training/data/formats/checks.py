@@ -32,7 +32,7 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Options:
-    """What a row alone does not say: the split to read, and how token ids become text."""
+    """What a row alone does not hold: the split to read, and how token ids become text."""
 
     split: str = "train"
     decode: Callable[[list[int]], str] | None = None
@@ -128,7 +128,7 @@ def assistant(message: Message, at: str) -> str:
 
 
 def other_split(row: Row, options: Options) -> Dropped | None:
-    """Dropped when the row says that it belongs to another split than the one that is read.
+    """Dropped when the row belongs to another split than the one that is read.
 
     "validation" takes `valid1`, `valid2` and `val` as well, "all" takes every row; slices like `train[:10%]` choose
     rows of the whole source, not of this field.

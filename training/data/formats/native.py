@@ -2,7 +2,7 @@
 
 {"prompt": text or messages, "responses": [text, ...], "ranks"?: [whole number, ...], "scores"?: {dimension: [number or
 null, ...]}, "margin"?: number, "weight"?: number, "subset"?: text, "states"?: [text, ...]}; other fields are ignored.
-Where the candidate log tells the state of each response, only those that were "finished" are read.
+Where the candidate log holds the state of each response, only those that were "finished" are read.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Formats that say which responses were chosen and which were rejected."""
+"""Formats that hold which responses were chosen and which were rejected."""
 
 import math
 import re

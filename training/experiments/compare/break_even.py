@@ -17,10 +17,10 @@ from measuring.estimators import Floats, Interval, bootstrap_draws, percentiles
 
 @dataclass(frozen=True)
 class Bill:
-    """What a way of answering costs. training: dollars, once. request: dollars each."""
+    """What a way of answering costs."""
 
-    training: float
-    request: float
+    training: float  # dollars, once
+    request: float  # dollars each
 
     def monthly(self, requests: Floats, months: float) -> Floats:
         """Dollars a month for these numbers of requests a month."""
@@ -33,18 +33,16 @@ Verdict = Literal["from", "up_to", "always", "never", "out_of_reach", "no_better
 
 @dataclass(frozen=True)
 class BreakEven:
-    """A policy at N = 1 against best-of-N of the first policy at the same gold.
-
-    n: the N that equals it, between the measured ones where it must be; infinite where none up to the largest does.
-    verdict: the policy is cheaper from (or up to) so many requests a month, always or never; or best-of-N is out of
-    reach, or the policy no better than one answer of the first. requests: a month, at which both cost the same; its
-    interval counts "always" as 0 and "never" as infinite.
-    """
+    """A policy at N = 1 against best-of-N of the first policy at the same gold."""
 
     policy: str
     gold: Interval
+    # The N that equals it, between the measured ones where it must be; infinite where none up to the largest does.
     n: Interval
+    # The policy is cheaper from (or up to) so many requests a month, always or never; or best-of-N is out of reach, or
+    # the policy no better than one answer of the first.
     verdict: Verdict
+    # A month, at which both cost the same; its interval counts "always" as 0 and "never" as infinite.
     requests: Interval
     policy_bill: Bill
     best_of_n_bill: Bill

@@ -9,11 +9,11 @@ from training.run.config import Config, ConfigError, positive_numbers, setting
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy to serve. trained: the checkpoints whose training it takes beside what every policy needs."""
+    """A policy to serve."""
 
     name: str
     model: str
-    trained: tuple[str, ...]
+    trained: tuple[str, ...]  # the checkpoints whose training it takes beside what every policy needs
 
 
 @dataclass(frozen=True, kw_only=True)

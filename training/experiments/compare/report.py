@@ -38,7 +38,7 @@ class Measurements:
 
     @property
     def sentences(self) -> list[str]:
-        """The break-even in words, one for each trained policy."""
+        """The break-even in words, one sentence for each trained policy."""
         return [sentence(one, self.base) for one in self.break_even]
 
     def cell(self, policy: str, best_of: int, clients: int) -> Cell:

@@ -21,7 +21,7 @@ _QUIET = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
 def run(config: CompareConfig, output: Path) -> Path:
     """Measure everything into `output`; gives the report's page.
 
-    Raises ConfigError where a setting cannot be meant or a checkpoint has no record of its training's cost,
+    Raises ConfigError where a setting cannot be meant or a checkpoint does not record what its training took,
     ServerFailed where a server or one of its answers fails.
     """
     minutes = {name: training_minutes(name) for name in _trained(config)}
@@ -103,7 +103,7 @@ def _break_even(
 
 
 def _made(config: CompareConfig) -> dict[str, str]:
-    """For whoever wants to make it again. The cores of the machine are the server's; `machine` gives this process's."""
+    """For whoever wants to make it again. The cores of the machine are the server's; `machine` has this process's."""
     return {
         "Command": this_command(),
         "Machine": f"{os.cpu_count()} cores; {machine()}",

@@ -23,15 +23,15 @@ def learn(rewards: Sequence[Sequence[float]], *, kinds: int = _KINDS, bins: int 
 
     Raises ValueError where all rewards are equal, or there are none.
     """
-    told = [np.array(_rounded(of_prompt)) for of_prompt in rewards]
-    pooled = np.concatenate(told or [np.empty(0)])
+    rounded = [np.array(_rounded(of_prompt)) for of_prompt in rewards]
+    pooled = np.concatenate(rounded or [np.empty(0)])
     if not len(pooled) or pooled.min() == pooled.max():
         raise ValueError("a prior needs rewards that differ")
     inner = np.unique(np.quantile(pooled, np.linspace(0, 1, bins + 1)[1:-1], method="nearest"))
     edges = inner[inner > pooled.min()] if inner[-1] > pooled.min() else np.unique(pooled)[1:2]
     places = np.digitize(pooled, edges)
     values = np.bincount(places, weights=pooled) / np.bincount(places)
-    counts = np.array([np.bincount(np.digitize(of_prompt, edges), minlength=len(values)) for of_prompt in told])
+    counts = np.array([np.bincount(np.digitize(of_prompt, edges), minlength=len(values)) for of_prompt in rounded])
     weights, shares = _mixture(counts.astype(float), min(kinds, len(counts)))
     return Prior(_rounded(values), _rounded(edges), _rounded(weights), tuple(map(_rounded, shares)))
 

@@ -1,4 +1,4 @@
-"""What the reward of a prefix says about that of the whole: correlations, and how many to keep at a checkpoint."""
+"""What the reward of a prefix predicts of that of the whole: correlations, and how many to keep at a checkpoint."""
 
 import random
 from collections.abc import Sequence

@@ -32,31 +32,26 @@ _Answer = tuple[float, float, Outcome]  # quality and tokens of what was chosen,
 
 @dataclass(frozen=True)
 class Played:
-    """One way to answer, over all prompts: means over draws, each [prompts].
-
-    latency_s: of every draw, [prompts, draws]. returned: tokens of the answer. Quality and these are of the draws that
-    were answered, nan where none was; unanswered: the share of all draws. equal_tokens: the quality of plain best-of-n
-    with an n that costs as many tokens.
-    """
+    """One way to answer, over all prompts: means over draws, each [prompts]."""
 
     name: str
-    quality: Floats
+    quality: Floats  # of the draws that were answered, nan where none was
     tokens: Floats
     sampled: Floats
-    returned: Floats
-    latency_s: Floats
-    equal_tokens: Floats
-    unanswered: float
+    returned: Floats  # tokens of the answer, of the draws that were answered
+    latency_s: Floats  # of every draw, [prompts, draws], nan where it was not answered
+    equal_tokens: Floats  # the quality of plain best-of-n with an n that costs as many tokens
+    unanswered: float  # share of all draws
     stop_reasons: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Replay:
-    """`played`: plain best-of-N first. single: the quality of one sample, [prompts]."""
+    """Ways to answer beside each other, on the same candidates."""
 
     best_of: int
-    played: tuple[Played, ...]
-    single: Floats
+    played: tuple[Played, ...]  # plain best-of-N first
+    single: Floats  # the quality of one sample, [prompts]
     draws: int
 
     def gain_kept(self, played: Played) -> Interval:

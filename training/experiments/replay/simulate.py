@@ -44,7 +44,7 @@ class Timing:
     def of(cls, prompts: Sequence[TracedPrompt]) -> "Timing":
         """Medians of a trace, and least squares of the time a token takes against how many candidates were running.
 
-        Where that says nothing, or less than nothing, a token takes the same time however many run.
+        Where that predicts nothing, or less than nothing, a token takes the same time however many run.
         """
         firsts = [candidate.growth[0][1] for prompt in prompts for candidate in prompt.candidates if candidate.growth]
         scores = [prompt.score_s for prompt in prompts if not math.isnan(prompt.score_s)]
@@ -213,7 +213,7 @@ class _Engine:
 
 
 def _stops(candidate: Traced, checkpoint_tokens: int | None) -> list[int]:
-    """The lengths at which the server would have told of this candidate, the last of them its end."""
+    """The lengths at which the server would have reported this candidate, the last of them its end."""
     stops, noted = [], 0
     for tokens, _ in candidate.growth:
         if checkpoint_tokens is not None and tokens - noted >= checkpoint_tokens and tokens < candidate.tokens:

@@ -42,19 +42,16 @@ class TraceError(ValueError):
 
 @dataclass(frozen=True)
 class Traced:
-    """One finished candidate. reward, gold: nan where unknown.
-
-    prefix_rewards: (tokens, reward) of its prefixes. growth: (tokens, seconds since generation began) of its first
-    piece, of each checkpoint and of its end.
-    """
+    """One finished candidate."""
 
     text: str
     tokens: int
     finish_reason: str
-    reward: float
-    gold: float = math.nan
+    reward: float  # nan where unknown
+    gold: float = math.nan  # nan where unknown
     rewards: Mapping[str, float] = field(default_factory=dict)
-    prefix_rewards: tuple[tuple[int, float], ...] = ()
+    prefix_rewards: tuple[tuple[int, float], ...] = ()  # (tokens, reward) of its prefixes
+    # (tokens, seconds since generation began) of its first piece, of each checkpoint and of its end.
     growth: tuple[tuple[int, float], ...] = ()
 
     def reward_at(self, tokens: int) -> float:
@@ -64,11 +61,11 @@ class Traced:
 
 @dataclass(frozen=True)
 class TracedPrompt:
-    """The candidates of one prompt. score_s: what scoring added after the last of them had ended; nan if unknown."""
+    """The candidates of one prompt."""
 
     prompt: str
     candidates: tuple[Traced, ...]
-    score_s: float = math.nan
+    score_s: float = math.nan  # what scoring added after the last of them had ended; nan if unknown
 
 
 def write(path: Path, prompts: Sequence[TracedPrompt]) -> None:

@@ -19,11 +19,11 @@ from training.labs.lab import Lab
 
 @dataclass(frozen=True)
 class Measured:
-    """gold, proxy: rewards [prompts, samples], nan without a reward model. kl: nats to the study's first policy."""
+    """Samples of a policy, with what they are worth."""
 
-    gold: Floats
-    proxy: Floats
-    kl: float
+    gold: Floats  # [prompts, samples]
+    proxy: Floats  # rewards, [prompts, samples]; nan without a reward model
+    kl: float  # nats to the study's first policy
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Measured":

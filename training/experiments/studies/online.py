@@ -23,7 +23,7 @@ from training.run.config import ConfigError, setting
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineConfig(StudyConfig):
-    """`labels` are those of all rounds; `reward` and `ppo` are of one round, which says data, models and seeds.
+    """`labels` are those of all rounds; `reward` and `ppo` are of one round; the study adds data, models and seeds.
 
     The rewards of later rounds are normalised over the answers that they learned from, as all with `data` are.
     """

@@ -4,7 +4,7 @@
 
 A small reward model learns from few and noisy labels; best-of-n of the first policy, PPO against that proxy and DPO on
 the same labels are then followed away from the first policy, on the same held-out prompts. The curves of the paper are
-fitted, for best-of-n also on small n only, to see whether they would have told what happens at the largest.
+fitted, for best-of-n also on small n only, to see whether they would have predicted what happens at the largest.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class OverOptimisationConfig(StudyConfig):
     """`reward`, `ppo`, `dpo`: settings of the trainers, as their recipes have them."""
 
     reward: Mapping[str, Any] = setting(dict, "settings of the proxy: a RewardModelConfig")
-    ppo: Mapping[str, Any] = setting(dict, "settings of PPO; policy_checkpoints says how many points")
+    ppo: Mapping[str, Any] = setting(dict, "settings of PPO; policy_checkpoints sets how many points")
     dpo: Mapping[str, Any] = setting(dict, "settings of DPO, which learns from the same labels as the proxy")
     best_of: int = setting(256, "samples per prompt of the first policy; best-of-n up to this n", minimum=8)
     fit_up_to: int = setting(64, "best-of-n is fitted on n up to this one, and compared with the largest", minimum=4)
@@ -51,11 +51,11 @@ class OverOptimisation:
         """Markdown."""
         blocks = [_rows(name, curve, self.fits[name]) for name, curve in self.curves.items()]
         there = self.extrapolation
-        told = (
+        sentence = (
             f"Fitted on n up to {self.fitted_up_to}, best-of-{there.label} was predicted to gain {there.predicted}; "
             f"measured: {there.measured}."
         )
-        return "\n\n".join([*blocks, told])
+        return "\n\n".join([*blocks, sentence])
 
 
 def run(config: OverOptimisationConfig, output: Path) -> OverOptimisation:
@@ -77,8 +77,8 @@ def run(config: OverOptimisationConfig, output: Path) -> OverOptimisation:
         curves[name] = rl_curve(start, {label: (p.kl, p.gold, p.proxy) for label, p in points.items()})
     fits = {name: fit(curve.kind, curve.distance, curve.gold) for name, curve in curves.items()}
     fitted = [index for index, n in enumerate(sizes) if n <= config.fit_up_to]
-    told = extrapolate(curves["best-of-n"], fitted, len(sizes) - 1)
-    found = OverOptimisation(curves, fits, told, config.fit_up_to)
+    extrapolation = extrapolate(curves["best-of-n"], fitted, len(sizes) - 1)
+    found = OverOptimisation(curves, fits, extrapolation, config.fit_up_to)
     save(plots.over_optimisation(curves, fits), output / "over_optimisation.png")
     (output / "README.md").write_text(f"# Over-optimisation\n\n{found.table()}\n", encoding="utf-8")
     return found

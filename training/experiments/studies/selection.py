@@ -111,10 +111,10 @@ def share_kept(gold: Floats) -> float:
 
 @dataclass(frozen=True)
 class SelectionStudy:
-    """curves: of each seed, by method."""
+    """What was found."""
 
     sizes: tuple[int, ...]
-    curves: tuple[dict[str, Curve], ...]
+    curves: tuple[dict[str, Curve], ...]  # of each seed, by method
     draws: int
     prompts: int
 
@@ -126,13 +126,13 @@ class SelectionStudy:
             "|---|---|---|---|---|---|",
         ]
         rows = [self._row(name) for name in self.curves[0]]
-        told = (
+        note = (
             f"Means over {len(self.curves)} seeds of labels and weights; brackets: 95 % interval over {self.prompts} "
             f"prompts. For each N below {largest}: {self.draws} random subsets of each prompt's samples. A peak is the "
-            "best of noisy means, so what is kept is told a little too low."
+            "best of noisy means, so what is kept comes out a little too low."
         )
         blocks = [self._points(seed, curves) for seed, curves in enumerate(self.curves)]
-        return "\n\n".join(["\n".join([*head, *rows]), told, *blocks])
+        return "\n\n".join(["\n".join([*head, *rows]), note, *blocks])
 
     def _row(self, name: str) -> str:
         curves = [by_name[name] for by_name in self.curves]

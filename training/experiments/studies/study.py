@@ -23,7 +23,7 @@ Trained = TypeVar("Trained", bound=TrainingConfig)
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig(Config):
-    """What every study is told. `reward`, `ppo` and `dpo` hold settings of those trainers; the study adds the rest."""
+    """The settings of every study. `reward`, `ppo` and `dpo` hold those of the trainers; the study adds the rest."""
 
     lab: str = setting("", "the lab that makes prompts, labels and gold rewards")
     lab_options: Mapping[str, float] = setting(dict, "options of the lab")
@@ -32,7 +32,7 @@ class StudyConfig(Config):
     samples: int = setting(4, "samples per prompt for the measurement of a policy", minimum=2)
     labels: int = setting(5000, "prompts whose answers are labelled", minimum=4)
     samples_per_prompt: int = setting(4, "answers that a labeller compares", minimum=2)
-    label: str = setting("ranking", "what the labeller says", choices=("best", "ranking"))
+    label: str = setting("ranking", "what the labeller names", choices=("best", "ranking"))
     label_noise: float = setting(0.0, "how often the labeller errs", minimum=0, maximum=1)
     sampler: str = setting("auto", "engine that samples policies", choices=("auto", "vllm", "transformers"))
     seed: int = setting(0, "seed of everything", minimum=0)
@@ -67,7 +67,7 @@ class Study(Stages):
 
         return self.stage(name, collect) / LABELS_FILE
 
-    # -- trainers, each with what the study knows beside what its recipe says; the folder of the result
+    # -- trainers, each with what the study knows beside what its recipe holds; the folder of the result
 
     def reward(self, name: str, settings: Mapping[str, Any], **more: Any) -> Path:
         """A reward model from `data=`."""

@@ -1,4 +1,4 @@
-"""Labels of a lab's own labeller, who knows the gold reward and errs as often as it is told to."""
+"""Labels of a lab's own labeller, who knows the gold reward and errs as often as `noise` sets."""
 
 import random
 from collections import Counter

@@ -58,37 +58,32 @@ _MATERIAL = """\
 
 @dataclass(frozen=True)
 class Judge:
-    """Who judges and how. max_pairs: of one record, 0 for all. max_tokens: of one reply. model: "" for the first."""
+    """Who judges and how."""
 
     base_url: str
-    model: str = ""
+    model: str = ""  # "": the first that the endpoint lists
     api_key: str = ""
     criteria: str = CRITERIA
-    max_pairs: int = 0
-    max_tokens: int = 512
+    max_pairs: int = 0  # of one record; 0: all
+    max_tokens: int = 512  # of one reply
     concurrency: int = 8
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class JudgeReport:
-    """Labels, and what the judge's replies were like.
-
-    pairs: shown in both orders. agreed: of these, the same verdict in both. tied: no winner, agreed or not.
-    unreadable: replies without a verdict. first, second: verdicts for the response shown first and second.
-    tokens: of prompts and replies together, where the endpoint counts them.
-    """
+    """Labels, and what the judge's replies were like."""
 
     labelled: Labelled
     model: str
-    pairs: int
+    pairs: int  # shown in both orders
     readable_pairs: int
-    agreed: int
-    tied: int
-    unreadable: int
-    first: int
-    second: int
-    tokens: int
+    agreed: int  # pairs with the same verdict in both orders
+    tied: int  # pairs without a winner, agreed or not
+    unreadable: int  # replies without a verdict
+    first: int  # verdicts for the response shown first
+    second: int  # verdicts for the response shown second
+    tokens: int  # of prompts and replies together, where the endpoint counts them
     failed: int
     errors: tuple[str, ...]
 

@@ -37,7 +37,7 @@ def export_sheet(drawn: Sequence[Comparison], path: Path, *, question: Question,
     asked = {key: sample for key, sample in samples.items() if len(sample.responses) > 1}
     columns = max((len(sample.responses) for sample in asked.values()), default=0)
     try:
-        # The byte-order mark tells Excel that the file is UTF-8.
+        # The byte-order mark lets Excel see that the file is UTF-8.
         file = path.open("x", encoding="utf-8-sig", newline="")
     except FileExistsError:
         raise DataError(f"{path}: already exists") from None

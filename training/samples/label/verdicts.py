@@ -59,10 +59,10 @@ def parse_verdict(reply: str) -> Verdict | None:
     if last in _VERDICTS:
         return cast(Verdict, last)
     try:
-        said = json.loads(text[text.rindex("{") :])["better"]
+        better = json.loads(text[text.rindex("{") :])["better"]
     except (ValueError, KeyError):
         return None
-    return cast(Verdict, said) if said in _VERDICTS else None
+    return cast(Verdict, better) if better in _VERDICTS else None
 
 
 def pairs_to_judge(count: int, limit: int, generator: random.Random) -> list[Pair]:
