@@ -1,11 +1,18 @@
 """Fixtures that several test folders share."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from scripts.tools import Prometheus, find_prometheus
 from tests.server import ALLOWED_ORIGIN, Server, running
+
+
+def pytest_collection_finish() -> None:
+    """One thread for torch: a tiny model gains nothing by two, and loses ten times over where a core is taken."""
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 from training.policy.rollout import Weights
 from training.ppo import trainer as ppo
@@ -24,5 +25,5 @@ class GivenAnswers:
 
 
 def train_on_given_answers(config: PPOConfig, output: Path) -> None:
-    vars(ppo)["token_sampler"] = lambda *_: GivenAnswers()
-    ppo.train(config, output)
+    with patch.object(ppo, "token_sampler", lambda *_: GivenAnswers()):
+        ppo.train(config, output)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.training.parallel import train_in_processes
+from tests.training import parallel
 from tests.training.run_files import metrics, same_weights
 from training.data.read import DataError
 from training.dpo import trainer as dpo
@@ -233,11 +233,13 @@ def interrupted_at(step: int, settings: DPOConfig, output: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("settings", [{}, {"precompute_reference": False, "lora_rank": 2}])
-def test_two_processes_are_one(settings: dict[str, Any], tmp_path: Path, policy: str, preferences: str) -> None:
+def test_two_processes_are_one(
+    settings: dict[str, Any], tmp_path: Path, policy: str, preferences: str, in_two_processes: parallel.Train
+) -> None:
     # With Adam's own epsilon the rounding of a gradient near zero moves a weight by as much as any other gradient.
     settings = {"max_steps": 3, "adam_epsilon": 1e-6, **settings}
     dpo.train(config(policy, preferences, **settings), tmp_path / "one")
-    train_in_processes(2, dpo.train, config(policy, preferences, batch_size=4, **settings), tmp_path / "two")
+    in_two_processes(dpo.train, config(policy, preferences, batch_size=4, **settings), tmp_path / "two")
     for name in ("loss", "grad_norm", "rewards/margins", "eval_loss", "eval_rewards/margins"):
         assert metrics(tmp_path / "two", name) == pytest.approx(metrics(tmp_path / "one", name), rel=1e-4, abs=1e-6)
     assert same_weights(tmp_path / "one", tmp_path / "two", atol=1e-4)

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from tests.training import parallel
 from tests.training.given_answers import GivenAnswers, train_on_given_answers
-from tests.training.parallel import train_in_processes
 from training.data.read import DataError
 from training.labs.models import fresh_policy
 from training.labs.tokenizer import byte_tokenizer
@@ -197,12 +197,14 @@ def test_parts_of_a_minibatch_add_up(tmp_path: Path, models: dict[str, str]) -> 
     assert all(torch.allclose(whole[name], parts[name], atol=2e-5) for name in whole)
 
 
-def test_two_processes_are_one(tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_are_one(
+    tmp_path: Path, models: dict[str, str], in_two_processes: parallel.Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = config(models, minibatches=1, kl_target=1.0, kl_horizon=50, whiten_rewards=True, max_steps=3)
     with monkeypatch.context() as patch:
         patch.setattr("training.ppo.trainer.token_sampler", lambda *_: GivenAnswers())
         ppo.train(one, tmp_path / "one")
-    train_in_processes(2, train_on_given_answers, one, tmp_path / "two")
+    in_two_processes(train_on_given_answers, one, tmp_path / "two")
     for name in ("objective/kl", "objective/score", "objective/kl_coefficient", "policy/loss", "value/loss"):
         found = [[row[name] for row in metrics(tmp_path / run)] for run in ("one", "two")]
         assert found[1] == pytest.approx(found[0], rel=1e-3, abs=1e-6)

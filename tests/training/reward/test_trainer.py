@@ -21,7 +21,7 @@ from reward.batching import score_sequences
 from reward.config import RewardConfig, combine
 from reward.model import load
 from reward.torch_scorer import TorchScorer
-from tests.training.parallel import train_in_processes
+from tests.training import parallel
 from tests.training.run_files import metrics, same_weights, weights
 from training.data.read import DataError, to_row
 from training.data.records import Comparison, user
@@ -239,10 +239,10 @@ def test_accumulation_and_shared_prompts_are_one_large_batch(
         assert metrics(tmp_path / "other", name) == pytest.approx(metrics(tmp_path / "batch", name), rel=1e-3), name
 
 
-def test_two_processes_are_one(tmp_path: Path, policy: str, preferences: str) -> None:
+def test_two_processes_are_one(tmp_path: Path, policy: str, preferences: str, in_two_processes: parallel.Train) -> None:
     whole = reward_config(policy, preferences, every_position_weight=1.0, ensemble=2, max_steps=2)
     reward_model.train(whole, tmp_path / "one")
-    train_in_processes(2, reward_model.train, replace(whole, batch_size=4), tmp_path / "two")
+    in_two_processes(reward_model.train, replace(whole, batch_size=4), tmp_path / "two")
     for name in ("loss", "eval_accuracy", "eval_margin"):
         assert metrics(tmp_path / "two", name) == pytest.approx(metrics(tmp_path / "one", name), rel=1e-3), name
     assert same_weights(tmp_path / "one", tmp_path / "two", atol=1e-5)

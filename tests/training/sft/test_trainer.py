@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.training.parallel import train_in_processes
+from tests.training import parallel
 from tests.training.run_files import metrics, same_weights, weights
 from training.labs.models import fresh_policy
 from training.labs.tokenizer import byte_tokenizer
@@ -154,12 +154,14 @@ def test_accumulation_is_one_large_batch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lora_rank", [0, 4])
-def test_two_processes_are_one_with_larger_batches(tmp_path: Path, lora_rank: int) -> None:
+def test_two_processes_are_one_with_larger_batches(
+    tmp_path: Path, lora_rank: int, in_two_processes: parallel.Train
+) -> None:
     # 16 records in batches of 8: three steps reach the second epoch, whose order is another one.
     together = config(max_steps=3, demonstrations=16, lora_rank=lora_rank)
     sft.train(together, tmp_path / "one")
-    train_in_processes(
-        2, sft.train, config(max_steps=3, demonstrations=16, batch_size=4, lora_rank=lora_rank), tmp_path / "two"
+    in_two_processes(
+        sft.train, config(max_steps=3, demonstrations=16, batch_size=4, lora_rank=lora_rank), tmp_path / "two"
     )
     for name in ("loss", "grad_norm"):
         assert metrics(tmp_path / "two", name) == pytest.approx(metrics(tmp_path / "one", name), rel=1e-4)
