@@ -32,6 +32,9 @@ def bestofn() -> None:
 @app.command(context_settings=_FORWARD)
 def serve(context: typer.Context) -> None:
     """Serve a model with best-of-N: every option of `vllm serve`, and ours (see `bestofn serve --help`)."""
+    from service.vllm import coupling
+
+    coupling.require()
     from service.vllm.server import main as serve_main
 
     serve_main(context.args)
