@@ -18,6 +18,9 @@ FORWARD: dict[str, Any] = {
 
 def serve(context: typer.Context) -> None:
     """Serve a model with best-of-N: every option of `vllm serve`, and ours (see `bestofn serve --help`)."""
+    from service.vllm import coupling
+
+    coupling.require()
     from service.vllm.server import main
 
     main(context.args, bundled())
