@@ -21,7 +21,7 @@ from bestofn_server.cli import app
 from service.observe.metrics import CostCounter, Metrics
 from service.rerank.errors import InvalidRequest
 from service.rerank.options import RerankOptions, read_options
-from service.rerank.selection.options import SelectionOptions
+from service.rerank.selection import Selection
 from service.settings import Settings
 from tests.documentation import PAGES, ROOT, Named, blocks
 
@@ -248,9 +248,9 @@ def check_fragment(text: str) -> None:
     fragment = json.loads("{" + text.removeprefix("{").removesuffix("}") + "}")
     if fragment.keys() <= _REQUEST:
         check_request(fragment)
-    elif fragment.keys() <= RerankOptions.model_fields.keys():
+    elif fragment.keys() <= set(RerankOptions.keys()):
         check_request({"rerank": fragment})
-    elif fragment.keys() <= SelectionOptions.model_fields.keys():
+    elif fragment.keys() <= set(Selection.keys()):
         check_request({"rerank": {"selection": fragment}})
     else:
         check_answer(text)
@@ -265,7 +265,7 @@ def check_answer(text: str) -> None:
 def check_rerank_key(text: str) -> None:
     """`rerank.key`, of a request or an answer."""
     for key in text.split(":", maxsplit=1)[0].split(".")[1:]:
-        if key not in {*RerankOptions.model_fields, *answer_keys()}:
+        if key not in {*RerankOptions.keys(), *answer_keys()}:
             raise Unknown(f"rerank has no {key}")
 
 
