@@ -63,4 +63,5 @@ def start_reference(
             )
     else:
         reference = copy.deepcopy(policy)
-    return reference.requires_grad_(False).eval()
+    frozen: torch.nn.Module = reference.requires_grad_(False).eval()
+    return frozen

@@ -68,7 +68,7 @@ class Prepared:
     usage: str = cards.POLICY_USAGE
     source: str
     measured: Callable[[Mapping[str, float]], str]
-    """Measures the saved checkpoint; it is given the metrics of `eval_dataset`, `eval_loss` among them."""
+    """Measures the saved checkpoint; it is given the metrics of `eval_dataset`."""
 
 
 def supervised_run(
