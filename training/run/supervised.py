@@ -1,6 +1,6 @@
 """What the trainers on given records (SFT, DPO, reward models) share: `supervised_run`, from a folder to a checkpoint.
 
-A trainer's module says what differs: it prepares model and data, and its `RecordTrainer` computes the loss.
+A trainer's module holds what differs: it prepares model and data, and its `RecordTrainer` computes the loss.
 """
 
 import math
