@@ -137,7 +137,7 @@ class DPOTrainer(RecordTrainer):
             return answer_logprobs(policy, inputs).sum(1)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """As transformers' own, after the reference has been asked."""
+        """As transformers' own, once the reference's log-probabilities are known."""
         if self._known is not None:
             self._ask_reference(self._known)
         return super().train(*args, **kwargs)

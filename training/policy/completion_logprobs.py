@@ -23,7 +23,7 @@ def completion_logprobs(
 ) -> list[list[Floats]]:
     """log pi(token | all before it) of every token of every response, [samples][responses][tokens], in nats.
 
-    At temperature 1 and in float32, on the model's device. What the tokens are is told at `sampled_tokens`.
+    At temperature 1 and in float32, on the model's device. `sampled_tokens` documents which tokens those are.
     """
     rows = [row for sample in samples for row in sampled_tokens(template, sample, max_tokens)]
     logprobs: list[Floats] = [np.empty(0)] * len(rows)
@@ -36,7 +36,7 @@ def completion_logprobs(
 
 
 def sampled_tokens(template: ConversationTemplate, sample: Comparison, max_tokens: int | None = None) -> list[Answered]:
-    """The tokens of each response as the policy sampled them, as far as their text tells.
+    """The tokens of each response as the policy sampled them, as far as their text shows.
 
     They end with the token that ends a turn; what the template writes behind it, such as a line break, was never
     sampled. An answer that filled `max_tokens` was cut off and has no end.

@@ -81,7 +81,7 @@ def answer_logprobs(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -
     """
     tokens, answer = batch["input_ids"], batch["answer"]
     first = int(answer.any(0).int().argmax())
-    kept = tokens.shape[1] - first + 1  # the logits of the position before an answer tell its first token
+    kept = tokens.shape[1] - first + 1  # the logits of the position before an answer predict its first token
     logits = model(
         input_ids=tokens, attention_mask=batch["attention_mask"], logits_to_keep=kept, use_cache=False
     ).logits[:, :-1]

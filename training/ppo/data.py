@@ -16,7 +16,7 @@ from training.run.config import ConfigError
 from training.samples.demonstrations import lab_demonstrations, load_demonstrations
 
 Prompts = Sequence[Conversation]
-Answers = Sequence[Answered]
+AnswerTokens = Sequence[Answered]
 Tensors = Mapping[str, torch.Tensor]
 
 
@@ -37,7 +37,7 @@ class PPOCollator:
     def __init__(self, pad_token_id: int, device: torch.device) -> None:
         self._pad_token_id, self._device = pad_token_id, device
 
-    def __call__(self, answers: Answers) -> Tensors:
+    def __call__(self, answers: AnswerTokens) -> Tensors:
         return {name: values.to(self._device) for name, values in padded(answers, self._pad_token_id).items()}
 
 
@@ -52,7 +52,7 @@ class PPOData:
     """The prompt of the most tokens."""
     response_tokens: int
     """How long an answer may be."""
-    demonstrations: Answers
+    demonstrations: AnswerTokens
     """PPO-ptx's; empty without."""
 
 
@@ -123,7 +123,7 @@ def encode_demonstrations(
     count: int,
     seed: int,
     max_tokens: int,
-) -> Answers:
+) -> AnswerTokens:
     """PPO-ptx's, as token ids: `count` of the lab where the source is `lab`; none where it is empty.
 
     Raises ConfigError where there is no lab, DataError where a demonstration is longer than `max_tokens`.

@@ -29,7 +29,7 @@ from training.policy.rollout import (
     prompt_tokens,
     resolve,
 )
-from training.ppo.data import Answers, Prompts, Tensors
+from training.ppo.data import AnswerTokens, Prompts, Tensors
 from training.run import checkpoints
 from training.run.config import ConfigError
 from training.run.pretrained import pretrained, start_policy, start_reference
@@ -110,13 +110,13 @@ class Models:
     lora_scaling: float | None
     """Of the policy's adapters; None: it has none."""
 
-    def answers(self, sampler: TokenSampler, prompts: Prompts, *, max_tokens: int, seed: int) -> Answers:
+    def answers(self, sampler: TokenSampler, prompts: Prompts, *, max_tokens: int, seed: int) -> AnswerTokens:
         """One answer to each prompt, at temperature 1."""
         asked = [prompt_tokens(self.template.tokenizer, messages) for messages in prompts]
         drawn = sampler.generate(asked, max_tokens=max_tokens, seed=seed, temperature=1.0)
         return [Answered((*prompt, *answer), len(prompt)) for prompt, answer in zip(asked, drawn, strict=True)]
 
-    def texts(self, answers: Answers) -> list[str]:
+    def texts(self, answers: AnswerTokens) -> list[str]:
         """The answers without their prompts, as text."""
         decode = self.template.tokenizer.decode
         return [str(decode(list(a.tokens[a.start :]), skip_special_tokens=True)) for a in answers]

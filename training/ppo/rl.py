@@ -90,7 +90,7 @@ def value_loss(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Half the squared error [answers, tokens], not smaller than with the value kept within `clip` of the old one.
 
-    As in OpenAI's PPO; the second tensor says where the clipped side decided. 0 outside `mask`.
+    As in OpenAI's PPO; the second tensor is true where the clipped side decided. 0 outside `mask`.
     """
     near = torch.maximum(torch.minimum(values, old + clip), old - clip)
     free, clipped = (values - returns) ** 2, (near - returns) ** 2

@@ -24,7 +24,7 @@ from transformers import get_scheduler
 
 from training.evaluation.policy import before_and_after
 from training.ppo import rl
-from training.ppo.data import Answers, PPOCollator, Prompts, Rollout, cut, in_parts, load_data
+from training.ppo.data import AnswerTokens, PPOCollator, Prompts, Rollout, cut, in_parts, load_data
 from training.ppo.models import load_models, token_sampler
 from training.run.config import MODEL_HELP, SAMPLER_HELP, SAMPLERS, ConfigError, TrainingConfig, setting
 from training.run.updates import UpdateLoop
@@ -177,7 +177,7 @@ class PPOTrainer:
         start = update * self.config.rollouts + self.accelerator.process_index * share
         return self.data.prompts.draw(start, share)
 
-    def respond(self, prompts: Prompts, update: int) -> Answers:
+    def respond(self, prompts: Prompts, update: int) -> AnswerTokens:
         """One answer of the policy, as it is now, to each prompt."""
         self.models.refresh(self.sampler)
         seed = (self.config.seed * 1_000_003 + update) * 1009 + self.accelerator.process_index
@@ -185,7 +185,7 @@ class PPOTrainer:
             return self.models.answers(self.sampler, prompts, max_tokens=self.data.response_tokens, seed=seed % 2**31)
 
     @torch.no_grad()
-    def score(self, prompts: Prompts, answers: Answers) -> Rollout:
+    def score(self, prompts: Prompts, answers: AnswerTokens) -> Rollout:
         """What reward model, reference, policy and value function give the answers."""
         device, models, size = self.accelerator.device, self.models, self.config.batch_size
         ended = torch.tensor([answer.tokens[-1] in models.ends for answer in answers], device=device)
@@ -259,7 +259,7 @@ class PPOTrainer:
         advantages: torch.Tensor,
         returns: torch.Tensor,
         chosen: torch.Tensor,
-        demonstrations: Answers,
+        demonstrations: AnswerTokens,
     ) -> torch.Tensor:
         """One optimizer step on the chosen answers; the means of _NUMBERS over their tokens."""
         config, accelerator = self.config, self.accelerator
@@ -292,7 +292,7 @@ class PPOTrainer:
         means: torch.Tensor = accelerator.reduce(sums) / tokens
         return means
 
-    def _learn_demonstrations(self, demonstrations: Answers) -> None:
+    def _learn_demonstrations(self, demonstrations: AnswerTokens) -> None:
         """PPO-ptx: the gradient of `pretraining_weight` times the mean log-likelihood of these."""
         if not demonstrations:
             return
@@ -312,7 +312,7 @@ class PPOTrainer:
         finally:
             self.actor_critic.eval()
 
-    def _demonstrations(self, generator: torch.Generator) -> Answers:
+    def _demonstrations(self, generator: torch.Generator) -> AnswerTokens:
         """One forward pass of them, drawn at random; none without PPO-ptx."""
         known = self.data.demonstrations
         if not known:

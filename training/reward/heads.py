@@ -79,7 +79,7 @@ def teaching(records: Sequence[Comparison], loss: str, heads: Heads) -> list[Com
 def start_template(name: str) -> tuple[str, ConversationTemplate]:
     """Where the model to start from is, and its template.
 
-    Raises ConfigError where there is none, ValueError where its padding cannot be told from the end of text.
+    Raises ConfigError where there is none, ValueError where it pads with the end of text.
     """
     path = model_path(name)
     with loading("model"):
@@ -170,14 +170,14 @@ def _with_head(path: str, outputs: int) -> PreTrainedModel:
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        model, told = AutoModelForSequenceClassification.from_pretrained(
+        model, report = AutoModelForSequenceClassification.from_pretrained(
             path, num_labels=outputs, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
         )
     except ValueError as error:
         raise ConfigError(f"model: {path} has no form with a reward head in transformers: {error}") from error
     finally:
         log.setLevel(level)
-    if absent := sorted(name for name in told["missing_keys"] if not name.startswith("score.")):
+    if absent := sorted(name for name in report["missing_keys"] if not name.startswith("score.")):
         raise ConfigError(f"model: {path} lacks the weights {', '.join(absent[:5])}")
     found: PreTrainedModel = model
     return found

@@ -74,7 +74,7 @@ class RewardModelConfig(PreferenceConfig):
 class RewardTrainer(RecordTrainer):
     """The mean over records of their loss times their weight, over the whole optimizer step.
 
-    `objective` says what a record's loss is. The step's records are counted over its micro-batches and processes, so
+    `objective` computes a record's loss. The step's records are counted over its micro-batches and processes, so
     that accumulation and data parallelism give what one large batch gives, also where a batch is short.
     """
 
@@ -85,7 +85,7 @@ class RewardTrainer(RecordTrainer):
         super().__init__(model=model, compute_metrics=evaluation_metrics, **rest)
         self._config = config
         self._rewards = PositionRewards(model)
-        # Without labels transformers computes no loss in evaluation unless it is told that it can.
+        # Without labels transformers computes no loss in evaluation unless this is set.
         self.can_return_loss = True
 
     def tokens_in(self, inputs: dict[str, Any]) -> torch.Tensor | int:

@@ -2,7 +2,7 @@
 
 A row is the prompt and then its responses one after another. A response attends to the prompt and to itself only, and
 its positions go on from the prompt's, so that the model gives what it gives for each conversation in a row of its own.
-The row is longer, which costs attention; `Cost` says when the saved tokens outweigh it.
+The row is longer, which costs attention; `Cost` compares that with the saved tokens.
 """
 
 from collections.abc import Sequence

@@ -69,7 +69,7 @@ in {minutes:.1f} minutes on {machine()}{speed}, with {versions(PACKAGES)}, and w
 
 
 def training_minutes(checkpoint: str) -> float:
-    """What its training took. Raises ConfigError where the checkpoint, a folder or a bundled name, does not say."""
+    """What its training took; a folder or a bundled name. Raises ConfigError where nothing is written there."""
     path = Path(model_path(checkpoint)) / COST_FILE
     if not path.is_file():
         raise ConfigError(f"{checkpoint} has no {COST_FILE}, which our trainers write beside a checkpoint")

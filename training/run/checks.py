@@ -15,7 +15,7 @@ class TrainingDiverged(FloatingPointError):
 def check_model(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_tokens: int, *, distinct_pad: bool = False
 ) -> None:
-    """Raises ValueError, which says what to do, where this model cannot be trained with this tokenizer.
+    """Raises ValueError, with what to do about it, where this model cannot be trained with this tokenizer.
 
     distinct_pad: the end of text may not double as padding (reward models: transformers reads the reward at the last
     token that is not padding, vLLM at the last one).

@@ -12,7 +12,7 @@ METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 
 
-class Metrics:
+class MetricsWriter:
     """Appends sets of metrics, each with its step, to both files in `folder`.
 
     after_step: the step that a run goes on from; what an interrupted run wrote of later steps is dropped.
@@ -57,11 +57,11 @@ class MetricsFile(TrainerCallback):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._metrics: Metrics | None = None
+        self._metrics: MetricsWriter | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.is_world_process_zero:
-            self._metrics = Metrics(self._folder, after_step=state.global_step)
+            self._metrics = MetricsWriter(self._folder, after_step=state.global_step)
 
     def on_log(
         self,

@@ -63,6 +63,5 @@ def start_reference(
             )
     else:
         reference = copy.deepcopy(policy)
-    reference.requires_grad_(False)
-    reference.eval()
-    return reference
+    frozen: torch.nn.Module = reference.requires_grad_(False).eval()
+    return frozen

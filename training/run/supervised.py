@@ -1,6 +1,6 @@
 """What the trainers on given records (SFT, DPO, reward models) share: `supervised_run`, from a folder to a checkpoint.
 
-A trainer's module says what differs: it prepares model and data, and its `RecordTrainer` computes the loss.
+A trainer's module holds what differs: it prepares model and data, and its `RecordTrainer` computes the loss.
 """
 
 import math
@@ -68,7 +68,7 @@ class Prepared:
     usage: str = cards.POLICY_USAGE
     source: str
     measured: Callable[[Mapping[str, float]], str]
-    """Measures the saved checkpoint; it is given the metrics of `eval_dataset`, `eval_loss` among them."""
+    """Measures the saved checkpoint; it is given the metrics of `eval_dataset`."""
 
 
 def supervised_run(

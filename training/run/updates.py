@@ -18,7 +18,7 @@ from accelerate.utils import InitProcessGroupKwargs, tqdm
 from training.run import cards, run_folder, snapshots
 from training.run.checks import TrainingDiverged
 from training.run.config import ConfigError, TrainingConfig
-from training.run.metrics import Metrics
+from training.run.metrics import MetricsWriter
 
 _DATA_PARALLEL = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 
@@ -68,7 +68,7 @@ class UpdateLoop:
         run_folder.begin(config, self._output)
         state = _State(self._output / run_folder.STATE_FOLDER, self._name, accelerator)
         state.load()
-        metrics = Metrics(self._output, after_step=done.updates) if accelerator.is_main_process else None
+        metrics = MetricsWriter(self._output, after_step=done.updates) if accelerator.is_main_process else None
         if metrics and not done.updates:
             snapshots.clear(self._output)
         started = time.monotonic() - done.seconds

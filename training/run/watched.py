@@ -1,4 +1,4 @@
-"""Numbers of a training step that are looked at without making a GPU wait for them."""
+"""Numbers of a training step that are read without making a GPU wait for them."""
 
 import math
 from typing import Any

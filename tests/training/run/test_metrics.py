@@ -6,7 +6,7 @@ from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
-from training.run.metrics import METRICS_FILE, Metrics
+from training.run.metrics import METRICS_FILE, MetricsWriter
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -14,11 +14,11 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_metrics_go_on_from_the_step_of_the_state(tmp_path: Path) -> None:
-    first = Metrics(tmp_path)
+    first = MetricsWriter(tmp_path)
     for step in (1, 2, 3):
         first.write(step, {"loss": float(step), "eval_accuracy": 0.5, "note": "text"})
     first.close()
-    second = Metrics(tmp_path, after_step=2)
+    second = MetricsWriter(tmp_path, after_step=2)
     second.write(3, {"loss": 30.0})
     second.close()
     assert [(row["step"], row["loss"]) for row in rows(tmp_path)] == [(1, 1.0), (2, 2.0), (3, 30.0)]
@@ -29,7 +29,7 @@ def test_metrics_go_on_from_the_step_of_the_state(tmp_path: Path) -> None:
 
 def test_a_fresh_run_drops_an_older_ones_metrics(tmp_path: Path) -> None:
     for _ in range(2):
-        metrics = Metrics(tmp_path)
+        metrics = MetricsWriter(tmp_path)
         metrics.write(1, {"loss": 1.0})
         metrics.close()
     assert len(rows(tmp_path)) == 1
