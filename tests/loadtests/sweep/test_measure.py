@@ -1,15 +1,11 @@
-import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import pytest
-from typer.testing import CliRunner
-
-from bestofn_server.cli import app
-from loadtests.sweep.measure import order
-from loadtests.sweep.record import Record
-from tests.loadtests.sweep.records import SETTINGS, record
-from tests.server import API_KEY, Server
+from loadtests.sweep.measure import measure, order
+from loadtests.sweep.record import Record, Settings
+from loadtests.workload import Mix, workload_path
+from tests.loadtests.sweep.records import SETTINGS
+from tests.training.openai_endpoint import Endpoint, completion, serving
 
 
 def test_each_repeat_measures_the_whole_grid_in_an_order_of_its_own() -> None:
@@ -22,63 +18,23 @@ def test_each_repeat_measures_the_whole_grid_in_an_order_of_its_own() -> None:
     assert [(p.best_of, p.clients) for p in first] != [(p.best_of, p.clients) for p in second]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--best-of", "1,x"], "--best-of: expected positive numbers"),
-        (["--clients", "0"], "--clients: expected positive numbers"),
-        (["--workload", "nothing.yaml"], "nothing.yaml: No such file"),
-        (["--base-url", "http://127.0.0.1:1/v1"], "ConnectError"),
-        (["--requests", "40"], "--requests: must be a multiple of every value of --clients, 40 is not of [16]"),
-        (["--requests", "3", "--clients", "1,4"], "every value of --clients, 3 is not of [4]"),
-        (["--best-of-field", "m"], "--best-of-field"),
-        (["--from", "nothing.json", "--requests", "3"], "--requests: has no meaning with --from"),
-        (["--from", "nothing.json"], "nothing.json"),
-    ],
-)
-def test_what_cannot_be_done_is_said(tmp_path: Path, options: list[str], message: str) -> None:
-    done = CliRunner().invoke(app, ["sweep", "--output", str(tmp_path), *options])
-    assert done.exit_code == 2
-    assert message in done.output
-
-
-def test_a_record_is_shown_again_beside_it_or_where_it_is_said(tmp_path: Path) -> None:
-    path = tmp_path / "kept" / "sweep.json"
-    record().write(path)
-    elsewhere = tmp_path / "elsewhere"
-    assert CliRunner().invoke(app, ["sweep", "--from", str(path), "--output", str(elsewhere)]).exit_code == 0
-    assert sorted(file.name for file in elsewhere.iterdir()) == ["sweep.csv", "sweep.html"]
-    assert [file.name for file in path.parent.iterdir()] == ["sweep.json"]
-    assert CliRunner().invoke(app, ["sweep", "--from", str(path)]).exit_code == 0
-    assert (path.parent / "sweep.html").read_text() == (elsewhere / "sweep.html").read_text()
-
-
-@pytest.mark.engine
-def test_a_sweep_goes_on_where_it_stopped_and_is_shown_again_from_its_record(server: Server, tmp_path: Path) -> None:
-    grid = ["--best-of", "1,4", "--clients", "1,3", "--requests", "3", "--repeats", "1"]
-    command = ["sweep", "--base-url", f"{server.url}/v1", "--api-key", API_KEY, "--output", str(tmp_path), *grid]
-    whole = CliRunner().invoke(app, command)
-    assert whole.exit_code == 0, whole.output
+async def test_only_cells_that_are_missing_are_measured(tmp_path: Path) -> None:
+    mix = Mix.load(workload_path("sums"), prompt_count=5)
+    settings = replace(SETTINGS, best_of_field="n", workload=asdict(mix.workload), prompts_sha256=mix.prompts_sha256)
     path = tmp_path / "sweep.json"
-    first = Record.read(path)
-    assert {(c.best_of, c.clients) for c in first.cells} == {(1, 1), (1, 3), (4, 1), (4, 3)}
-    assert all(request.ok and request.generated_tokens for c in first.cells for request in c.requests)
-    assert 'version="' in first.server["build_info"]
-    replace(first, cells=first.cells[:-1]).write(path)
-    assert CliRunner().invoke(app, command).exit_code == 0
-    resumed = Record.read(path)
-    assert resumed.cells[:-1] == first.cells[:-1]
-    assert resumed.cells[-1].place == first.cells[-1].place
-    assert resumed.cells[-1] != first.cells[-1]
-    other = CliRunner().invoke(app, [*command, "--seed", "1"])
-    assert (other.exit_code, "seed was 0 and is 1" in other.output) == (2, True)
+    with serving(lambda body: (200, completion("x"))) as there:
+        whole = await _measured(there, settings, mix, path)
+        assert len(there.requests) == 2 * 2 * (3 + 1) + 2 * 2 * (3 + 4), "of 1 and of 4 clients, each of which warms up"
+        replace(whole, cells=whole.cells[:-1]).write(path)
+        there.requests.clear()
+        again = await _measured(there, settings, mix, path)
+    last = whole.cells[-1]
+    assert len(there.requests) == 3 + last.clients
+    assert {body.get("n", 1) for body in there.requests} == {last.best_of}
+    assert again.cells[:-1] == whole.cells[:-1]
+    assert again.cells[-1].place == last.place
+    assert Record.read(path) == again
 
-    page = (tmp_path / "sweep.html").read_text()
-    table = (tmp_path / "sweep.csv").read_text()
-    (tmp_path / "sweep.html").unlink()
-    (tmp_path / "sweep.csv").unlink()
-    assert CliRunner().invoke(app, ["sweep", "--from", str(path)]).exit_code == 0
-    assert (tmp_path / "sweep.csv").read_text() == table
-    assert json.loads(path.read_text())["format"] == "bestofn sweep 1"
-    assert "All numbers" in page
-    assert page == (tmp_path / "sweep.html").read_text()
+
+async def _measured(there: Endpoint, settings: Settings, mix: Mix, path: Path) -> Record:
+    return await measure(settings, mix, there.url, "", path)
