@@ -8,7 +8,6 @@ import pytest
 from reward.expected_best import best_of_each
 from service.rerank.strategies.profile import DEFAULTS
 from tests.training.experiments.replay.pools import STEP, pool
-from training.experiments.replay.learn import cross_fitted
 from training.experiments.replay.replay import replay
 from training.samples.trace import Traced, TracedPrompt
 
@@ -55,12 +54,3 @@ def test_pools_of_different_size_count_alike() -> None:
     plain = replay([(DEFAULTS, [short, long])], [], best_of=4, draws=300).played[0]
     assert plain.equal_tokens == pytest.approx(plain.quality, abs=1.0)
     assert not math.isnan(plain.equal_tokens.sum())
-
-
-def test_each_half_is_played_with_what_the_other_taught() -> None:
-    prompts = pool(6, 6)
-    folds = cross_fitted(prompts, best_of=4, miss=0.1)
-    assert [half for _, half in folds] == [prompts[::2], prompts[1::2]]
-    assert folds[0][0] != folds[1][0]
-    with pytest.raises(ValueError, match="at least two prompts"):
-        cross_fitted(prompts[:1], best_of=4, miss=0.1)
