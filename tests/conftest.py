@@ -2,11 +2,22 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from scripts.tools import Prometheus, find_prometheus
 from tests.server import ALLOWED_ORIGIN, Server, running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First what needs no engine, then what starts its own; then all who share a server, and who kills it last."""
+    items.sort(key=_comes)
+
+
+def _comes(item: pytest.Item) -> tuple[bool, ...]:
+    engine, kills = (item.get_closest_marker(name) is not None for name in ("engine", "kills"))
+    return engine, engine and "server" in getattr(item, "fixturenames", ()), kills
 
 
 def pytest_collection_finish() -> None:
@@ -16,10 +27,17 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The bundled models under real vLLM, shared by all tests that do not harm it."""
+def candidate_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the shared server keeps its candidates."""
+    return tmp_path_factory.mktemp("candidates")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, candidate_log: Path) -> Iterator[Server]:
+    """The bundled models under real vLLM, shared by all tests. Counters tell what all of them did: take differences."""
     options = ["--max-candidates", "256", "--gpu-hour-dollars", "2.5", "--allowed-origins", f'["{ALLOWED_ORIGIN}"]']
     options += ["--slo-p99-ms", "600000"]  # measured, and never missed
+    options += ["--candidate-log", str(candidate_log)]
     with running(tmp_path_factory.mktemp("server") / "log", options) as started:
         yield started
 

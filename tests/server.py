@@ -64,6 +64,19 @@ class Server:
             assert time.monotonic() < ends_s, {name: self.metric(name) for name in busy}
             time.sleep(0.1)
 
+    def stop(self) -> None:
+        """As a supervisor ends it; then whatever of it is left."""
+        alive = self.process.poll() is None
+        children = psutil.Process(self.process.pid).children(recursive=True) if alive else []
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for child in psutil.wait_procs(children, timeout=10)[1]:
+            child.kill()
+
     @property
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}
@@ -91,7 +104,7 @@ def running(log: Path, options: Sequence[str] = (), environment: dict[str, str] 
         _wait_ready(server)
         yield server
     finally:
-        _stop(process)
+        server.stop()
 
 
 def _wait_ready(server: Server) -> None:
@@ -105,16 +118,3 @@ def _wait_ready(server: Server) -> None:
         except OSError:
             time.sleep(0.2)
     raise AssertionError(f"the server did not start:\n{server.log.read_text()[-5000:]}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    _, alive = psutil.wait_procs(children, timeout=10)
-    for child in alive:
-        child.kill()

@@ -18,6 +18,7 @@ from tests.server import Server, running
 
 pytestmark = pytest.mark.engine
 QUESTION: Any = [{"role": "user", "content": "What is 35+21+81?"}]
+PATH = "/v1/chat/completions"
 PROMPTS = ["What is 1+2+3?", "What is 4+5+6?"]
 
 
@@ -29,6 +30,20 @@ def directory(tmp_path: Path) -> Path:
 @pytest.fixture
 def logging_server(tmp_path: Path, directory: Path) -> Iterator[Server]:
     with running(tmp_path / "log", ["--candidate-log", str(directory)]) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `near_sighted` keeps."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="module")
+def near_sighted(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Iterator[Server]:
+    """A server whose reward model reads 64 tokens, about the question and no answer to it."""
+    options = ["--candidate-log", str(kept), "--reward-engine-args", '{"max_model_len": 64}']
+    with running(tmp_path_factory.mktemp("near_sighted") / "log", options) as started:
         yield started
 
 
@@ -54,7 +69,7 @@ async def leave(server: Server, name: str) -> None:
     async with httpx.AsyncClient(base_url=server.url, headers=headers) as client:
         with suppress(TimeoutError):
             async with asyncio.timeout(2):
-                await client.post("/v1/chat/completions", json=body)
+                await client.post(PATH, json=body)
 
 
 def wait_written(server: Server, records: int) -> None:
@@ -85,10 +100,10 @@ def matches(row: Any, reranked: Any) -> bool:
 
 
 def test_what_was_counted_outlives_kill_9(logging_server: Server, directory: Path) -> None:
-    chat = ask(logging_server, "/v1/chat/completions", "chat", messages=QUESTION, best_of=4)
+    chat = ask(logging_server, PATH, "chat", messages=QUESTION, best_of=4)
     bare = ask(logging_server, "/v1/completions", "bare", prompt=PROMPTS, best_of=2, max_tokens=20)
-    passed_on = ask(logging_server, "/v1/chat/completions", "one", messages=QUESTION)
-    ask(logging_server, "/v1/chat/completions", "plain", messages=QUESTION, rerank=None)
+    passed_on = ask(logging_server, PATH, "one", messages=QUESTION)
+    ask(logging_server, PATH, "plain", messages=QUESTION, rerank=None)
     asyncio.run(leave(logging_server, "gone"))
     wait_written(logging_server, 5)
     kill_9(logging_server)
@@ -108,10 +123,20 @@ def test_what_was_counted_outlives_kill_9(logging_server: Server, directory: Pat
     assert {row["model"] for rows in records.values() for row in rows} == {"arithmetic"}
 
 
-def test_a_server_that_is_told_to_stop_writes_what_it_has(tmp_path: Path, directory: Path) -> None:
-    with running(tmp_path / "log", ["--candidate-log", str(directory)]) as server:
-        ask(server, "/v1/chat/completions", "last", messages=QUESTION, best_of=2)
-    assert len(read(directory)["last"]) == 1
+def test_a_conversation_too_long_for_the_reward_model_is_returned_and_kept_unscored(
+    near_sighted: Server, kept: Path
+) -> None:
+    reranked = ask(near_sighted, PATH, "long", messages=QUESTION, best_of=2, min_tokens=60, max_tokens=60)
+    assert [candidate["reward"] for candidate in reranked["candidates"]] == [None, None]
+    assert "more than the reward model reads" in reranked["candidates"][0]["error"]
+    wait_written(near_sighted, 1)
+    assert matches(read(kept)["long"][0], reranked)
+
+
+def test_a_server_that_is_told_to_stop_writes_what_it_has(near_sighted: Server, kept: Path) -> None:
+    ask(near_sighted, PATH, "last", messages=QUESTION, best_of=2)
+    near_sighted.stop()
+    assert len(read(kept)["last"]) == 1
 
 
 def test_a_directory_that_cannot_be_written_ends_the_start_with_the_option_s_name(tmp_path: Path) -> None:

@@ -211,3 +211,21 @@ async def test_a_page_without_requests_says_so(browser: Browser) -> None:
         async with visiting(browser, url) as visit:
             page = await visit.opened("costs")
             await expect(page.locator("#costs-status")).to_have_text("No requests yet: ask something first.")
+
+
+async def test_without_prices_nothing_is_plotted_of_them(browser: Browser) -> None:
+    with page_over(vllm(says("a"), says("b"))) as url:
+        async with visiting(browser, url) as visit:
+            page = await visit.opened()
+            await set_best_of(page, 1)
+            await visit.ask("1+1?")
+            await page.locator("#winner .card").wait_for()
+            await page.click("#tab-costs")
+            await expect(page.locator("figure")).to_have_count(4)
+            rows = [await row.locator("th, td").all_inner_texts() for row in await page.locator("tbody tr").all()]
+            assert [row[:2] for row in rows] == [
+                ["1", "no requests with N = 1 yet"],
+                ["2", "1"],
+                ["4", "no requests with N = 4 yet"],
+                ["8", "no requests with N = 8 yet"],
+            ]

@@ -13,7 +13,7 @@ a method draws its answer, the expectation over the draw is taken. All of it onc
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -86,7 +86,7 @@ class Curve:
     gold: Floats
     proxy: Floats
 
-    @property
+    @cached_property
     def means(self) -> list[Interval]:
         """Mean gold at each size, with its interval over prompts."""
         return [column_mean(self.gold, index) for index in range(self.gold.shape[1])]

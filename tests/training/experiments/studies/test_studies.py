@@ -80,7 +80,7 @@ def test_k_wise_gives_both_ways_the_same_labels_and_pairs(tmp_path: Path) -> Non
 def test_online_collection_asks_the_policy_of_each_round(tmp_path: Path) -> None:
     reward = {**TRAINER, "loss": "best_of_k", "held_out_share": 0.25}
     ppo = {**PPO, "learning_rate": 1e-3, "policy_checkpoints": 1}
-    settings = {**LAB, "label": "best", "rounds": 2, "reward": reward, "ppo": ppo}
+    settings = {**LAB, "prompts": 2, "label": "best", "rounds": 2, "reward": reward, "ppo": ppo}
     found = online.run(online.OnlineConfig.of(settings), tmp_path)
     assert {name: len(way.kl) for name, way in found.ways.items()} == {"online": 5, "once": 3}
     known = {
