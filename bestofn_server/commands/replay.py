@@ -50,7 +50,7 @@ def replay(
     from training.experiments.replay.learn import cross_fitted, learn_profile
     from training.experiments.replay.prefixes import prefix_ranks
     from training.experiments.replay.replay import replay as play
-    from training.experiments.replay.trace import large_enough, read
+    from training.samples.trace import large_enough, read
 
     if profile and learn:
         stop(ValueError("--profile and --learn exclude each other"))

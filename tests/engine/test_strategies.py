@@ -14,9 +14,9 @@ from tests.server import API_KEY, Server
 from training.data.formats.checks import conversation
 from training.experiments.replay.replay import plan
 from training.experiments.replay.simulate import Timing, simulate
-from training.experiments.replay.trace import TracedPrompt, read
 from training.labs import checkpoint, lab
 from training.samples.collect import Collection, run, seed_of
+from training.samples.trace import TracedPrompt, read
 
 pytestmark = pytest.mark.engine
 N, STEP = 16, 8

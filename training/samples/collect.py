@@ -23,11 +23,11 @@ from measuring.row_file import RowFile
 from training.data.formats.checks import conversation
 from training.data.read import read_prompts, to_row
 from training.data.records import Comparison, Conversation
-from training.experiments.replay import trace
 from training.labs import lab, model_path
 from training.labs.lab import SPLITS
 from training.policy.rollout import sampler
 from training.run.config import ConfigError
+from training.samples import trace
 from training.samples.endpoint import connect, first_model, for_each, in_one_line, message_of
 
 DEFAULT_TOKENS = 512

@@ -11,7 +11,7 @@ from service.rerank.strategies.adaptive import AdaptiveOptions
 from service.rerank.strategies.profile import StrategyProfile
 from service.rerank.strategies.prune import PruneOptions
 from tests.training.experiments.replay.pools import STEP, pool
-from training.experiments.replay.trace import write
+from training.samples.trace import write
 
 
 @pytest.fixture

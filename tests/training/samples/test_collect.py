@@ -9,9 +9,9 @@ import pytest
 from measuring.row_file import ResumeError
 from tests.training.openai_endpoint import Endpoint, completion, refusal, serving
 from training.data.read import read_comparisons
-from training.experiments.replay import trace
 from training.labs import lab
 from training.run.config import ConfigError
+from training.samples import trace
 from training.samples.collect import Collection, run
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from service.rerank.strategies.profile import StrategyProfile
 from training.experiments.replay.kinds import learn
 from training.experiments.replay.prefixes import checkpoint_of, learn_keep
-from training.experiments.replay.trace import TracedPrompt, check_pools, has_prefixes
+from training.samples.trace import TracedPrompt, check_pools, has_prefixes
 
 Fold = tuple[StrategyProfile, Sequence[TracedPrompt]]
 

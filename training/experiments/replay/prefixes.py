@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from measuring.estimators import Floats, Interval, bootstrap
-from training.experiments.replay.trace import Traced, TracedPrompt, has_prefixes
+from training.samples.trace import Traced, TracedPrompt, has_prefixes
 
 SHARES = (0.25, 0.5, 0.75)
 _EQUAL = 1e-9

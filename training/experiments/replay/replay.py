@@ -25,7 +25,7 @@ from service.rerank.selection import select
 from service.rerank.strategies.profile import StrategyProfile
 from training.experiments.replay.learn import Fold
 from training.experiments.replay.simulate import Outcome, Timing, simulate
-from training.experiments.replay.trace import Traced, TracedPrompt, check_pools, has_prefixes
+from training.samples.trace import Traced, TracedPrompt, check_pools, has_prefixes
 
 _Answer = tuple[float, float, Outcome]  # quality and tokens of what was chosen, nan where nothing was
 

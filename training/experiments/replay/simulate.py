@@ -28,7 +28,7 @@ from service.rerank.strategies.base import (
     Strategy,
     next_finish_rank,
 )
-from training.experiments.replay.trace import Traced, TracedPrompt
+from training.samples.trace import Traced, TracedPrompt
 
 
 @dataclass(frozen=True)

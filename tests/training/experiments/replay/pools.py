@@ -2,7 +2,7 @@
 
 import random
 
-from training.experiments.replay.trace import Traced, TracedPrompt
+from training.samples.trace import Traced, TracedPrompt
 
 STEP = 8
 

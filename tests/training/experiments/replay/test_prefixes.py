@@ -4,7 +4,7 @@ import pytest
 
 from service.rerank.strategies.prune import Prune
 from training.experiments.replay.prefixes import checkpoint_of, learn_keep, prefix_ranks
-from training.experiments.replay.trace import Traced, TracedPrompt
+from training.samples.trace import Traced, TracedPrompt
 
 
 def prompt(*pairs: tuple[float, float], tokens: int = 16) -> TracedPrompt:

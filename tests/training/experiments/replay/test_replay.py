@@ -10,7 +10,7 @@ from service.rerank.strategies.profile import DEFAULTS
 from tests.training.experiments.replay.pools import STEP, pool
 from training.experiments.replay.learn import cross_fitted
 from training.experiments.replay.replay import replay
-from training.experiments.replay.trace import Traced, TracedPrompt
+from training.samples.trace import Traced, TracedPrompt
 
 PRUNE = {"strategy": "prune", "checkpoint_tokens": STEP}
 

@@ -13,7 +13,7 @@ from service.rerank.strategies.prune import Prune
 from service.rerank.supervised_scorer import RewardModel
 from tests.service.fakes import CONVERSATION, METER, LockstepSampler, RecordScorer, Told, make_ask
 from training.experiments.replay.simulate import Timing, simulate
-from training.experiments.replay.trace import Traced, TracedPrompt
+from training.samples.trace import Traced, TracedPrompt
 
 STEP = 4
 TIMING = Timing(first_s=1.0, step_s=0.1, candidate_s=0.05, score_s=0.5)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from training.experiments.replay.trace import Traced, TracedPrompt, TraceError, check_pools, from_answer, read, write
+from training.samples.trace import Traced, TracedPrompt, TraceError, check_pools, from_answer, read, write
 
 FULL = Traced(
     "a\u2028b", 17, "stop", 1.5, 1.0, {"polite": 0.5}, ((8, 0.25), (16, 0.5)), ((1, 0.1), (8, 0.2), (17, 0.5))
