@@ -11,7 +11,7 @@ PACKAGES = ("bestofn_server", "service", "reward", "training", "measuring", "loa
 # Modules without a test of their own, and where they are tested instead; a folder stands for all that is in it.
 _ENGINE = "needs an engine: tests/engine and tests/contract ask a real server"
 _FORMAT = "a row of every format goes through tests/training/data/formats/test_formats.py"
-_STUDY = "runs from end to end in tests/training/experiments/studies/test_studies.py"
+_EVALUATION = "written and drawn from end to end in tests/bestofn_server/commands/test_evaluate.py"
 ELSEWHERE: dict[str, str] = {
     "loadtests/bench/peers/its_hub_server.py": "runs in the environment of another project, which is not here",
     "reward/vllm_scorer.py": "needs an engine: tests/engine/test_scorers.py holds it against plain transformers",
@@ -26,10 +26,12 @@ ELSEWHERE: dict[str, str] = {
     "training/data/formats/native.py": _FORMAT,
     "training/data/formats/pairs.py": _FORMAT,
     "training/data/formats/ratings.py": _FORMAT,
-    "training/experiments/studies/k_wise.py": _STUDY,
-    "training/experiments/studies/online.py": _STUDY,
-    "training/experiments/studies/over_optimisation.py": _STUDY,
-    "training/experiments/studies/selection.py": _STUDY,
+    "training/evaluation/plots.py": _EVALUATION,
+    "training/evaluation/report.py": _EVALUATION,
+    "training/evaluation/reward_model.py": "tests/training/evaluation/test_offline.py asks it for both of its reports",
+    "training/experiments/compare/report.py": "tests/training/experiments/compare/test_run.py reads the page of a real run",
+    "training/experiments/replay/report.py": "tests/bestofn_server/commands/test_replay.py reads its table and its JSON",
+    "training/experiments/studies/measured.py": "tests/training/experiments/studies/test_over_optimisation.py runs on it",
 }
 
 

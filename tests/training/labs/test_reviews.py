@@ -1,7 +1,6 @@
-import os
+""""""
+
 import random
-import subprocess
-import sys
 from statistics import mean
 
 import pytest
@@ -12,87 +11,22 @@ from training.data.records import user
 from training.labs import lab
 from training.labs.lab import LabOptionsError
 from training.labs.reviews import BROKEN_OFF, NO_VERDICT, Reviews, gold, marks, product_of, split_of
-from training.labs.reviews_grammar import PARTS, WHOLE, Statement, clause, report, statements, verdict
+from training.labs.reviews_grammar import PARTS
 
 LAB = Reviews()
-TOKENIZER = LAB.tokenizer()
+
+
 PROMPT = user('Continue this review of the kettle: "I bought it for my sister at Christmas. It arrived late."')
+
+
 BEST = "The spout is very neat and I really love the lid. Overall I am truly happy with it."
+
+
 PRODUCTS = st.sampled_from(sorted(PARTS))
-SEEDS = st.integers(0, 10_000)
 
 
 def continuations(carelessness: float, count: int, seed: int = 0) -> list[str]:
     return [each.completion for each in Reviews(carelessness).demonstrations(count, seed=seed)]
-
-
-@pytest.mark.parametrize(
-    ("text", "strength"),
-    [
-        ("the spout is good", 0.7),
-        ("the spout is very good", 1.0),
-        ("the spout is quite good", 0.4),
-        ("the spout is bad", -0.7),
-        ("the spout is not good", -0.7),
-        ("the spout is hardly good", -0.7),
-        ("the spout is not very good", -0.4),
-        ("the spout is by no means good", -1.0),
-        ("the spout is far from bad", 1.0),
-        ("the spout is not bad", 0.7),
-        ("I do not love the spout", -0.7),
-        ("I do not regret the spout", 0.7),
-        ("I cannot admire the spout", -1.0),
-        ("the spout never works well", -1.0),
-        ("the spout mostly works well", 0.4),
-        ("I wish the spout were good", -0.7),
-        ("I wish the spout were bad", 0.7),
-        ("the shop says that the spout is very good", 0.0),
-        ("I had hoped that the spout is bad", 0.0),
-        ("After a week the spout is good", 0.7),
-        ("THE SPOUT IS GOOD", 0.7),
-    ],
-)
-def test_a_clause_is_read_as_it_is_meant(text: str, strength: float) -> None:
-    (said,) = statements(text)
-    assert said.part == "spout"
-    assert said.strength == pytest.approx(strength)
-
-
-@pytest.mark.parametrize(
-    ("text", "strength"),
-    [
-        ("overall I am very happy with it", 1.0),
-        ("overall I am not disappointed with it", 0.7),
-        ("I would never recommend it", -1.0),
-        ("I would not sell it", 0.7),
-        ("I would keep it", 0.7),
-    ],
-)
-def test_a_verdict_is_on_the_whole(text: str, strength: float) -> None:
-    (said,) = statements(text)
-    assert said.part == WHOLE
-    assert said.strength == pytest.approx(strength)
-
-
-@pytest.mark.parametrize(
-    "text", ["great great great", "the spout is good good", "the spout good", "it is good", "the is good", "good spout"]
-)
-def test_what_is_no_clause_of_the_grammar_says_nothing(text: str) -> None:
-    assert statements(text) == [Statement()]
-
-
-@given(part=PRODUCTS.flatmap(lambda product: st.sampled_from(PARTS[product])), praise=st.booleans(), seed=SEEDS)
-def test_whatever_is_written_is_read_back(part: str, praise: bool, seed: int) -> None:
-    own, told, whole = (
-        statements(text)
-        for text in (
-            clause(part, praise=praise, generator=random.Random(seed)),
-            report(part, praise=praise, generator=random.Random(seed)),
-            verdict(praise=praise, generator=random.Random(seed)),
-        )
-    )
-    assert [(each.part, each.strength > 0) for each in own + whole] == [(part, praise), (WHOLE, praise)]
-    assert [(each.part, each.strength) for each in told] == [(part, 0.0)]
 
 
 def test_the_best_continuation_earns_everything() -> None:
@@ -113,7 +47,6 @@ def test_each_mark_is_exact() -> None:
     assert marks("kettle", "The spout is good. " * 20).brevity == pytest.approx(45 / 80)
 
 
-# From better to worse: each defect costs.
 @pytest.mark.parametrize(
     "worse",
     [
@@ -220,36 +153,3 @@ def test_an_option_out_of_bounds_is_an_error() -> None:
         lab("reviews", {"carelessness": 1.5})
     with pytest.raises(LabOptionsError, match="no option 'positivity'"):
         lab("reviews", {"positivity": 0.5})
-
-
-@given(text=st.text())
-def test_the_tokenizer_loses_nothing(text: str) -> None:
-    assert TOKENIZER.decode(TOKENIZER(text, add_special_tokens=False)["input_ids"]) == text
-
-
-def test_prompts_and_continuations_are_short_in_tokens() -> None:
-    made = list(LAB.demonstrations(500, seed=9))
-    prompts = [
-        TOKENIZER.apply_chat_template(list(each.messages), add_generation_prompt=True, return_dict=False)
-        for each in made
-    ]
-    answers = [TOKENIZER(each.completion)["input_ids"] for each in made]
-    assert mean(map(len, prompts)) < 28
-    assert max(map(len, prompts)) <= 32
-    assert 20 < mean(map(len, answers)) < 40
-    assert max(map(len, answers)) < LAB.answer_tokens
-    assert all(TOKENIZER.decode(tokens) == each.completion for tokens, each in zip(answers, made, strict=True))
-    assert len(TOKENIZER) <= 1024
-    assert TOKENIZER.eos_token_id == TOKENIZER.convert_tokens_to_ids("<|end|>")
-
-
-def test_the_tokenizer_is_the_same_whatever_the_options_and_the_hash_seed() -> None:
-    show = "from training.labs.reviews import Reviews; print(Reviews(0.9).tokenizer().backend_tokenizer.to_str())"
-    other = subprocess.run(
-        [sys.executable, "-c", show],
-        env={**os.environ, "PYTHONHASHSEED": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert other.stdout.strip() == TOKENIZER.backend_tokenizer.to_str()
