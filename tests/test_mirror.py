@@ -29,9 +29,9 @@ ELSEWHERE: dict[str, str] = {
     "training/evaluation/plots.py": _EVALUATION,
     "training/evaluation/report.py": _EVALUATION,
     "training/evaluation/reward_model.py": "tests/training/evaluation/test_offline.py asks it for both of its reports",
-    "training/experiments/compare/report.py": "tests/training/experiments/compare/test_run.py reads the page of a real run",
-    "training/experiments/replay/report.py": "tests/bestofn_server/commands/test_replay.py reads its table and its JSON",
-    "training/experiments/studies/measured.py": "tests/training/experiments/studies/test_over_optimisation.py runs on it",
+    "training/experiments/compare/report.py": "compare/test_run.py reads the page of a real run",
+    "training/experiments/replay/report.py": "commands/test_replay.py reads its table and its JSON",
+    "training/experiments/studies/measured.py": "studies/test_over_optimisation.py runs on it",
 }
 
 
