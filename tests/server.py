@@ -21,7 +21,7 @@ from measuring.server_process import QUIET, free_port
 
 API_KEY = "test-key"
 ALLOWED_ORIGIN = "http://elsewhere.example"
-_START_S = 180
+_START_S = 600
 
 
 @dataclass(frozen=True)

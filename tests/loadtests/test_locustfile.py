@@ -139,46 +139,60 @@ PROGRAM = """
 import json, sys, time
 from locust.env import Environment
 from loadtests import locustfile
-environment = Environment()
-environment.create_local_runner()
-locustfile.time_answers(environment)
-for method, name, ms, failed in json.loads(sys.argv[1]):
-    environment.events.request.fire(
-        request_type=method, name=name, response_time=ms, response_length=0, context={}, start_time=time.time() - 9,
-        exception=OSError("refused") if failed else None,
-    )
-counted = locustfile.only_counted_errors(environment)
-environment.runner.log_exception("local", "KeyError", "in the load test itself")
-seen = locustfile.seen(environment)
-began = [entry.start_time for entry in environment.stats.entries.values() if entry.method == "ms"]
-print(json.dumps({
-    "seen": [seen.answered, seen.failed], "p95_ms": {str(n): ms for n, ms in seen.p95_ms.items()},
-    "counted": [counted, locustfile.only_counted_errors(environment)],
-    "since its sending": all(time.time() - moment >= 9 for moment in began),
-}))
+
+def judged(requests):
+    environment = Environment()
+    environment.create_local_runner()
+    locustfile.time_answers(environment)
+    for method, name, ms, failed in requests:
+        environment.events.request.fire(
+            request_type=method, name=name, response_time=ms, response_length=0, context={},
+            start_time=time.time() - 9, exception=OSError("refused") if failed else None,
+        )
+    counted = locustfile.only_counted_errors(environment)
+    environment.runner.log_exception("local", "KeyError", "in the load test itself")
+    seen = locustfile.seen(environment)
+    began = [entry.start_time for entry in environment.stats.entries.values() if entry.method == "ms"]
+    return {
+        "seen": [seen.answered, seen.failed], "p95_ms": {str(n): ms for n, ms in seen.p95_ms.items()},
+        "counted": [counted, locustfile.only_counted_errors(environment)],
+        "since its sending": all(time.time() - moment >= 9 for moment in began),
+    }
+
+print(json.dumps({name: judged(requests) for name, requests in json.loads(sys.argv[1]).items()}))
 """
+REQUESTS: dict[str, list[object]] = {
+    "failures are no answers": [
+        ["POST", "chat best_of=8", 900, False],
+        *[["POST", "chat best_of=8 stream", 1, True]] * 50,
+    ],
+    "no answer at all": [["POST", "chat best_of=8", 1, True]],
+    "requests of another locustfile": [["POST", "/v1/chat=best", 700, False], ["GET", "/health", 1, True]],
+}
+
+
+@pytest.fixture(scope="module")
+def judged() -> dict[str, dict[str, object]]:
+    """In a process of its own: locust patches the sockets of the one that imports it."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(REQUESTS)], capture_output=True, text=True, check=True
+    )
+    found: dict[str, dict[str, object]] = json.loads(done.stdout)
+    return found
 
 
 @pytest.mark.parametrize(
-    ("requests", "expected"),
+    ("name", "expected"),
     [
-        (
-            [["POST", "chat best_of=8", 900, False], *[["POST", "chat best_of=8 stream", 1, True]] * 50],
-            {"seen": [1, 50], "p95_ms": {"None": 900, "8": 900}, "counted": [True, False]},
-        ),
-        ([["POST", "chat best_of=8", 1, True]], {"seen": [0, 1], "p95_ms": {}, "counted": [True, False]}),
-        (
-            [["POST", "/v1/chat=best", 700, False], ["GET", "/health", 1, True]],
-            {"seen": [1, 0], "p95_ms": {"None": 700}, "counted": [False, False]},
-        ),
+        ("failures are no answers", {"seen": [1, 50], "p95_ms": {"None": 900, "8": 900}, "counted": [True, False]}),
+        ("no answer at all", {"seen": [0, 1], "p95_ms": {}, "counted": [True, False]}),
+        ("requests of another locustfile", {"seen": [1, 0], "p95_ms": {"None": 700}, "counted": [False, False]}),
     ],
-    ids=["failures are no answers", "no answer at all", "requests of another locustfile"],
 )
-def test_objectives_are_judged_by_what_was_answered(requests: list[object], expected: dict[str, object]) -> None:
-    """In a process of its own: locust patches the sockets of the one that imports it."""
-    command = [sys.executable, "-c", PROGRAM, json.dumps(requests)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == expected | {"since its sending": True}
+def test_objectives_are_judged_by_what_was_answered(
+    judged: dict[str, dict[str, object]], name: str, expected: dict[str, object]
+) -> None:
+    assert judged[name] == expected | {"since its sending": True}
 
 
 @pytest.mark.parametrize(

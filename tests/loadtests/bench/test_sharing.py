@@ -5,7 +5,9 @@ from loadtests.bench import sharing as bench_sharing
 from training.reward.outputs import PositionRewards
 
 
-def test_the_three_layouts_have_the_same_loss() -> None:
+def test_the_three_layouts_have_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    for length in ("_PROMPT_TOKENS", "_RESPONSE_TOKENS"):
+        monkeypatch.setattr(bench_sharing, length, 24)
     model = bench_sharing.fresh_model().eval()
     read = PositionRewards(model)
     layouts = (bench_sharing.shared_prompts(), bench_sharing.separate_rows(), bench_sharing.padded_pairs())
