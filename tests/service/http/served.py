@@ -15,16 +15,7 @@ from service.load.admission import Admission
 from service.load.latency_controller import SloController
 from service.observe.metrics import Metrics
 from service.rerank.request import Limits
-from tests.service.fakes import (
-    LIMITS,
-    PATIENCE_S,
-    FakeSampler,
-    FakeScorer,
-    FakeVllm,
-    Reply,
-    call,
-    says,
-)
+from tests.service.fakes import LIMITS, PATIENCE_S, FakeSampler, FakeScorer, FakeVllm, Reply, call, says
 
 REWARDS = {"a": 1.0, "bb": 2.0}
 

@@ -9,13 +9,7 @@ import pytest
 from starlette.types import Message
 
 import service.http.answer_sender
-from tests.service.fakes import (
-    FakeSampler,
-    Script,
-    cancelled,
-    says,
-    until,
-)
+from tests.service.fakes import FakeSampler, Script, cancelled, says, until
 from tests.service.http.served import served
 
 

@@ -11,37 +11,14 @@ from hypothesis import strategies as st
 
 from reward.config import RewardConfig
 from service.rerank.errors import InvalidRequest
-from service.rerank.request import Ask, Endpoint, Limits, read_ask
+from service.rerank.request import Ask, Endpoint
 from service.rerank.selection import Selection
-from service.rerank.selection.heads import Variance, Worst
-from service.rerank.selection.picks import Majority, Soft, WeightedVote
+from service.rerank.selection.heads import Worst
+from service.rerank.selection.picks import Soft
 from service.rerank.strategies.best_of_n import BestOfNOptions
 from service.rerank.strategies.prune import PruneOptions
 from tests.service.fakes import LIMITS, make_ask
-
-DEFAULT_4 = Limits(default_best_of=4, max_best_of=16, max_candidates=32)
-
-
-def read(body: Any, header: str | None = None, endpoint: Endpoint = "chat", limits: Limits = DEFAULT_4) -> Ask:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_ask(endpoint, content, header, limits)
-
-
-def refusal(body: Any, header: str | None = None, endpoint: Endpoint = "chat", limits: Limits = DEFAULT_4) -> str:
-    """The field that the refusal names; its message names it too."""
-    with pytest.raises(InvalidRequest) as caught:
-        read(body, header, endpoint, limits)
-    assert caught.value.param is not None
-    assert caught.value.param.split(".")[-1] in str(caught.value)
-    return caught.value.param
-
-
-def read_or_refusal(*arguments: Any, **options: Any) -> Ask | InvalidRequest:
-    try:
-        return read(*arguments, **options)
-    except InvalidRequest as error:
-        return error
-
+from tests.service.rerank.asks import DEFAULT_4, ENSEMBLE, read, read_or_refusal, refusal
 
 # -- where best_of comes from
 
@@ -179,111 +156,12 @@ def test_empty_messages_are_refused() -> None:
     assert refusal({"messages": []}) == "messages"
 
 
-@pytest.mark.parametrize(
-    ("rerank", "field"),
-    [
-        ([], "rerank"),
-        ("best_of_n", "rerank"),
-        (True, "rerank"),
-        ({"straregy": "best_of_n"}, "rerank.straregy"),
-        ({"strategy": "magic"}, "rerank.strategy"),
-        ({"strategy": None}, "rerank.strategy"),
-        ({"deadline_ms": 0}, "rerank.deadline_ms"),
-        ({"deadline_ms": -5}, "rerank.deadline_ms"),
-        ({"deadline_ms": "5"}, "rerank.deadline_ms"),
-        ({"deadline_ms": 5.5}, "rerank.deadline_ms"),
-        ({"deadline_ms": True}, "rerank.deadline_ms"),
-        ({"return_candidates": "yes"}, "rerank.return_candidates"),
-        ({"return_candidates": 1}, "rerank.return_candidates"),
-        ({"fixed_best_of": 1}, "rerank.fixed_best_of"),
-    ],
-)
-def test_a_fault_in_the_rerank_object_is_refused_by_its_path(rerank: Any, field: str) -> None:
-    assert refusal({"rerank": rerank}) == field
-
-
-def test_an_unknown_rerank_key_is_told_the_known_ones() -> None:
-    known = "target_reward, deadline_ms, selection, reward_weights, min_reward, return_candidates, trace"
-    with pytest.raises(InvalidRequest, match=known):
-        read({"rerank": {"deadline": 5}})
-
-
-HEADS = RewardConfig(("helpful", "short"), 0.5, 2.0)
-ENSEMBLE = replace(DEFAULT_4, reward=HEADS)
-
-
-@pytest.mark.parametrize(
-    ("rerank", "field"),
-    [
-        ({"selection": "best"}, "rerank.selection.pick"),
-        ({"selection": 1}, "rerank.selection"),
-        ({"selection": {"pick": "soft", "tempo": 1}}, "rerank.selection.tempo"),
-        ({"selection": {"pick": "soft", "temperature": 0}}, "rerank.selection.temperature"),
-        ({"selection": {"pick": "soft", "temperature": "1"}}, "rerank.selection.temperature"),
-        ({"selection": {"pick": "soft", "temperature": float("nan")}}, "rerank.selection.temperature"),
-        ({"selection": {"pick": "soft", "temperature": 10**400}}, "rerank.selection.temperature"),
-        ({"selection": {"temperature": 1}}, "rerank.selection.temperature"),
-        ({"selection": {"pick": "soft", "beta": 1}}, "rerank.selection.beta"),
-        ({"selection": {"pick": "pessimistic", "beta": -1}}, "rerank.selection.beta"),
-        ({"selection": {"pick": "pessimistic", "temperature": 1}}, "rerank.selection.temperature"),
-        ({"selection": {"pick": "soft", "answer": "boxed"}}, "rerank.selection.answer"),
-        ({"selection": {"pick": "majority", "temperature": 1}}, "rerank.selection.temperature"),
-        ({"selection": {"pick": "majority", "answer": "a+"}}, "rerank.selection.answer"),
-        ({"selection": {"heads": "worst", "variance_weight": 1}}, "rerank.selection.variance_weight"),
-        ({"selection": {"length_calibrated": 1}}, "rerank.selection.length_calibrated"),
-        ({"selection": {"heads": "worst", "pick": "soft"}, "reward_weights": {"short": 1}}, "rerank.reward_weights"),
-        ({"reward_weights": {"kind": 1}}, "rerank.reward_weights.kind"),
-        ({"reward_weights": {"short": 0, "helpful": 0}}, "rerank.reward_weights"),
-        ({"reward_weights": {}}, "rerank.reward_weights"),
-        ({"reward_weights": {"short": float("inf")}}, "rerank.reward_weights.short"),
-        ({"reward_weights": {"short": "1"}}, "rerank.reward_weights.short"),
-        ({"min_reward": "high"}, "rerank.min_reward"),
-        ({"min_reward": float("-inf")}, "rerank.min_reward"),
-    ],
-)
-def test_a_fault_in_how_to_select_is_refused_by_its_path(rerank: Any, field: str) -> None:
-    assert refusal({"rerank": rerank}, limits=ENSEMBLE) == field
-
-
-def test_what_needs_several_heads_is_refused_for_a_single_output() -> None:
-    for heads in ((), ("only",)):
-        limits = replace(DEFAULT_4, reward=RewardConfig(heads))
-        assert refusal({"rerank": {"selection": {"heads": "worst"}}}, limits=limits) == "rerank.selection.heads"
-        assert refusal({"rerank": {"reward_weights": {"only": 1}}}, limits=limits) == "rerank.reward_weights"
-
-
-def test_the_heads_are_listed_to_who_names_another_and_no_garbage_is_echoed() -> None:
-    with pytest.raises(InvalidRequest, match="its heads are helpful, short"):
-        read({"rerank": {"reward_weights": {"kind": 1}}}, limits=ENSEMBLE)
-    with pytest.raises(InvalidRequest, match=r"\\ud800"):
-        read(b'{"rerank": {"reward_weights": {"\\ud800": 1}}}', limits=ENSEMBLE)
-
-
-def test_a_string_names_a_pick_and_an_object_its_knobs() -> None:
-    assert read({"rerank": {"selection": "majority"}}).selection == Selection(pick=Majority())
-    knobs: dict[str, Any] = {
-        "pick": "weighted_vote",
-        "heads": "variance",
-        "variance_weight": 2,
-        "temperature": 3,
-        "answer": "boxed",
-    }
-    expected = Selection(pick=WeightedVote(temperature=3, answer="boxed"), heads=Variance(variance_weight=2))
-    assert read({"rerank": {"selection": knobs}}, limits=ENSEMBLE).selection == expected
-
-
 def test_the_servers_selection_is_used_where_a_request_does_not_say() -> None:
     limits = replace(ENSEMBLE, selection=Selection(pick=Soft(temperature=2), heads=Worst()))
     assert read({}, limits=limits).selection == limits.selection
     assert read({"rerank": {"selection": "argmax"}}, limits=limits).selection == Selection()
     with pytest.raises(ValueError, match=r"--selection: .*single output"):
         replace(limits, reward=RewardConfig())
-
-
-def test_lone_surrogates_are_refused_not_crashed_on() -> None:
-    assert refusal(b'{"rerank": {"strategy": "\\ud800"}}') == "rerank.strategy"
-    with pytest.raises(InvalidRequest):
-        read(b'{"rerank": {"\\ud800": 1}}')
 
 
 @pytest.mark.parametrize("n", [0, -1])
@@ -458,61 +336,6 @@ def test_what_bears_on_the_latency_is_read(body: dict[str, Any], max_tokens: int
 
 
 # -- strategies
-
-
-@pytest.mark.parametrize(
-    ("rerank", "strategy"),
-    [
-        ({"keep": 0.5}, "best_of_n"),
-        ({"keep": [0.5, 1]}, "adaptive"),
-        ({"wave": 2}, "best_of_n"),
-        ({"wave": 2}, "prune"),
-        ({"price": 0.1}, "prune"),
-        ({"checkpoint_tokens": 8}, "adaptive"),
-    ],
-)
-def test_a_knob_that_the_strategy_does_not_read_is_refused_by_name(rerank: dict[str, Any], strategy: Any) -> None:
-    (knob,) = rerank
-    assert refusal({"rerank": {"strategy": strategy, **rerank}}) == f"rerank.{knob}"
-    assert refusal({"rerank": rerank}, limits=replace(DEFAULT_4, default_strategy=strategy)) == f"rerank.{knob}"
-    with pytest.raises(InvalidRequest, match=f"{knob} belongs to strategy .*; this request has {strategy}"):
-        read({"rerank": {"strategy": strategy, **rerank}})
-
-
-def test_a_knob_that_is_null_is_silence() -> None:
-    assert read({"rerank": {"keep": None, "wave": None}}).options.strategy == BestOfNOptions()
-    assert read({"rerank": {"strategy": "prune", "keep": None}}).options.strategy.model_fields_set == set()
-
-
-def test_one_share_is_a_list_of_one() -> None:
-    assert read({"rerank": {"strategy": "prune", "keep": 1}}).options.strategy == PruneOptions(keep=[1.0])
-    several = read({"rerank": {"strategy": "prune", "keep": [0.5, 0.75]}}).options.strategy
-    assert several == PruneOptions(keep=[0.5, 0.75])
-
-
-@pytest.mark.parametrize(
-    ("rerank", "field"),
-    [
-        ({"strategy": "worst_of_n"}, "rerank.strategy"),
-        ({"strategy": "adaptive", "prior": {}}, "rerank.prior"),
-        ({"strategy": "prune", "keep": 0}, "rerank.keep.0"),
-        ({"strategy": "prune", "keep": True}, "rerank.keep.0"),
-        ({"strategy": "prune", "keep": [0.5, 1.5]}, "rerank.keep.1"),
-        ({"strategy": "prune", "keep": []}, "rerank.keep"),
-        ({"strategy": "prune", "keep": "half"}, "rerank.keep"),
-        ({"strategy": "prune", "checkpoint_tokens": 0}, "rerank.checkpoint_tokens"),
-        ({"strategy": "adaptive", "wave": 0}, "rerank.wave"),
-        ({"strategy": "adaptive", "price": 0}, "rerank.price"),
-        ({"stop_after": 0}, "rerank.stop_after"),
-        ({"target_reward": "high"}, "rerank.target_reward"),
-        ({"trace": 1}, "rerank.trace"),
-    ],
-)
-def test_a_fault_in_a_strategys_knobs_is_refused_by_its_path(rerank: Any, field: str) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        read({"rerank": rerank})
-    assert caught.value.param == field
-    assert field in str(caught.value)
 
 
 def test_the_servers_strategy_is_used_where_a_request_does_not_say() -> None:
