@@ -15,11 +15,9 @@ _EVALUATION = "written and drawn from end to end in tests/bestofn_server/command
 ELSEWHERE: dict[str, str] = {
     "loadtests/bench/peers/its_hub_server.py": "runs in the environment of another project, which is not here",
     "reward/vllm_scorer.py": "needs an engine: tests/engine/test_scorers.py holds it against plain transformers",
-    "service/vllm/client.py": _ENGINE,
     "service/vllm/coupling_checks": "the checks of service/vllm/coupling.py: tests/service/vllm/test_coupling.py",
     "service/vllm/engine_load.py": _ENGINE,
     "service/vllm/engines.py": _ENGINE,
-    "service/vllm/sampler.py": _ENGINE,
     "service/vllm/server.py": _ENGINE,
     "training/data/formats/checks.py": _FORMAT,
     "training/data/formats/demonstrations.py": _FORMAT,

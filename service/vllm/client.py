@@ -77,11 +77,11 @@ class RerankingEngine:
         self, context: RequestContext, plan: Plan, request: EngineRequest
     ) -> AsyncIterator[RequestOutput]:
         """Whoever stops listening ends nothing: `context.close` does, whatever became of the request."""
-        conversation = self._conversation(request.prompt) if plan.ranked else None
-        sampler = VllmSampler(self._engine, request, plan)
-        run = Run(plan, conversation, sampler, self._reward, self._meter)
-        context.runs.append(run)
         try:
+            conversation = self._conversation(request.prompt) if plan.ranked else None
+            sampler = VllmSampler(self._engine, request, plan)
+            run = Run(plan, conversation, sampler, self._reward, self._meter)
+            context.runs.append(run)
             async for output in sampler.answer(run):
                 yield output
         except ServiceError as error:

@@ -1,36 +1,25 @@
 """The way of a request through HTTP, over a fake of vLLM's application."""
 
 import asyncio
-import json
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-import service.http.answer_sender
 from reward.config import RewardConfig
 from reward.scorer import Score
-from service.http.dependencies import Dependencies
-from service.http.gateway import Gateway
-from service.load.admission import Admission
 from service.load.latency_controller import SloController
-from service.observe.metrics import Metrics
 from service.rerank.context import current_request
 from service.rerank.errors import EngineDown
 from service.rerank.request import Limits
 from tests.service.fakes import (
     CHAT,
     LIMITS,
-    PATIENCE_S,
     FakeSampler,
     FakeScorer,
     FakeVllm,
-    Reply,
     Script,
     answers,
     call,
@@ -41,44 +30,9 @@ from tests.service.fakes import (
     plan_for,
     says,
     settle,
-    sse,
     until,
 )
-
-REWARDS = {"a": 1.0, "bb": 2.0}
-
-
-class Served:
-    """A gateway in front of an application, with all that it counts."""
-
-    def __init__(self, inner: ASGIApp, limits: Limits = LIMITS, slo: SloController | None = None) -> None:
-        self.registry = CollectorRegistry()
-        self.admission = Admission(limits.max_candidates)
-        metrics = Metrics(self.registry, "0", target_s=None if slo is None else slo.target_s)
-        self.app = Gateway(inner, Dependencies(limits, self.admission, metrics, slo=slo))
-
-    def counted(self, outcome: str, endpoint: str = "chat", strategy: str = "best_of_n") -> float:
-        labels = {"endpoint": endpoint, "strategy": strategy, "outcome": outcome}
-        return self.registry.get_sample_value("bestofn_requests_total", labels) or 0.0
-
-    @property
-    def requests(self) -> float:
-        samples = [sample for metric in self.registry.collect() for sample in metric.samples]
-        return sum(sample.value for sample in samples if sample.name == "bestofn_requests_total")
-
-    async def call(self, body: Any, **options: Any) -> Reply:
-        async with asyncio.timeout(PATIENCE_S):
-            return await call(self.app, body, **options)
-
-
-def two() -> FakeSampler:
-    return FakeSampler(says("a"), says("bb"))
-
-
-def served(sampler: Callable[[], FakeSampler] = two, **options: Any) -> tuple[Served, FakeVllm]:
-    inner = FakeVllm(sampler, **({"scorer": FakeScorer(REWARDS)} | options))
-    return Served(inner), inner
-
+from tests.service.http.served import REWARDS, Served, served, two
 
 # -- answers
 
@@ -92,18 +46,6 @@ async def test_the_best_answer_comes_back_with_its_rerank_object_and_the_whole_b
     assert (reply.json["rerank"]["selected"], reply.json["rerank"]["reward"]) == ([1], 2.0)
     assert inner.requests == [{"model": "m"}]
     assert gateway.counted("ok") == gateway.requests == 1
-
-
-async def test_a_request_that_asks_for_nothing_is_answered_byte_for_byte() -> None:
-    body = b'{ "choices" : [] }'
-    reply = await Served(answers(200, body, **{"x-other": "kept"})).call({"messages": [{}]})
-    assert (reply.body, reply.headers["x-other"], "rerank" in reply.json) == (body, "kept", False)
-
-
-async def test_a_default_above_n_is_reported_though_nobody_asked() -> None:
-    inner = FakeVllm(two, FakeScorer(REWARDS))
-    reply = await Served(inner, Limits(2, 64, 512)).call({})
-    assert reply.json["rerank"]["best_of"] == 2
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/health", "/v1/embeddings", "/v1/chat/completions/x"])
@@ -212,21 +154,6 @@ async def test_too_much_in_flight_is_a_429_that_says_when_to_come_back() -> None
     assert gateway.counted("overloaded", strategy="none") == 1
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_who_has_the_whole_answer_finds_the_places_free(stream: bool) -> None:
-    gateway, _ = served()
-    in_flight = []
-
-    async def send(message: Message) -> None:
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
-            in_flight.append(gateway.admission.in_flight)
-        messages.append(message)
-
-    messages: list[Message] = []
-    await call(gateway.app, {"best_of": 2, "stream": stream}, messages=messages, send=send)
-    assert in_flight == [0]
-
-
 async def test_a_client_that_leaves_before_its_body_is_whole_is_forgotten() -> None:
     gateway, inner = served()
     messages: list[Message] = [
@@ -242,6 +169,12 @@ async def test_a_client_that_leaves_before_its_body_is_whole_is_forgotten() -> N
 
     await gateway.app({"type": "http", "method": "POST", "path": CHAT, "headers": []}, receive, send)
     assert (inner.requests, gateway.admission.in_flight) == ([], 0)
+
+
+async def test_progress_without_a_stream_is_an_error_that_names_it() -> None:
+    gateway, _ = served()
+    reply = await gateway.call({"best_of": 2, "rerank": {"progress": True}})
+    assert (reply.status, reply.json["error"]["param"]) == (400, "rerank.progress")
 
 
 # -- a latency target
@@ -360,28 +293,6 @@ async def test_weights_and_a_draw_reach_the_answer() -> None:
     assert (told["selected"], told["selection"]) == ([0], {"pick": "pessimistic", "beta": 0.5, "seed": 5})
 
 
-async def test_an_error_that_is_not_ours_stays_vllms() -> None:
-    gateway, _ = served(lambda: FakeSampler(*[Script(error=RuntimeError("odd"))] * 2))
-    reply = await gateway.call({"best_of": 2})
-    assert (reply.status, reply.json["error"]["message"]) == (500, "odd")
-    assert gateway.counted("error") == 1
-
-
-async def test_vllms_own_400_is_passed_on() -> None:
-    gateway = Served(answers(400, {"error": {"message": "too long"}}))
-    reply = await gateway.call({"best_of": 2})
-    assert (reply.status, reply.json) == (400, {"error": {"message": "too long"}})
-
-
-@pytest.mark.parametrize(
-    ("status", "outcome"), [(200, "ok"), (404, "client_error"), (429, "overloaded"), (500, "error")]
-)
-async def test_an_answer_of_vllms_counts_by_whose_fault_it_is(status: int, outcome: str) -> None:
-    gateway = Served(answers(status, {}))
-    assert (await gateway.call({"messages": [{}]})).status == status
-    assert gateway.counted(outcome) == gateway.requests == 1
-
-
 async def test_unranked_is_a_200_that_says_so() -> None:
     scorer = FakeScorer()
     scorer.die()
@@ -425,177 +336,6 @@ async def test_an_application_that_forgets_its_candidates_is_cleaned_up_after() 
     await cancelled(orphan[0])
 
 
-# -- streams
-
-
-async def test_a_stream_ends_with_rerank_and_done() -> None:
-    gateway, _ = served()
-    reply = await gateway.call({"best_of": 2, "stream": True})
-    *chunks, last, done = reply.events
-    text = "".join(event["choices"][0]["delta"]["content"] for event in [*chunks, last])
-    assert (text, done) == ("bb", "[DONE]")
-    assert last["rerank"]["selected"] == [1]
-
-
-async def test_a_stream_that_asks_for_nothing_passes_byte_for_byte() -> None:
-    body = sse({"choices": [1]}) + sse("[DONE]")
-    reply = await Served(answers(200, body, "text/event-stream")).call({"stream": True})
-    assert reply.body == body
-
-
-async def test_comments_tell_that_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.005)
-    sampler = FakeSampler(says("a"), says("bb", held=True))
-    gateway, _ = served(lambda: sampler)
-    messages: list[Message] = []
-    task = asyncio.create_task(gateway.call({"best_of": 2, "stream": True}, messages=messages))
-    await until(lambda: len(messages) > 3)
-    sampler.release(1)
-    reply = await task
-    assert reply.chunks[0] == b": 1 of 2 candidates finished\n\n"
-    assert reply.events[-1] == "[DONE]"
-
-
-def told(messages: list[Message]) -> list[Any]:
-    """The candidates of every comment of progress, and nothing of other comments."""
-    bodies = [message.get("body", b"") for message in messages]
-    return [json.loads(body[2:].decode("ascii"))["candidates"] for body in bodies if body.startswith(b": {")]
-
-
-def last_told(messages: list[Message]) -> dict[int, Any]:
-    """By index of the candidate: what was told of it last, with all of its text."""
-    last: dict[int, Any] = {}
-    for change in chain.from_iterable(told(messages)):
-        before = last[change["index"]]["delta"] if change["index"] in last else ""
-        last[change["index"]] = change | {"delta": before + change["delta"]}
-    return last
-
-
-async def test_progress_tells_what_changed_since_it_was_last_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.answer_sender, "_PROGRESS_S", 0.002)
-    sampler = FakeSampler(says("a"), Script(pieces=("b", "b\u2028\ndata: x"), held=True))
-    gateway, _ = served(lambda: sampler)
-    messages: list[Message] = []
-    body = {"best_of": 2, "stream": True, "rerank": {"progress": True, "return_candidates": True}}
-    task = asyncio.create_task(gateway.call(body, messages=messages))
-    first = {
-        0: {"index": 0, "state": "finished", "tokens": 1, "reward": 1.0, "delta": "a"},
-        1: {"index": 1, "state": "running", "tokens": 1, "reward": None, "delta": "b"},
-    }
-    await until(lambda: last_told(messages) == first)
-    comments = len(told(messages))
-    await asyncio.sleep(0.02)
-    assert len(told(messages)) == comments
-    sampler.release(1)
-    reply = await task
-    assert all(change["index"] == 1 for changes in told(messages)[comments:] for change in changes)
-    assert all(chunk.count(b"\n") == 2 for chunk in reply.chunks if chunk.startswith(b": "))
-    assert reply.events[-2]["rerank"]["finished"] == 2
-
-
-async def test_progress_is_silent_about_texts_that_nobody_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.answer_sender, "_PROGRESS_S", 0.002)
-    sampler = FakeSampler(says("a"), says("bb", held=True))
-    gateway, _ = served(lambda: sampler)
-    messages: list[Message] = []
-    body = {"best_of": 2, "stream": True, "rerank": {"progress": True}}
-    task = asyncio.create_task(gateway.call(body, messages=messages))
-    finished = {"index": 0, "state": "finished", "tokens": 1, "reward": 1.0}
-    await until(lambda: finished in chain.from_iterable(told(messages)))
-    await cancelled(task)
-    assert not any("delta" in change for change in chain.from_iterable(told(messages)))
-
-
-async def test_without_the_option_there_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.answer_sender, "_PROGRESS_S", 0.0)
-    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.005)
-    sampler = FakeSampler(says("a", held=True))
-    gateway, _ = served(lambda: sampler)
-    messages: list[Message] = []
-    body = {"best_of": 1, "stream": True, "rerank": {"return_candidates": True}}
-    task = asyncio.create_task(gateway.call(body, messages=messages))
-    await until(lambda: len(messages) > 3)
-    await cancelled(task)
-    assert told(messages) == []
-
-
-async def test_progress_without_a_stream_is_an_error_that_names_it() -> None:
-    gateway, _ = served()
-    reply = await gateway.call({"best_of": 2, "rerank": {"progress": True}})
-    assert (reply.status, reply.json["error"]["param"]) == (400, "rerank.progress")
-
-
-async def test_an_error_in_a_stream_has_openais_shape() -> None:
-    gateway, _ = served(lambda: FakeSampler(*[Script(reason="error")] * 2))
-    error, done = (await gateway.call({"best_of": 2, "stream": True})).events
-    assert is_openai_error(error)
-    assert (error["error"]["code"], done) == ("generation_failed", "[DONE]")
-    assert gateway.counted("generation_failed") == 1
-
-
-async def test_leaving_a_stream_ends_its_comments_and_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.001)
-    before = asyncio.all_tasks()
-    sampler = FakeSampler(says("a", held=True), says("bb", held=True))
-    gateway, _ = served(lambda: sampler)
-    messages: list[Message] = []
-    task = asyncio.create_task(gateway.call({"best_of": 2, "stream": True}, messages=messages))
-    await until(lambda: len(messages) > 2)
-    await cancelled(task)
-    await settle()
-    assert (sampler.running, asyncio.all_tasks() - before) == (set(), set())
-    assert gateway.counted("cancelled") == 1
-
-
-# -- what once went wrong
-
-
-async def test_comments_go_on_after_an_early_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.002)
-    sampler = FakeSampler(says("a", held=True), says("bb"))
-    gateway, _ = served(lambda: sampler, early=sse({"type": "response.created"}))
-    messages: list[Message] = []
-    options = {"path": "/v1/responses", "messages": messages}
-    task = asyncio.create_task(gateway.call({"best_of": 2, "stream": True}, **options))
-    await asyncio.sleep(0.03)
-    sampler.release(0)
-    reply = await task
-    assert any(chunk.startswith(b": ") for chunk in reply.chunks)
-
-
-async def test_a_connection_that_breaks_under_a_comment_still_ends_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.001)
-    sampler = FakeSampler(says("a", held=True))
-    orphan: list[asyncio.Task[Any]] = []
-    gateway = Served(_forgetful(sampler, orphan))
-
-    async def broken(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            raise OSError("connection lost")
-
-    with pytest.raises((OSError, ValueError)):
-        await gateway.call({"best_of": 2, "stream": True}, send=broken)
-    left = set(sampler.running)
-    sampler.release(0)
-    await cancelled(orphan[0])
-    assert (left, gateway.requests) == (set(), 1)
-
-
-def _forgetful(sampler: FakeSampler, orphan: list[asyncio.Task[Any]]) -> ASGIApp:
-    """Starts a stream and a candidate, and goes away when the connection has had time to break."""
-
-    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
-        context = current_request.get()
-        assert context is not None
-        run = make_run(sampler, plan=plan_for(1))
-        context.runs.append(run)
-        orphan.append(asyncio.create_task(run.best()))
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
-        await asyncio.sleep(0.02)
-
-    return inner
-
-
 # -- known bugs
 
 
@@ -624,22 +364,3 @@ async def test_an_application_that_breaks_before_answering_is_counted_as_an_erro
     with pytest.raises(KeyError):
         await gateway.call({})
     assert gateway.counted("error") == gateway.requests == 1
-
-
-async def test_a_client_that_leaves_is_cancelled_whatever_the_application_answers_then() -> None:
-    async def vllm(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        assert (await receive())["type"] == "http.disconnect"
-        await answers(200, b"null")(scope, receive, send)
-
-    incoming: Iterator[Message] = iter([{"type": "http.request", "body": b"{}"}, {"type": "http.disconnect"}])
-    gateway = Served(vllm)
-
-    async def receive() -> Message:
-        return next(incoming)
-
-    async def send(message: Message) -> None:
-        return None
-
-    await gateway.app({"type": "http", "method": "POST", "path": CHAT, "headers": []}, receive, send)
-    assert gateway.counted("cancelled") == gateway.requests == 1

@@ -1,26 +1,18 @@
-"""The `rerank` object: what it may hold, and how what it may not hold is refused."""
+"""The `rerank` object of a request: what it may hold, and the field by which anything else is refused."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from service.rerank.errors import InvalidRequest
 from service.rerank.options import RerankOptions, read_options
+from service.rerank.selection import Selection
+from service.rerank.selection.heads import Variance
+from service.rerank.selection.picks import Majority, WeightedVote
 from service.rerank.strategies.best_of_n import BestOfNOptions
 from service.rerank.strategies.prune import PruneOptions
-
-
-def read(rerank: Any, default: str = "best_of_n") -> RerankOptions:
-    return read_options(rerank, default)
-
-
-def refusal(rerank: Any, default: str = "best_of_n") -> str:
-    """The field that the refusal names; its message names it too."""
-    with pytest.raises(InvalidRequest) as caught:
-        read(rerank, default)
-    assert caught.value.param is not None
-    assert caught.value.param in str(caught.value)
-    return caught.value.param
+from tests.service.rerank.asks import DEFAULT_4, ENSEMBLE, read, refusal
 
 
 @pytest.mark.parametrize(
@@ -43,27 +35,65 @@ def refusal(rerank: Any, default: str = "best_of_n") -> str:
     ],
 )
 def test_a_fault_in_the_rerank_object_is_refused_by_its_path(rerank: Any, field: str) -> None:
-    assert refusal(rerank) == field
+    assert refusal({"rerank": rerank}) == field
 
 
-def test_an_unknown_key_is_answered_with_the_known_ones() -> None:
+def test_an_unknown_rerank_key_is_told_the_known_ones() -> None:
     known = "target_reward, deadline_ms, selection, reward_weights, min_reward, return_candidates, trace"
     with pytest.raises(InvalidRequest, match=known):
-        read({"deadline": 5})
+        read({"rerank": {"deadline": 5}})
 
 
-def test_nothing_asks_for_the_default_strategy() -> None:
-    assert read(None) == read({}) == RerankOptions()
-    assert read(None, "prune") == RerankOptions(strategy=PruneOptions())
+@pytest.mark.parametrize(
+    ("rerank", "field"),
+    [
+        ({"selection": "best"}, "rerank.selection.pick"),
+        ({"selection": 1}, "rerank.selection"),
+        ({"selection": {"pick": "soft", "tempo": 1}}, "rerank.selection.tempo"),
+        ({"selection": {"pick": "soft", "temperature": 0}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "soft", "temperature": "1"}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "soft", "temperature": float("nan")}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "soft", "temperature": 10**400}}, "rerank.selection.temperature"),
+        ({"selection": {"temperature": 1}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "soft", "beta": 1}}, "rerank.selection.beta"),
+        ({"selection": {"pick": "pessimistic", "beta": -1}}, "rerank.selection.beta"),
+        ({"selection": {"pick": "pessimistic", "temperature": 1}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "soft", "answer": "boxed"}}, "rerank.selection.answer"),
+        ({"selection": {"pick": "majority", "temperature": 1}}, "rerank.selection.temperature"),
+        ({"selection": {"pick": "majority", "answer": "a+"}}, "rerank.selection.answer"),
+        ({"selection": {"heads": "worst", "variance_weight": 1}}, "rerank.selection.variance_weight"),
+        ({"selection": {"length_calibrated": 1}}, "rerank.selection.length_calibrated"),
+        ({"selection": {"heads": "worst", "pick": "soft"}, "reward_weights": {"short": 1}}, "rerank.reward_weights"),
+        ({"reward_weights": {"kind": 1}}, "rerank.reward_weights.kind"),
+        ({"reward_weights": {"short": 0, "helpful": 0}}, "rerank.reward_weights"),
+        ({"reward_weights": {}}, "rerank.reward_weights"),
+        ({"reward_weights": {"short": float("inf")}}, "rerank.reward_weights.short"),
+        ({"reward_weights": {"short": "1"}}, "rerank.reward_weights.short"),
+        ({"min_reward": "high"}, "rerank.min_reward"),
+        ({"min_reward": float("-inf")}, "rerank.min_reward"),
+    ],
+)
+def test_a_fault_in_how_to_select_is_refused_by_its_path(rerank: Any, field: str) -> None:
+    assert refusal({"rerank": rerank}, limits=ENSEMBLE) == field
+
+
+def test_a_string_names_a_pick_and_an_object_its_knobs() -> None:
+    assert read({"rerank": {"selection": "majority"}}).selection == Selection(pick=Majority())
+    knobs: dict[str, Any] = {
+        "pick": "weighted_vote",
+        "heads": "variance",
+        "variance_weight": 2,
+        "temperature": 3,
+        "answer": "boxed",
+    }
+    expected = Selection(pick=WeightedVote(temperature=3, answer="boxed"), heads=Variance(variance_weight=2))
+    assert read({"rerank": {"selection": knobs}}, limits=ENSEMBLE).selection == expected
 
 
 def test_lone_surrogates_are_refused_not_crashed_on() -> None:
-    assert refusal({"strategy": "\ud800"}) == "rerank.strategy"
+    assert refusal(b'{"rerank": {"strategy": "\\ud800"}}') == "rerank.strategy"
     with pytest.raises(InvalidRequest):
-        read({"\ud800": 1})
-
-
-# -- strategies
+        read(b'{"rerank": {"\\ud800": 1}}')
 
 
 @pytest.mark.parametrize(
@@ -79,20 +109,20 @@ def test_lone_surrogates_are_refused_not_crashed_on() -> None:
 )
 def test_a_knob_that_the_strategy_does_not_read_is_refused_by_name(rerank: dict[str, Any], strategy: Any) -> None:
     (knob,) = rerank
-    assert refusal({"strategy": strategy, **rerank}) == f"rerank.{knob}"
-    assert refusal(rerank, strategy) == f"rerank.{knob}"
+    assert refusal({"rerank": {"strategy": strategy, **rerank}}) == f"rerank.{knob}"
+    assert refusal({"rerank": rerank}, limits=replace(DEFAULT_4, default_strategy=strategy)) == f"rerank.{knob}"
     with pytest.raises(InvalidRequest, match=f"{knob} belongs to strategy .*; this request has {strategy}"):
-        read({"strategy": strategy, **rerank})
+        read({"rerank": {"strategy": strategy, **rerank}})
 
 
 def test_a_knob_that_is_null_is_silence() -> None:
-    assert read({"keep": None, "wave": None}).strategy == BestOfNOptions()
-    assert read({"strategy": "prune", "keep": None}).strategy.model_fields_set == set()
+    assert read({"rerank": {"keep": None, "wave": None}}).options.strategy == BestOfNOptions()
+    assert read({"rerank": {"strategy": "prune", "keep": None}}).options.strategy.model_fields_set == set()
 
 
 def test_one_share_is_a_list_of_one() -> None:
-    assert read({"strategy": "prune", "keep": 1}).strategy == PruneOptions(keep=[1.0])
-    several = read({"strategy": "prune", "keep": [0.5, 0.75]}).strategy
+    assert read({"rerank": {"strategy": "prune", "keep": 1}}).options.strategy == PruneOptions(keep=[1.0])
+    several = read({"rerank": {"strategy": "prune", "keep": [0.5, 0.75]}}).options.strategy
     assert several == PruneOptions(keep=[0.5, 0.75])
 
 
@@ -115,4 +145,16 @@ def test_one_share_is_a_list_of_one() -> None:
     ],
 )
 def test_a_fault_in_a_strategys_knobs_is_refused_by_its_path(rerank: Any, field: str) -> None:
-    assert refusal(rerank) == field
+    with pytest.raises(InvalidRequest) as caught:
+        read({"rerank": rerank})
+    assert caught.value.param == field
+    assert field in str(caught.value)
+
+
+def options_of(rerank: Any, default: str = "best_of_n") -> RerankOptions:
+    return read_options(rerank, default)
+
+
+def test_nothing_asks_for_the_default_strategy() -> None:
+    assert options_of(None) == options_of({}) == RerankOptions()
+    assert options_of(None, "prune") == RerankOptions(strategy=PruneOptions())

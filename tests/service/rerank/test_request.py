@@ -11,37 +11,14 @@ from hypothesis import strategies as st
 
 from reward.config import RewardConfig
 from service.rerank.errors import InvalidRequest
-from service.rerank.request import Ask, Endpoint, Limits, read_ask
+from service.rerank.request import Ask, Endpoint
 from service.rerank.selection import Selection
-from service.rerank.selection.heads import Variance, Worst
-from service.rerank.selection.picks import Majority, Soft, WeightedVote
+from service.rerank.selection.heads import Worst
+from service.rerank.selection.picks import Soft
 from service.rerank.strategies.best_of_n import BestOfNOptions
 from service.rerank.strategies.prune import PruneOptions
 from tests.service.fakes import LIMITS, make_ask
-
-DEFAULT_4 = Limits(default_best_of=4, max_best_of=16, max_candidates=32)
-
-
-def read(body: Any, header: str | None = None, endpoint: Endpoint = "chat", limits: Limits = DEFAULT_4) -> Ask:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_ask(endpoint, content, header, limits)
-
-
-def refusal(body: Any, header: str | None = None, endpoint: Endpoint = "chat", limits: Limits = DEFAULT_4) -> str:
-    """The field that the refusal names; its message names it too."""
-    with pytest.raises(InvalidRequest) as caught:
-        read(body, header, endpoint, limits)
-    assert caught.value.param is not None
-    assert caught.value.param.split(".")[-1] in str(caught.value)
-    return caught.value.param
-
-
-def read_or_refusal(*arguments: Any, **options: Any) -> Ask | InvalidRequest:
-    try:
-        return read(*arguments, **options)
-    except InvalidRequest as error:
-        return error
-
+from tests.service.rerank.asks import DEFAULT_4, ENSEMBLE, read, read_or_refusal, refusal
 
 # -- where best_of comes from
 
@@ -177,70 +154,6 @@ def test_any_depth_of_nesting_is_read_or_refused(place: bytes, depth: int) -> No
 
 def test_empty_messages_are_refused() -> None:
     assert refusal({"messages": []}) == "messages"
-
-
-HEADS = RewardConfig(("helpful", "short"), 0.5, 2.0)
-ENSEMBLE = replace(DEFAULT_4, reward=HEADS)
-
-
-@pytest.mark.parametrize(
-    ("rerank", "field"),
-    [
-        ({"selection": "best"}, "rerank.selection.pick"),
-        ({"selection": 1}, "rerank.selection"),
-        ({"selection": {"pick": "soft", "tempo": 1}}, "rerank.selection.tempo"),
-        ({"selection": {"pick": "soft", "temperature": 0}}, "rerank.selection.temperature"),
-        ({"selection": {"pick": "soft", "temperature": "1"}}, "rerank.selection.temperature"),
-        ({"selection": {"pick": "soft", "temperature": float("nan")}}, "rerank.selection.temperature"),
-        ({"selection": {"pick": "soft", "temperature": 10**400}}, "rerank.selection.temperature"),
-        ({"selection": {"temperature": 1}}, "rerank.selection.temperature"),
-        ({"selection": {"pick": "soft", "beta": 1}}, "rerank.selection.beta"),
-        ({"selection": {"pick": "pessimistic", "beta": -1}}, "rerank.selection.beta"),
-        ({"selection": {"pick": "pessimistic", "temperature": 1}}, "rerank.selection.temperature"),
-        ({"selection": {"pick": "soft", "answer": "boxed"}}, "rerank.selection.answer"),
-        ({"selection": {"pick": "majority", "temperature": 1}}, "rerank.selection.temperature"),
-        ({"selection": {"pick": "majority", "answer": "a+"}}, "rerank.selection.answer"),
-        ({"selection": {"heads": "worst", "variance_weight": 1}}, "rerank.selection.variance_weight"),
-        ({"selection": {"length_calibrated": 1}}, "rerank.selection.length_calibrated"),
-        ({"selection": {"heads": "worst", "pick": "soft"}, "reward_weights": {"short": 1}}, "rerank.reward_weights"),
-        ({"reward_weights": {"kind": 1}}, "rerank.reward_weights.kind"),
-        ({"reward_weights": {"short": 0, "helpful": 0}}, "rerank.reward_weights"),
-        ({"reward_weights": {}}, "rerank.reward_weights"),
-        ({"reward_weights": {"short": float("inf")}}, "rerank.reward_weights.short"),
-        ({"reward_weights": {"short": "1"}}, "rerank.reward_weights.short"),
-        ({"min_reward": "high"}, "rerank.min_reward"),
-        ({"min_reward": float("-inf")}, "rerank.min_reward"),
-    ],
-)
-def test_a_fault_in_how_to_select_is_refused_by_its_path(rerank: Any, field: str) -> None:
-    assert refusal({"rerank": rerank}, limits=ENSEMBLE) == field
-
-
-def test_what_needs_several_heads_is_refused_for_a_single_output() -> None:
-    for heads in ((), ("only",)):
-        limits = replace(DEFAULT_4, reward=RewardConfig(heads))
-        assert refusal({"rerank": {"selection": {"heads": "worst"}}}, limits=limits) == "rerank.selection.heads"
-        assert refusal({"rerank": {"reward_weights": {"only": 1}}}, limits=limits) == "rerank.reward_weights"
-
-
-def test_the_heads_are_listed_to_who_names_another_and_no_garbage_is_echoed() -> None:
-    with pytest.raises(InvalidRequest, match="its heads are helpful, short"):
-        read({"rerank": {"reward_weights": {"kind": 1}}}, limits=ENSEMBLE)
-    with pytest.raises(InvalidRequest, match=r"\\ud800"):
-        read(b'{"rerank": {"reward_weights": {"\\ud800": 1}}}', limits=ENSEMBLE)
-
-
-def test_a_string_names_a_pick_and_an_object_its_knobs() -> None:
-    assert read({"rerank": {"selection": "majority"}}).selection == Selection(pick=Majority())
-    knobs: dict[str, Any] = {
-        "pick": "weighted_vote",
-        "heads": "variance",
-        "variance_weight": 2,
-        "temperature": 3,
-        "answer": "boxed",
-    }
-    expected = Selection(pick=WeightedVote(temperature=3, answer="boxed"), heads=Variance(variance_weight=2))
-    assert read({"rerank": {"selection": knobs}}, limits=ENSEMBLE).selection == expected
 
 
 def test_the_servers_selection_is_used_where_a_request_does_not_say() -> None:

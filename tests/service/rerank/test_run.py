@@ -2,28 +2,17 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import anyio
 import pytest
 
 from reward.config import RewardConfig
-from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable
 from reward.scorer import Score as RewardScore
-from service.rerank.context import RequestContext
-from service.rerank.errors import (
-    BelowMinReward,
-    DeadlineExceeded,
-    EngineDown,
-    InvalidRequest,
-    NothingGenerated,
-    RewardModelDown,
-)
+from service.rerank.errors import BelowMinReward, DeadlineExceeded, EngineDown, NothingGenerated, RewardModelDown
 from service.rerank.ledger import count_tokens
-from service.rerank.plan import make_plan
 from service.rerank.run import Run
 from service.rerank.selection import Selection, select
 from service.rerank.selection.heads import Worst
@@ -44,48 +33,21 @@ from service.rerank.strategies.best_of_n import BestOfN
 from service.rerank.strategies.prune import Prune
 from service.rerank.supervised_scorer import RewardModel
 from tests.service.fakes import (
-    METER,
     PATIENCE_S,
-    QUESTION,
     FakeSampler,
     FakeScorer,
     Script,
     cancelled,
-    make_ask,
     make_run,
     plan_for,
     says,
     settle,
-    turns,
     until,
     with_strategy,
 )
+from tests.service.rerank.runs import best, leave, states
 
-
-@pytest.fixture(autouse=True)
-async def _nothing_is_left_running() -> AsyncIterator[None]:
-    before = asyncio.all_tasks()
-    yield
-    await turns(2)
-    left = {task for task in asyncio.all_tasks() - before if task is not asyncio.current_task()}
-    for task in left:
-        await cancelled(task)
-    assert not left
-
-
-async def leave(run: Run, waiting: "asyncio.Task[Any]") -> None:
-    """As a client does whose request is then closed."""
-    await cancelled(waiting)
-    await asyncio.wait([run.close()], timeout=PATIENCE_S)
-
-
-async def best(run: Run, within_s: float = PATIENCE_S) -> tuple[int, ...]:
-    async with asyncio.timeout(within_s):
-        return await run.best()
-
-
-def states(run: Run) -> list[str]:
-    return [candidate.state for candidate in run.ledger.candidates]
+pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
 
 
 # -- the verbs
@@ -190,14 +152,6 @@ async def test_growing_candidates_are_scored_at_checkpoints_one_score_at_a_time(
     assert [tokens for tokens, _ in run.ledger.candidates[0].prefix_rewards] == [len(text) for text in prefixes]
 
 
-async def test_a_conversation_that_the_template_refuses_is_the_requests_fault() -> None:
-    sampler = FakeSampler(says("a"))
-    with pytest.raises(InvalidRequest, match="no tools here") as caught:
-        await best(make_run(sampler, FakeScorer(template_error=ValueError("no tools here")), plan=plan_for(1)))
-    assert caught.value.param == "messages"
-    assert sampler.tokens == 0
-
-
 # -- some or all fail
 
 
@@ -286,45 +240,6 @@ async def test_generating_and_scoring_are_charged_even_when_the_client_leaves() 
     assert min(run.ledger.busy_s.values()) > 0
 
 
-# -- equal answers
-
-
-async def test_equal_answers_are_scored_once_and_cost_once() -> None:
-    scorer = FakeScorer({"a": 1.0, "b": 2.0})
-    run = make_run(FakeSampler(says("a"), says("a", turns=3), says("b"), says("a", turns=9)), scorer)
-    assert await best(run) == (2,)
-    assert sorted(text for text, _ in scorer.asked) == ["a", "b"]
-    assert run.ledger.rewards == [1.0, 1.0, 2.0, 1.0]
-    assert run.ledger.scored_tokens == 22
-
-
-async def test_candidates_that_begin_alike_are_scored_once_at_a_checkpoint_and_again_when_finished() -> None:
-    scorer = FakeScorer()
-    sampler = FakeSampler(Script(("a", "b", "c", "d"), turns=1), Script(("a", "b", "c", "e"), turns=1))
-    run = make_run(sampler, scorer, plan=plan_for(2, checkpoint_tokens=2))
-    await best(run)
-    prefixes = [text for text, finished in scorer.asked if not finished]
-    assert len(prefixes) == len(set(prefixes))
-    first, second = run.ledger.candidates
-    assert first.prefix_rewards[0] == second.prefix_rewards[0]
-    assert {text for text, finished in scorer.asked if finished} == {"abcd", "abce"}
-
-
-@pytest.mark.parametrize("trouble", [math.nan, ValueError("too long")])
-async def test_what_one_of_equal_answers_is_told_all_are_told(trouble: float | Exception) -> None:
-    run = make_run(FakeSampler(says("a"), says("a", turns=3), says("b")), FakeScorer({"a": trouble, "b": 0.0}))
-    assert await best(run) == (2,)
-    assert [candidate.unscored for candidate in run.ledger.candidates] == [True, True, False]
-    assert run.ledger.records[0].error is run.ledger.records[1].error
-
-
-async def test_equal_answers_do_not_wait_for_a_reward_model_that_has_gone() -> None:
-    scorer = FakeScorer({"a": RewardUnavailable("gone")})
-    run = make_run(FakeSampler(says("a"), says("a"), says("a")), scorer, on_reward_failure="unranked")
-    assert len(await best(run)) == 1
-    assert run.ledger.stop_reason == "reward_unavailable"
-
-
 # -- a reward is no number
 
 
@@ -340,10 +255,6 @@ async def test_when_none_can_be_scored_the_first_that_finished_is_returned_witho
     assert await best(run) == (1,)
     assert run.ledger.rewards == []
     assert str(run.ledger.records[1].error) == "long"
-
-
-async def test_a_prompt_too_long_to_prefill_is_no_failure_yet() -> None:
-    assert await best(make_run(FakeSampler(says("a"), says("b")), FakeScorer(prefill_error=ValueError("long")))) == (0,)
 
 
 # -- the deadline
@@ -394,40 +305,6 @@ async def test_cancelling_aborts_every_candidate_and_score() -> None:
     assert task.cancelled()
     assert (states(run), scorer.pending) == (["finished", "aborted", "aborted"], 0)
     assert [candidate.tokens for candidate in run.ledger.candidates] == [1, 0, 1]
-
-
-async def test_cancelling_again_and_again_does_not_stop_the_clean_up() -> None:
-    sampler = FakeSampler(says("a", held=True), says("b", held=True))
-    sampler.may_abort.clear()
-    run = make_run(sampler)
-    task = asyncio.create_task(run.best())
-    await settle()
-    task.cancel()
-    run.close()
-    for _ in range(3):
-        closing = asyncio.create_task(RequestContext(make_ask(), runs=[run]).close())
-        await settle()
-        await cancelled(closing)
-    assert task.cancelled()
-    assert sampler.running == {0, 1}
-    sampler.may_abort.set()
-    await asyncio.wait([run.close()])
-    assert (states(run), sampler.running) == (["aborted", "aborted"], set())
-    assert (run.ledger.prompt_tokens, run.ledger.cached_prompt_tokens) == (5, 2)  # whoever left, the prompt was read
-
-
-async def test_an_anyio_scope_cannot_stop_the_clean_up() -> None:
-    sampler = FakeSampler(says("a", held=True), says("b", held=True))
-    sampler.may_abort.clear()
-    run = make_run(sampler)
-    with anyio.move_on_after(0.01):
-        await run.best()
-    run.close()
-    with anyio.move_on_after(0.01):
-        await RequestContext(make_ask(), runs=[run]).close()
-    sampler.may_abort.set()
-    await asyncio.wait([run.close()])
-    assert (states(run), sampler.running) == (["aborted", "aborted"], set())
 
 
 async def test_closing_is_done_once() -> None:
@@ -502,68 +379,6 @@ async def test_the_first_reason_to_stop_is_kept() -> None:
     assert run.ledger.stop_reason == "first"
 
 
-# -- candidates that were passed on while they grew
-
-
-def passing_on(sampler: FakeSampler, scorer: FakeScorer | RewardModel, **body: Any) -> Run:
-    """One candidate, whose reward the client asked for."""
-    plan = make_plan(make_ask({"rerank": {}, **body}), n=1, temperature=1.0, checkpoint_tokens=None)
-    return make_run(sampler, scorer, plan=plan)
-
-
-async def test_a_single_candidate_is_passed_on_before_it_is_scored() -> None:
-    scorer = FakeScorer({"a": 0.5})
-    scorer.open.clear()
-    run = passing_on(FakeSampler(says("a")), scorer)
-    await settle()
-    assert (run.committed, states(run), run.ledger.rewards) == ([0], ["finished"], [])
-    scorer.open.set()
-    assert await best(run) == (0,)
-    assert run.ledger.rewards == [0.5]
-
-
-@pytest.mark.parametrize("reward", [math.nan, ValueError("long")])
-async def test_a_single_candidate_may_stay_unscored(reward: float | Exception) -> None:
-    run = passing_on(FakeSampler(says("a")), FakeScorer({"a": reward}))
-    assert await best(run) == (0,)
-    assert run.ledger.candidates[0].unscored
-
-
-async def test_a_single_candidate_without_a_reward_model_is_an_error_or_unranked() -> None:
-    scorer = FakeScorer()
-    scorer.die()
-    with pytest.raises(RewardModelDown):
-        await best(passing_on(FakeSampler(says("a")), RewardModel(scorer, "error")))
-    run = passing_on(FakeSampler(says("a")), RewardModel(scorer, "unranked"))
-    assert await best(run) == (0,)
-    assert (run.ledger.stop_reason, run.ledger.rewards) == ("reward_unavailable", [])
-
-
-async def test_what_nobody_asked_to_have_ranked_never_meets_the_reward_model() -> None:
-    scorer = FakeScorer()
-    scorer.die()
-    plan = make_plan(make_ask({"n": 3}), n=3, temperature=1.0, checkpoint_tokens=None)
-    sampler = FakeSampler(says("a", turns=5), says("b"), says("c", turns=2))
-    run = Run(plan, None, sampler, RewardModel(scorer, "error"), METER)
-    assert await best(run) == (0, 1, 2)
-    assert (run.committed, run.ledger.stop_reason, scorer.asked) == ([0, 1, 2], "complete", [])
-    assert run.ledger.conversation is None
-
-
-async def test_of_unranked_answers_none_may_be_missing() -> None:
-    plan = make_plan(make_ask({"n": 2}), n=2, temperature=1.0, checkpoint_tokens=None)
-    sampler = FakeSampler(says("a"), says("b", error=RuntimeError("odd")))
-    with pytest.raises(RuntimeError, match="odd"):
-        await best(Run(plan, None, sampler, RewardModel(FakeScorer()), METER))
-
-
-async def test_an_unranked_answer_that_the_engine_cuts_short_is_still_the_answer() -> None:
-    plan = make_plan(make_ask({}), n=1, temperature=1.0, checkpoint_tokens=None)
-    run = Run(plan, None, FakeSampler(Script(("a", "b"), reason="abort")), RewardModel(FakeScorer()), METER)
-    assert await best(run) == (0,)
-    assert count_tokens([run.ledger]).returned == 2
-
-
 async def test_an_abort_that_the_engine_refuses_ends_the_request() -> None:
     strategy = Scripted(2, [Abort(1), Score(0)], [])
     sampler = FakeSampler(says("a"), says("b", held=True), abort_error=EngineDown("the engine has died"))
@@ -631,26 +446,6 @@ async def test_closing_a_run_ends_whoever_waits_for_its_best() -> None:
     assert done
 
 
-async def test_cancelling_the_end_of_a_request_does_not_stop_the_clean_up() -> None:
-    sampler = FakeSampler(says("a", held=True))
-    sampler.may_abort.clear()
-    run = make_run(sampler, plan=plan_for(1))
-    context = RequestContext(make_ask(), runs=[run])
-    best_of_run = asyncio.create_task(run.best())
-    await settle()
-    closing = asyncio.create_task(context.close())
-    await settle()
-    closing.cancel()
-    await settle()
-    sampler.may_abort.set()
-    await settle()
-    left = set(sampler.running)
-    sampler.release(0)
-    await cancelled(best_of_run)
-    await asyncio.gather(closing, return_exceptions=True)
-    assert left == set()
-
-
 async def test_an_odd_failure_of_the_prefill_is_not_lost() -> None:
     loop, lost = asyncio.get_running_loop(), list[dict[str, Any]]()
     loop.set_exception_handler(lambda _, context: lost.append(context))
@@ -663,36 +458,11 @@ async def test_an_odd_failure_of_the_prefill_is_not_lost() -> None:
     assert lost == []
 
 
-async def test_any_failure_to_score_a_single_candidate_is_the_reward_model_being_down() -> None:
-    with pytest.raises(RewardModelDown):
-        await best(passing_on(FakeSampler(says("a")), FakeScorer({"a": RuntimeError("odd")})))
-
-
-async def test_a_conversation_that_the_template_refuses_is_the_requests_fault_for_one_candidate_too() -> None:
-    with pytest.raises(InvalidRequest):
-        await best(passing_on(FakeSampler(says("a")), FakeScorer(template_error=ValueError("no"))))
-
-
-async def test_a_single_candidate_that_fails_is_not_scored() -> None:
-    scorer = FakeScorer()
-    with pytest.raises(RuntimeError, match="odd"):
-        await best(passing_on(FakeSampler(says("a", error=RuntimeError("odd"))), scorer))
-    assert scorer.asked == []
-
-
 async def test_a_reward_model_that_does_not_answer_is_unavailable_after_its_time() -> None:
     scorer = FakeScorer()
     scorer.open.clear()
     with pytest.raises(RewardModelDown, match=r"no score within 0\.01 s"):
         await best(make_run(FakeSampler(says("a"), says("b")), RewardModel(scorer, timeout_s=0.01)))
-
-
-async def test_what_the_client_wrote_of_the_answer_is_scored_with_it() -> None:
-    conversation = Conversation(QUESTION, answer_start="Sure: ")
-    scorer = FakeScorer({"Sure: b": 0.5})
-    run = Run(plan_for(2), conversation, FakeSampler(says("a"), says("b")), RewardModel(scorer), METER)
-    assert await best(run) == (1,)
-    assert run.ledger.rewards == [0.0, 0.5]
 
 
 # -- prune

@@ -1,0 +1,75 @@
+"""A gateway, and the whole application, in front of stand-ins for vLLM's application."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from service.http.app import create_app
+from service.http.dependencies import Dependencies
+from service.http.gateway import Gateway
+from service.load.admission import Admission
+from service.load.latency_controller import SloController
+from service.observe.metrics import Metrics
+from service.rerank.request import Limits
+from tests.service.fakes import LIMITS, PATIENCE_S, FakeSampler, FakeScorer, FakeVllm, Reply, call, says
+
+REWARDS = {"a": 1.0, "bb": 2.0}
+
+
+class Served:
+    """A gateway in front of an application, with all that it counts."""
+
+    def __init__(self, inner: ASGIApp, limits: Limits = LIMITS, slo: SloController | None = None) -> None:
+        self.registry = CollectorRegistry()
+        self.admission = Admission(limits.max_candidates)
+        metrics = Metrics(self.registry, "0", target_s=None if slo is None else slo.target_s)
+        self.app = Gateway(inner, Dependencies(limits, self.admission, metrics, slo=slo))
+
+    def counted(self, outcome: str, endpoint: str = "chat", strategy: str = "best_of_n") -> float:
+        labels = {"endpoint": endpoint, "strategy": strategy, "outcome": outcome}
+        return self.registry.get_sample_value("bestofn_requests_total", labels) or 0.0
+
+    @property
+    def requests(self) -> float:
+        samples = [sample for metric in self.registry.collect() for sample in metric.samples]
+        return sum(sample.value for sample in samples if sample.name == "bestofn_requests_total")
+
+    async def call(self, body: Any, **options: Any) -> Reply:
+        async with asyncio.timeout(PATIENCE_S):
+            return await call(self.app, body, **options)
+
+
+def two() -> FakeSampler:
+    return FakeSampler(says("a"), says("bb"))
+
+
+def served(sampler: Callable[[], FakeSampler] = two, **options: Any) -> tuple[Served, FakeVllm]:
+    inner = FakeVllm(sampler, **({"scorer": FakeScorer(REWARDS)} | options))
+    return Served(inner), inner
+
+
+def app_over(
+    inner: ASGIApp, *, admission: Admission | None = None, problem: str | None = None, **options: Any
+) -> Starlette:
+    """All our middleware and routes. problem: why the server cannot answer, as `/ready` reports it."""
+
+    async def check_ready() -> str | None:
+        return problem
+
+    return create_app(
+        inner,
+        Dependencies(LIMITS, admission or Admission(512), Metrics(CollectorRegistry(), "0")),
+        guards=options.pop("guards", []),
+        check_ready=check_ready,
+        engine_version="0.0.test",
+        **options,
+    )
+
+
+def vllm_of_two() -> FakeVllm:
+    """Its first candidate is the better one."""
+    return FakeVllm(lambda: FakeSampler(says("a"), says("bb")), FakeScorer({"a": 1.0}))

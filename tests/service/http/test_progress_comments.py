@@ -1,0 +1,76 @@
+"""What a stream reports of the candidates while they grow."""
+
+import asyncio
+import json
+from itertools import chain
+from typing import Any
+
+import pytest
+from starlette.types import Message
+
+import service.http.answer_sender
+from tests.service.fakes import FakeSampler, Script, cancelled, says, until
+from tests.service.http.served import served
+
+
+def told(messages: list[Message]) -> list[Any]:
+    """The candidates of every comment of progress, and nothing of other comments."""
+    bodies = [message.get("body", b"") for message in messages]
+    return [json.loads(body[2:].decode("ascii"))["candidates"] for body in bodies if body.startswith(b": {")]
+
+
+def last_told(messages: list[Message]) -> dict[int, Any]:
+    """By index of the candidate: what was told of it last, with all of its text."""
+    last: dict[int, Any] = {}
+    for change in chain.from_iterable(told(messages)):
+        before = last[change["index"]]["delta"] if change["index"] in last else ""
+        last[change["index"]] = change | {"delta": before + change["delta"]}
+    return last
+
+
+async def test_progress_tells_what_changed_since_it_was_last_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.http.answer_sender, "_PROGRESS_S", 0.002)
+    sampler = FakeSampler(says("a"), Script(pieces=("b", "b\u2028\ndata: x"), held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    body = {"best_of": 2, "stream": True, "rerank": {"progress": True, "return_candidates": True}}
+    task = asyncio.create_task(gateway.call(body, messages=messages))
+    first = {
+        0: {"index": 0, "state": "finished", "tokens": 1, "reward": 1.0, "delta": "a"},
+        1: {"index": 1, "state": "running", "tokens": 1, "reward": None, "delta": "b"},
+    }
+    await until(lambda: last_told(messages) == first)
+    comments = len(told(messages))
+    await asyncio.sleep(0.02)
+    assert len(told(messages)) == comments
+    sampler.release(1)
+    reply = await task
+    assert all(change["index"] == 1 for changes in told(messages)[comments:] for change in changes)
+    assert all(chunk.count(b"\n") == 2 for chunk in reply.chunks if chunk.startswith(b": "))
+    assert reply.events[-2]["rerank"]["finished"] == 2
+
+
+async def test_progress_is_silent_about_texts_that_nobody_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.http.answer_sender, "_PROGRESS_S", 0.002)
+    sampler = FakeSampler(says("a"), says("bb", held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    body = {"best_of": 2, "stream": True, "rerank": {"progress": True}}
+    task = asyncio.create_task(gateway.call(body, messages=messages))
+    finished = {"index": 0, "state": "finished", "tokens": 1, "reward": 1.0}
+    await until(lambda: finished in chain.from_iterable(told(messages)))
+    await cancelled(task)
+    assert not any("delta" in change for change in chain.from_iterable(told(messages)))
+
+
+async def test_without_the_option_there_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.http.answer_sender, "_PROGRESS_S", 0.0)
+    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.005)
+    sampler = FakeSampler(says("a", held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    body = {"best_of": 1, "stream": True, "rerank": {"return_candidates": True}}
+    task = asyncio.create_task(gateway.call(body, messages=messages))
+    await until(lambda: len(messages) > 3)
+    await cancelled(task)
+    assert told(messages) == []

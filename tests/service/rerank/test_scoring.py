@@ -1,0 +1,71 @@
+"""Between a run and the reward model: equal texts are scored once, and a template's refusal is the request's fault."""
+
+import math
+
+import pytest
+
+from reward.conversation import Conversation
+from reward.scorer import RewardUnavailable
+from service.rerank.errors import InvalidRequest
+from service.rerank.run import Run
+from service.rerank.supervised_scorer import RewardModel
+from tests.service.fakes import METER, QUESTION, FakeSampler, FakeScorer, Script, make_run, plan_for, says
+from tests.service.rerank.runs import best
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
+
+
+async def test_a_conversation_that_the_template_refuses_is_the_requests_fault() -> None:
+    sampler = FakeSampler(says("a"))
+    with pytest.raises(InvalidRequest, match="no tools here") as caught:
+        await best(make_run(sampler, FakeScorer(template_error=ValueError("no tools here")), plan=plan_for(1)))
+    assert caught.value.param == "messages"
+    assert sampler.tokens == 0
+
+
+async def test_equal_answers_are_scored_once_and_cost_once() -> None:
+    scorer = FakeScorer({"a": 1.0, "b": 2.0})
+    run = make_run(FakeSampler(says("a"), says("a", turns=3), says("b"), says("a", turns=9)), scorer)
+    assert await best(run) == (2,)
+    assert sorted(text for text, _ in scorer.asked) == ["a", "b"]
+    assert run.ledger.rewards == [1.0, 1.0, 2.0, 1.0]
+    assert run.ledger.scored_tokens == 22
+
+
+async def test_candidates_that_begin_alike_are_scored_once_at_a_checkpoint_and_again_when_finished() -> None:
+    scorer = FakeScorer()
+    sampler = FakeSampler(Script(("a", "b", "c", "d"), turns=1), Script(("a", "b", "c", "e"), turns=1))
+    run = make_run(sampler, scorer, plan=plan_for(2, checkpoint_tokens=2))
+    await best(run)
+    prefixes = [text for text, finished in scorer.asked if not finished]
+    assert len(prefixes) == len(set(prefixes))
+    first, second = run.ledger.candidates
+    assert first.prefix_rewards[0] == second.prefix_rewards[0]
+    assert {text for text, finished in scorer.asked if finished} == {"abcd", "abce"}
+
+
+@pytest.mark.parametrize("trouble", [math.nan, ValueError("too long")])
+async def test_what_one_of_equal_answers_is_told_all_are_told(trouble: float | Exception) -> None:
+    run = make_run(FakeSampler(says("a"), says("a", turns=3), says("b")), FakeScorer({"a": trouble, "b": 0.0}))
+    assert await best(run) == (2,)
+    assert [candidate.unscored for candidate in run.ledger.candidates] == [True, True, False]
+    assert run.ledger.records[0].error is run.ledger.records[1].error
+
+
+async def test_equal_answers_do_not_wait_for_a_reward_model_that_has_gone() -> None:
+    scorer = FakeScorer({"a": RewardUnavailable("gone")})
+    run = make_run(FakeSampler(says("a"), says("a"), says("a")), scorer, on_reward_failure="unranked")
+    assert len(await best(run)) == 1
+    assert run.ledger.stop_reason == "reward_unavailable"
+
+
+async def test_a_prompt_too_long_to_prefill_is_no_failure_yet() -> None:
+    assert await best(make_run(FakeSampler(says("a"), says("b")), FakeScorer(prefill_error=ValueError("long")))) == (0,)
+
+
+async def test_what_the_client_wrote_of_the_answer_is_scored_with_it() -> None:
+    conversation = Conversation(QUESTION, answer_start="Sure: ")
+    scorer = FakeScorer({"Sure: b": 0.5})
+    run = Run(plan_for(2), conversation, FakeSampler(says("a"), says("b")), RewardModel(scorer), METER)
+    assert await best(run) == (1,)
+    assert run.ledger.rewards == [0.0, 0.5]
