@@ -239,7 +239,7 @@ RUNNING = (
     RunningCoupling(
         "conversations",
         _CLIENT,
-        "every chat is rendered by the engine client's renderer in the context of its request",
+        "every chat is rendered by the renderer of the engine client, and what that returned comes back to generate",
         (f"{_HERE}::test_conversations",),
     ),
     RunningCoupling(
