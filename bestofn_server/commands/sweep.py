@@ -10,7 +10,7 @@ from bestofn_server.commands.errors import refuse, stopping
 from training.run.config import positive_numbers
 
 if TYPE_CHECKING:
-    from loadtests.sweep.record import Record
+    pass
 
 _RECORD = "sweep.json"
 
@@ -52,13 +52,13 @@ def sweep(
     import asyncio
 
     from loadtests.sweep.measure import measure
-    from loadtests.sweep.record import Record, Settings
+    from loadtests.sweep.record import SweepRecord, SweepSettings
     from loadtests.workload import Mix, workload_path
 
     with stopping():
         if from_record:
             refuse(context, set(context.params) - {"from_record", "output"}, "has no meaning with --from")
-            _report(Record.read(from_record), output or from_record.parent)
+            _report(SweepRecord.read(from_record), output or from_record.parent)
             return
         loads = positive_numbers("--clients", clients.split(","))
         if uneven := [load for load in loads if requests % load]:
@@ -67,7 +67,7 @@ def sweep(
             )
         mix = Mix.load(workload_path(workload))
         folder = output or Path("runs/sweep")
-        settings = Settings(
+        settings = SweepSettings(
             best_of=positive_numbers("--best-of", best_of.split(",")),
             clients=loads,
             requests=requests,
@@ -82,7 +82,7 @@ def sweep(
         _report(asyncio.run(measure(settings, mix, base_url, api_key, folder / _RECORD)), folder)
 
 
-def _report(record: "Record", folder: Path) -> None:
+def _report(record: "SweepRecord", folder: Path) -> None:
     from rich.console import Console
 
     from loadtests.sweep.report import table, write

@@ -17,21 +17,21 @@ import httpx2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from loadtests.sweep.record import Cell, Place, Record, Settings, ask_server, this_machine
+from loadtests.sweep.record import Cell, Place, SweepRecord, SweepSettings, ask_server, this_machine
 from loadtests.workload import Mix
 from measuring.client import connect, root
 from measuring.loops import drive
 from measuring.machine import this_command
 
 
-async def measure(settings: Settings, mix: Mix, url: str, api_key: str, path: Path) -> Record:
+async def measure(settings: SweepSettings, mix: Mix, url: str, api_key: str, path: Path) -> SweepRecord:
     """Measure the cells that the record at `path` lacks, and write it after each.
 
     Raises SweepError when that record is of another sweep, ConnectionError when no server answers.
     """
     async with connect(url, api_key=api_key, clients=max(settings.clients)) as client:
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        record = Record(settings, await ask_server(client), this_machine(), this_command(), root(url), started)
+        record = SweepRecord(settings, await ask_server(client), this_machine(), this_command(), root(url), started)
         record = _resumed(record, path)
         known = {cell.place for cell in record.cells}
         missing = [place for place in order(settings) if (place.repeat, place.best_of, place.clients) not in known]
@@ -44,16 +44,16 @@ async def measure(settings: Settings, mix: Mix, url: str, api_key: str, path: Pa
     return record
 
 
-def _resumed(record: Record, path: Path) -> Record:
+def _resumed(record: SweepRecord, path: Path) -> SweepRecord:
     """What is there already of this sweep, or this empty record."""
     if not path.exists():
         return record
-    found = Record.read(path)
+    found = SweepRecord.read(path)
     found.check_resumable(record, path)
     return found
 
 
-def order(settings: Settings) -> Iterator[Place]:
+def order(settings: SweepSettings) -> Iterator[Place]:
     """All cells, the grid shuffled anew in each repeat; the same seed gives the same order."""
     turn = 0
     for repeat in range(settings.repeats):
@@ -65,7 +65,7 @@ def order(settings: Settings) -> Iterator[Place]:
 
 
 async def _cell(
-    client: httpx2.AsyncClient, settings: Settings, mix: Mix, place: Place, answered: Callable[[], None]
+    client: httpx2.AsyncClient, settings: SweepSettings, mix: Mix, place: Place, answered: Callable[[], None]
 ) -> Cell:
     generator = random.Random(f"{settings.seed}:{place.repeat}:{place.best_of}:{place.clients}")
 

@@ -37,7 +37,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Settings:
+class SweepSettings:
     """What is measured."""
 
     best_of: tuple[int, ...]
@@ -123,10 +123,10 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Record:
+class SweepRecord:
     """A sweep so far."""
 
-    settings: Settings
+    settings: SweepSettings
     server: Mapping[str, Any]  # its models, versions and build
     measured_with: Mapping[str, Any]  # machine and versions on this side
     command: str
@@ -134,7 +134,7 @@ class Record:
     started: str
     cells: tuple[Cell, ...] = field(default=())
 
-    def with_cell(self, cell: Cell) -> "Record":
+    def with_cell(self, cell: Cell) -> "SweepRecord":
         return replace(self, cells=(*self.cells, cell))
 
     def write(self, path: Path) -> None:
@@ -143,7 +143,7 @@ class Record:
         write_json(path, {"format": "bestofn sweep 1", **asdict(self)})
 
     @classmethod
-    def read(cls, path: Path) -> "Record":
+    def read(cls, path: Path) -> "SweepRecord":
         """Raises SweepError when the file is not a sweep's, naming the field; OSError when there is none."""
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
@@ -157,7 +157,7 @@ class Record:
             problem = error.errors()[0]
             raise SweepError(f"{path}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
 
-    def check_resumable(self, other: "Record", path: Path) -> None:
+    def check_resumable(self, other: "SweepRecord", path: Path) -> None:
         """Cells of two different measurements are not put together. Raises SweepError naming the differences."""
         mine, theirs = self._identity(), other._identity()
         changed = [f"{name} was {mine[name]!r} and is {theirs[name]!r}" for name in mine if mine[name] != theirs[name]]

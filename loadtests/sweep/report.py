@@ -12,7 +12,7 @@ from markupsafe import Markup
 from rich.table import Table
 
 from loadtests.sweep import plots as sweep_plots
-from loadtests.sweep.record import Record
+from loadtests.sweep.record import SweepRecord
 from loadtests.sweep.summary import PlaceSummary, summarise
 from measuring.estimators import Interval
 from measuring.plots import svg
@@ -25,7 +25,7 @@ _FOR_THE_PAGE = {"p99 s", "returned", "reward"}
 _MEANS = ("generated", "returned", "dollars")
 
 
-def write(record: Record, folder: Path) -> list[Path]:
+def write(record: SweepRecord, folder: Path) -> list[Path]:
     """sweep.csv and sweep.html; gives their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {folder / "sweep.csv": to_csv(record), folder / "sweep.html": to_html(record)}
@@ -34,7 +34,7 @@ def write(record: Record, folder: Path) -> list[Path]:
     return list(texts)
 
 
-def to_csv(record: Record) -> str:
+def to_csv(record: SweepRecord) -> str:
     """A line for each N and number of clients; `_low` and `_high` are the ends of 95 % intervals; empty: no number."""
     names = [*_COUNTS, *_MEANS, *(name + end for name in _INTERVALS for end in ("", "_low", "_high"))]
     text = io.StringIO()
@@ -49,7 +49,7 @@ def to_csv(record: Record) -> str:
     return text.getvalue()
 
 
-def to_html(record: Record) -> str:
+def to_html(record: SweepRecord) -> str:
     """The whole page: pictures, table, and what it was measured with."""
     rows = summarise(record)
     loader = FileSystemLoader(_TEMPLATES)
@@ -62,7 +62,7 @@ def to_html(record: Record) -> str:
     )
 
 
-def table(record: Record) -> Table:
+def table(record: SweepRecord) -> Table:
     """For the terminal: as in the page, without intervals and what is read at leisure."""
     heads, *lines = [[value.partition(" [")[0] for value in line] for line in _lines(summarise(record))]
     kept = [index for index, head in enumerate(heads) if head not in _FOR_THE_PAGE]
@@ -100,7 +100,7 @@ def _lines(rows: Sequence[PlaceSummary]) -> list[list[str]]:
     return [heads, *(list(line) for line in zip(*(values for _, values in columns), strict=True))]
 
 
-def _notes(record: Record, rows: Sequence[PlaceSummary]) -> list[str]:
+def _notes(record: SweepRecord, rows: Sequence[PlaceSummary]) -> list[str]:
     notes = []
     planned = record.settings.repeats * len(record.settings.cells)
     if len(record.cells) < planned:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from loadtests.sweep.record import Cell, Record, Request
+from loadtests.sweep.record import Cell, Request, SweepRecord
 from measuring.estimators import Floats, Interval, bootstrap_draws, mean_interval, percentiles
 
 _QUANTILES = (0.5, 0.95, 0.99)
@@ -42,7 +42,7 @@ class PlaceSummary:
     dollars: float | None  # None where the server knows no prices
 
 
-def summarise(record: Record) -> list[PlaceSummary]:
+def summarise(record: SweepRecord) -> list[PlaceSummary]:
     """One for each place of the grid that was measured, by N and then clients."""
     found = []
     for best_of, clients in sorted(record.settings.cells):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.rerank.context import RequestContext
-from service.rerank.ledger import Record
+from service.rerank.ledger import CandidateRecord
 
 _State = tuple[str, int, float | None]
 
@@ -29,7 +29,7 @@ class CandidateProgress:
             if (change := self._change(prompt, record))
         ]
 
-    def _change(self, prompt: int, record: Record) -> Mapping[str, Any] | None:
+    def _change(self, prompt: int, record: CandidateRecord) -> Mapping[str, Any] | None:
         view = record.view
         now = (view.state, view.tokens, view.reward)
         before, pieces = self._told.get((prompt, view.index), (None, 0))

@@ -52,7 +52,7 @@ class RequestClass:
 
 
 @dataclass(frozen=True)
-class Load:
+class Occupancy:
     """Candidates in flight when a request arrives, without its own."""
 
     in_flight: int  # all of them
@@ -147,7 +147,7 @@ class Knowledge:
         correction = self.correction.learn(seconds > target_s, admitted_s=admitted_s, now_s=now_s)
         return Knowledge(self.latency.learn(max(load, 1), seconds), correction)
 
-    def share(self, asked: int, load: Load, target_s: float) -> float:
+    def share(self, asked: int, load: Occupancy, target_s: float) -> float:
         """Of the candidates it asked for, what a request may have now, 0 to 1; falls with every part of the load.
 
         Shared out so that all fit: `fits / asked`, over the requests in flight and this one, or over those that a
@@ -228,7 +228,7 @@ class SloController:
         key = RequestClass.of(ask)
         asked = ask.asked_best_of * ask.prompts
         self._arrivals = self._arrivals.follow(asked, now_s)
-        load = Load(in_flight, self._asked, self._fixed, self._arrivals.asked_per_s)
+        load = Occupancy(in_flight, self._asked, self._fixed, self._arrivals.asked_per_s)
         share = self._known[key].share(asked, load, self.target_s)
         self._recent[key] = self._recent[key].follow(share, now_s)
         best_of = lowered_best_of(ask, min(share, self._recent[key].share), room)

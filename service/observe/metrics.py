@@ -93,7 +93,7 @@ class SloMetrics:
         self._share.labels(best_of_label(asked_best_of)).observe(best_of / asked_best_of)
 
 
-class Load(Protocol):
+class EngineState(Protocol):
     """How busy an engine is now."""
 
     @property
@@ -179,7 +179,7 @@ class Metrics:
         self._reward_up.set_function(reward_model_up)
         self._candidate_log_up.set_function(candidate_log_up)
 
-    def observe_engine(self, name: str, load: Load) -> None:
+    def observe_engine(self, name: str, load: EngineState) -> None:
         """Let the gauges of an engine ("generator" or "reward") read its state."""
         self._waiting.labels(name).set_function(lambda: load.waiting)
         self._kv_cache.labels(name).set_function(lambda: load.kv_cache_usage)

@@ -17,7 +17,7 @@ _END_STATES: Mapping[str, State] = {"abort": "aborted", "error": "failed"}
 
 
 @dataclass
-class Record:
+class CandidateRecord:
     """Everything known of one candidate; a strategy sees only `view`.
 
     growth: (tokens, monotonic seconds) of its first piece, of each checkpoint and of its end. finished_s: monotonic.
@@ -45,7 +45,7 @@ class Ledger:
     """
 
     plan: Plan
-    records: list[Record] = field(default_factory=list)
+    records: list[CandidateRecord] = field(default_factory=list)
     conversation: Conversation | None = None
     choice: Choice = NO_CHOICE
     stop_reason: str | None = None
@@ -86,7 +86,7 @@ class Ledger:
     def rewards(self) -> list[float]:
         return [candidate.reward for candidate in self.candidates if candidate.reward is not None]
 
-    def note_end(self, record: Record, finish_reason: str) -> State:
+    def note_end(self, record: CandidateRecord, finish_reason: str) -> State:
         """Write down how a candidate ended: "abort" and "error" are the engine's words for what did not finish."""
         state = _END_STATES.get(finish_reason, "finished")
         if state == "finished":
@@ -98,7 +98,7 @@ class Ledger:
             record.view = record.view.ended(state, finish_reason)
         return state
 
-    def note_score(self, record: Record, score: Score | None, *, finished: bool, tokens: int) -> None:
+    def note_score(self, record: CandidateRecord, score: Score | None, *, finished: bool, tokens: int) -> None:
         """Write down a score that was asked for, of `record` as it stood at `tokens`; None, NaN or infinity is none."""
         prefix_tokens = None if finished else tokens
         if score is None:
@@ -109,7 +109,7 @@ class Ledger:
         reward = self.plan.reward_of(score)
         record.view = record.view.scored(reward, dict(score.rewards), prefix_tokens=prefix_tokens)
 
-    def growth_ms(self, record: Record) -> list[tuple[int, float]]:
+    def growth_ms(self, record: CandidateRecord) -> list[tuple[int, float]]:
         """(tokens, milliseconds since generation began) of a candidate's first piece, checkpoints and end."""
         return [(tokens, milliseconds(at_s - self.started_s)) for tokens, at_s in record.growth]
 

@@ -15,7 +15,7 @@ from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable
 from service.rerank.busy_time import BusyMeter, Work
 from service.rerank.errors import BelowMinReward, DeadlineExceeded, EngineDown, NothingGenerated, RewardModelDown
-from service.rerank.ledger import Ledger, Record
+from service.rerank.ledger import CandidateRecord, Ledger
 from service.rerank.plan import Plan
 from service.rerank.sampler import Sampler
 from service.rerank.scoring import Scoring
@@ -23,6 +23,7 @@ from service.rerank.strategies.base import (
     Abort,
     Aborted,
     Action,
+    AskForScore,
     Candidate,
     Clock,
     Commit,
@@ -32,13 +33,12 @@ from service.rerank.strategies.base import (
     Progress,
     RewardLost,
     Sample,
-    Score,
     Scored,
     State,
     Stop,
 )
 from service.rerank.strategies.first_finished import FirstFinished
-from service.rerank.supervised_scorer import RewardModel
+from service.rerank.supervised_scorer import SupervisedScorer
 
 _ENDED: Mapping[State, type[Finished | Aborted | Failed]] = {"finished": Finished, "aborted": Aborted, "failed": Failed}
 
@@ -54,7 +54,7 @@ class Run:
         plan: Plan,
         conversation: Conversation | None,
         sampler: Sampler,
-        reward: RewardModel,
+        reward: SupervisedScorer,
         meter: BusyMeter,
     ) -> None:
         self.ledger = Ledger(plan)
@@ -132,7 +132,7 @@ class Run:
                 case Sample(count):
                     for _ in range(count):
                         self._sample_one()
-                case Score(index):
+                case AskForScore(index):
                     self._score_one(self.ledger.records[index])
                 case Abort(index):
                     self._abort_one(self.ledger.records[index])
@@ -143,15 +143,15 @@ class Run:
                     self.ledger.stop_reason = self.ledger.stop_reason or reason
 
     def _sample_one(self) -> None:
-        record = Record(Candidate(len(self.ledger.records)))
+        record = CandidateRecord(Candidate(len(self.ledger.records)))
         self.ledger.records.append(record)
         self._start(self._sampling, self._charged("generate", partial(self._sample, record)))
 
-    def _score_one(self, record: Record) -> None:
+    def _score_one(self, record: CandidateRecord) -> None:
         record.view = record.view.score_asked()
         self._start(self._scoring_tasks, self._charged("score", partial(self._score, record)))
 
-    def _abort_one(self, record: Record) -> None:
+    def _abort_one(self, record: CandidateRecord) -> None:
         record.view = replace(record.view, aborting=True)
         self._start(self._sampling, self._abort(record.view.index))
 
@@ -175,7 +175,7 @@ class Run:
         self._strategy = FirstFinished(self._strategy, self.ledger.plan.n)
         self._perform(self._strategy.decide(RewardLost(), self.ledger.candidates))
 
-    async def _sample(self, record: Record) -> None:
+    async def _sample(self, record: CandidateRecord) -> None:
         index = record.view.index
         noted_tokens = 0
         try:
@@ -216,7 +216,7 @@ class Run:
         except RewardUnavailable as error:
             self._happenings.put_nowait(error)
 
-    async def _score(self, record: Record) -> None:
+    async def _score(self, record: CandidateRecord) -> None:
         assert self._scoring is not None
         try:
             await self._scoring.score(self.ledger, record)

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from reward.conversation import Conversation
 from reward.scorer import Score
-from service.rerank.ledger import Ledger, Record
-from service.rerank.supervised_scorer import RewardModel
+from service.rerank.ledger import CandidateRecord, Ledger
+from service.rerank.supervised_scorer import SupervisedScorer
 
 
 class Scoring:
@@ -15,7 +15,7 @@ class Scoring:
     conversation: as the reward model reads it. Who is told what another asked for waits for it: cancel all or none.
     """
 
-    def __init__(self, reward: RewardModel, conversation: Conversation) -> None:
+    def __init__(self, reward: SupervisedScorer, conversation: Conversation) -> None:
         self._reward = reward
         self._prompt = reward.prompt(conversation.messages)
         self._told: dict[tuple[str, bool], asyncio.Future[Score | Exception]] = {}
@@ -28,7 +28,7 @@ class Scoring:
         except ValueError:
             return  # a prompt too long to score: every candidate will say so when it is scored
 
-    async def score(self, ledger: Ledger, record: Record) -> None:
+    async def score(self, ledger: Ledger, record: CandidateRecord) -> None:
         """Score a candidate as it stands now, and write it down. Raises RewardUnavailable."""
         finished, tokens = record.view.state == "finished", record.view.tokens
         score: Score | None = None

@@ -14,7 +14,7 @@ OnRewardFailure = Literal["error", "unranked"]
 Listener = Callable[[RewardUnavailable], None]
 
 
-class RewardModel:
+class SupervisedScorer:
     """Tells every run at once when the scorer dies, so that none has to find out by itself.
 
     on_failure: what a request is answered then: an error, or the first finished candidates, unranked. timeout_s: a

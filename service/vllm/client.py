@@ -23,7 +23,7 @@ from service.rerank.errors import InvalidRequest, ServiceError
 from service.rerank.plan import Plan, make_plan
 from service.rerank.run import Run
 from service.rerank.strategies.profile import StrategyProfile
-from service.rerank.supervised_scorer import RewardModel
+from service.rerank.supervised_scorer import SupervisedScorer
 from service.vllm.sampler import EngineRequest, VllmSampler
 
 _CONVERSATION = "bestofn_conversation"  # a key of the prompts that our renderer gives out
@@ -38,7 +38,7 @@ class RerankingEngine:
     def __init__(
         self,
         engine: AsyncLLM,
-        reward: RewardModel,
+        reward: SupervisedScorer,
         meter: BusyMeter,
         checkpoint_tokens: int | None,
         profile: StrategyProfile,

@@ -38,7 +38,7 @@ from service.records.candidate_log import CandidateLog
 from service.rerank.busy_time import BusyMeter
 from service.rerank.errors import EngineDown, ServiceError, error_body
 from service.rerank.request import Limits
-from service.rerank.supervised_scorer import RewardModel
+from service.rerank.supervised_scorer import SupervisedScorer
 from service.settings import Settings
 from service.vllm.bundled import Bundled
 from service.vllm.client import RerankingEngine
@@ -59,7 +59,7 @@ async def serve(args: Namespace, settings: Settings) -> int:
         sock.close()
         raise
     meter = BusyMeter()
-    reward = RewardModel(engines.scorer, settings.on_reward_failure, settings.reward_timeout_s)
+    reward = SupervisedScorer(engines.scorer, settings.on_reward_failure, settings.reward_timeout_s)
     engine = RerankingEngine(engines.generator, reward, meter, settings.prefix_score_tokens, settings.profile)
     watching = asyncio.create_task(reward.watch())
     try:
@@ -80,7 +80,7 @@ async def build(
     args: Namespace,
     settings: Settings,
     engine: RerankingEngine,
-    reward: RewardModel,
+    reward: SupervisedScorer,
     meter: BusyMeter,
     loads: Mapping[str, EngineLoad],
 ) -> Starlette:
@@ -203,7 +203,7 @@ def _list_aliases(inner: FastAPI, max_best_of: int) -> None:
     paths.extend(aliases)
 
 
-async def _problem(engine: RerankingEngine, reward: RewardModel) -> str | None:
+async def _problem(engine: RerankingEngine, reward: SupervisedScorer) -> str | None:
     try:
         await engine.check_health()
         await reward.scorer.check_health()

@@ -27,7 +27,7 @@ from service.rerank.request import Ask, Limits, read_ask
 from service.rerank.run import Run
 from service.rerank.sampler import Draft
 from service.rerank.strategies import Strategy
-from service.rerank.supervised_scorer import OnRewardFailure, RewardModel
+from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 
 LIMITS = Limits(default_best_of=1, max_best_of=64, max_candidates=512)
 QUESTION: tuple[ChatMessage, ...] = ({"role": "user", "content": "What is 1+1?"},)
@@ -217,12 +217,14 @@ def with_strategy(plan: Plan, strategy: Strategy) -> Plan:
 
 def make_run(
     sampler: FakeSampler,
-    scorer: FakeScorer | RewardModel | None = None,
+    scorer: FakeScorer | SupervisedScorer | None = None,
     *,
     plan: Plan | None = None,
     on_reward_failure: OnRewardFailure = "error",
 ) -> Run:
-    watch = scorer if isinstance(scorer, RewardModel) else RewardModel(scorer or FakeScorer(), on_reward_failure)
+    watch = (
+        scorer if isinstance(scorer, SupervisedScorer) else SupervisedScorer(scorer or FakeScorer(), on_reward_failure)
+    )
     return Run(plan or plan_for(len(sampler.scripts)), CONVERSATION, sampler, watch, METER)
 
 
@@ -277,7 +279,7 @@ class FakeVllm:
         n, seed = request.get("n", 1), request.get("seed", 0)
         plan = make_plan(context.ask, n=n, temperature=1.0, checkpoint_tokens=None, seed=seed)
         sampler = self.sampler()
-        run = Run(plan, CONVERSATION, sampler, RewardModel(self.scorer, self.on_reward_failure), METER)
+        run = Run(plan, CONVERSATION, sampler, SupervisedScorer(self.scorer, self.on_reward_failure), METER)
         context.runs.append(run)
         self.runs.append(run)
         try:

@@ -20,7 +20,7 @@ SEED = 1_000_003  # of the held-out prompts and of the answers to them
 
 
 @dataclass(frozen=True)
-class BestOfN:
+class BestOfNCurve:
     """Held-out gold reward and proxy reward of best-of-n for each n, and the share of what was possible."""
 
     gold: dict[int, Interval]
@@ -84,12 +84,12 @@ def policy_gold(world: Lab, policy: str | Path, *, kind: str = "transformers", p
     )
 
 
-def best_of_n_gold(world: Lab, samples: Sequence[Comparison], reward_model: str | Path) -> BestOfN:
+def best_of_n_gold(world: Lab, samples: Sequence[Comparison], reward_model: str | Path) -> BestOfNCurve:
     """Score every answer and estimate best-of-n as `best_of_n` does."""
     return best_of_n(np.array(score(samples, reward_model).normalised()), gold(world, samples))
 
 
-def best_of_n(proxy: Floats, true: Floats) -> BestOfN:
+def best_of_n(proxy: Floats, true: Floats) -> BestOfNCurve:
     """Best-of-n without bias for n = 1, 2, 4, ..., N, from both rewards of N answers to each prompt, [prompts, N]."""
     sizes = sizes_up_to(true.shape[1])
     selected = np.array([best_of_each(p, g, sizes) for p, g in zip(proxy, true, strict=True)])  # [prompts, sizes]
@@ -101,7 +101,7 @@ def best_of_n(proxy: Floats, true: Floats) -> BestOfN:
     def closed(rows: Floats) -> float:
         return share_closed(rows[:, 0].mean(), rows[:, -2].mean(), rows[:, -1].mean())
 
-    return BestOfN(
+    return BestOfNCurve(
         gold={n: column_mean(selected, index) for index, n in enumerate(sizes)},
         proxy={n: column_mean(rewarded, index) for index, n in enumerate(sizes)},
         wins={n: column_mean(wins, index) for index, n in enumerate(half)},

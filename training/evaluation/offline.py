@@ -15,7 +15,7 @@ from training.evaluation import policy, reward_model
 from training.evaluation.measure import SEED, held_out_samples
 from training.evaluation.policy import PolicyReport
 from training.evaluation.reward_model import RewardReport
-from training.evaluation.scoring import Scored, score
+from training.evaluation.scoring import ScoredComparisons, score
 from training.labs import lab
 from training.labs.lab import Lab
 
@@ -87,7 +87,7 @@ def policy_in_lab(
 
 
 def _reward_in_lab(
-    name: str, answers: Answers, world: Lab, samples: Sequence[Comparison], scored: Scored
+    name: str, answers: Answers, world: Lab, samples: Sequence[Comparison], scored: ScoredComparisons
 ) -> RewardReport:
     data = (
         f"{len(samples[0].responses)} answers of `{answers.answering}` to each of {answers.prompts} held-out prompts "

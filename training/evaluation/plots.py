@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from measuring.estimators import Interval
 from measuring.plots import GOLD, GREY, PROXY, finish, intervals, over_sizes
-from training.evaluation.measure import BestOfN, column_mean
+from training.evaluation.measure import BestOfNCurve, column_mean
 from training.evaluation.pairwise import Bin, Calibration, Pairwise
 from training.evaluation.scaling import Curve, Fit
 
@@ -57,7 +57,7 @@ def accuracy_by(measured: Pairwise) -> Figure:
     return figure
 
 
-def best_of_n(measured: BestOfN) -> Figure:
+def best_of_n(measured: BestOfNCurve) -> Figure:
     """Gold reward of best-of-n, with the reward model's own reward beside it on an axis of its own."""
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     gold_axis = figure.subplots()

@@ -17,7 +17,7 @@ from measuring.estimators import Floats, Interval, bootstrap, distinct_n, mean_i
 from reward.template import ConversationTemplate
 from training.data.records import Comparison, Conversation
 from training.evaluation.measure import SEED, gold, held_out_samples
-from training.evaluation.scoring import Scored, score
+from training.evaluation.scoring import ScoredComparisons, score
 from training.labs import model_path
 from training.labs.lab import Lab
 from training.policy.completion_logprobs import completion_logprobs, same_vocabulary, sampled_tokens
@@ -65,7 +65,7 @@ def measure(
     samples: Sequence[Comparison],
     *,
     reference: str = "",
-    scored: Scored | None = None,
+    scored: ScoredComparisons | None = None,
     against: str = "",
     sampler: str = "auto",
     seed: int = 0,

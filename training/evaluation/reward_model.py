@@ -8,10 +8,10 @@ import numpy as np
 from measuring.estimators import Floats
 from training.data.records import Comparison, dense_ranks
 from training.evaluation.benchmarks import BenchmarkScore, score_benchmark
-from training.evaluation.measure import BestOfN, best_of_n, gold
+from training.evaluation.measure import BestOfNCurve, best_of_n, gold
 from training.evaluation.pairwise import Pairwise
 from training.evaluation.pairwise import measure as measure_pairs
-from training.evaluation.scoring import Scored, score
+from training.evaluation.scoring import ScoredComparisons, score
 from training.labs.lab import Lab
 
 
@@ -23,7 +23,7 @@ class RewardReport:
     data: str
     pairwise: Pairwise
     benchmark: BenchmarkScore | None = None
-    best_of_n: BestOfN | None = None
+    best_of_n: BestOfNCurve | None = None
 
 
 def on_comparisons(reward_model: str, comparisons: Sequence[Comparison], data_format: str, data: str) -> RewardReport:
@@ -40,7 +40,9 @@ def on_comparisons(reward_model: str, comparisons: Sequence[Comparison], data_fo
     )
 
 
-def in_lab(reward_model: str, world: Lab, samples: Sequence[Comparison], scored: Scored, data: str) -> RewardReport:
+def in_lab(
+    reward_model: str, world: Lab, samples: Sequence[Comparison], scored: ScoredComparisons, data: str
+) -> RewardReport:
     """From equally many answers of a policy to each held-out prompt, and their rewards.
 
     The pairs are of each prompt's different answers, ranked by gold. Raises ValueError where gold finds no difference.

@@ -17,7 +17,7 @@ from training.labs import model_path
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredComparisons:
     """Of each comparison: the raw reward (the mean of the heads) and the tokens of each response."""
 
     raw: list[Floats]
@@ -32,7 +32,7 @@ class Scored:
         return [(rewards - self.mean) / self.std for rewards in self.raw]
 
 
-def score(comparisons: Sequence[Comparison], reward_model: str | Path) -> Scored:
+def score(comparisons: Sequence[Comparison], reward_model: str | Path) -> ScoredComparisons:
     """Score every response, on a GPU where there is one. Raises ValueError as `reward.model.load` does.
 
     Rewards that are not finite raise FloatingPointError: no number made of them would mean anything.
@@ -52,4 +52,4 @@ def score(comparisons: Sequence[Comparison], reward_model: str | Path) -> Scored
         raise FloatingPointError(f"{reward_model} gives {np.sum(~np.isfinite(outputs))} rewards that are not finite")
     ends = list(chain([0], np.cumsum([len(row) for row in lengths])))
     raw, by_head = ([values[start:end] for start, end in pairwise(ends)] for values in (outputs, heads))
-    return Scored(raw, lengths, config.mean, config.std, by_head)
+    return ScoredComparisons(raw, lengths, config.mean, config.std, by_head)

@@ -56,7 +56,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Row:
+class ServerRow:
     """The numbers of one best_of."""
 
     best_of: int
@@ -75,7 +75,7 @@ class Report:
     """All rows, and for the largest best_of how much of the possible gain was realised."""
 
     model: str
-    rows: tuple[Row, ...]
+    rows: tuple[ServerRow, ...]
     best_of_largest: Interval | None
     closed: Interval | None
 
@@ -177,13 +177,13 @@ def summarise(model: str, found: dict[int, list[Judged]]) -> Report:
     return Report(model, rows, _mean(outcomes[:, 2].tolist()), bootstrap(outcomes, closed))
 
 
-def _row(best_of: int, found: Sequence[Judged]) -> Row:
+def _row(best_of: int, found: Sequence[Judged]) -> ServerRow:
     done = [judged for judged in found if judged.answer.ok]
     rewards = [judged.answer.rerank.get("reward") for judged in done]
     known = [float(reward) for reward in rewards if reward is not None]
     latencies = [judged.answer.latency_s for judged in done]
     tokens = [judged.answer.generated_tokens for judged in done]
-    return Row(
+    return ServerRow(
         best_of=best_of,
         requests=len(found),
         failed=len(found) - len(done),

@@ -30,7 +30,16 @@ from rich.console import Console
 from loadtests.bench import contenders
 from loadtests.bench.overload import busy, counters
 from loadtests.bench.strategies.report import show, write
-from loadtests.bench.strategies.summary import FULL, OPEN, Afterwards, Arm, Calibration, Measured, Shot, read_shot
+from loadtests.bench.strategies.summary import (
+    FULL,
+    OPEN,
+    Afterwards,
+    Arm,
+    Calibration,
+    MeasuredStrategies,
+    Shot,
+    read_shot,
+)
 from measuring.client import connect
 from measuring.estimators import quantile
 from measuring.loops import rotated
@@ -205,7 +214,7 @@ async def main(folder: Path, profile: Path | None) -> int:
     return show(measured)
 
 
-async def measure(client: httpx2.AsyncClient, note: Callable[[str], None]) -> Measured:
+async def measure(client: httpx2.AsyncClient, note: Callable[[str], None]) -> MeasuredStrategies:
     """All arms, on a server that has learned its settings. note: is called with what was done."""
     for arm in (CUT[FULL], CUT["prune"], *WAVES.values()):  # warms up
         await ask(client, LAB.prompts(6, "held_out", seed=1), fields(arm), 2, seed=0)
@@ -217,7 +226,7 @@ async def measure(client: httpx2.AsyncClient, note: Callable[[str], None]) -> Me
     loaded, left = await under_load(client, calibration)
     waves = {name: waving[name] for name in WAVES}
     fixed = {size: waving[f"best of {size}"] for size in FIXED}
-    return Measured(cut, waves, fixed, loaded, calibration, left)
+    return MeasuredStrategies(cut, waves, fixed, loaded, calibration, left)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from loadtests.bench.strategies import summary
-from loadtests.bench.strategies.summary import FULL, Arm, Measured
+from loadtests.bench.strategies.summary import FULL, Arm, MeasuredStrategies
 from measuring.plots import GREY, finish, intervals, over_sizes
 
 
-def picture(measured: Measured) -> Figure:
+def picture(measured: MeasuredStrategies) -> Figure:
     """Gain against tokens, gold against candidates, and the latencies under load."""
     figure = Figure(figsize=(17, 5.5), layout="constrained")
     tokens, samples, times = figure.subplots(1, 3)
@@ -22,7 +22,7 @@ def picture(measured: Measured) -> Figure:
     return figure
 
 
-def _draw_cut(axis: Axes, measured: Measured) -> None:
+def _draw_cut(axis: Axes, measured: MeasuredStrategies) -> None:
     full = measured.cut[FULL]
     for place, arm in enumerate(measured.cut.values()):
         share = 100 * summary.tokens_share(arm, full).value
@@ -32,7 +32,7 @@ def _draw_cut(axis: Axes, measured: Measured) -> None:
     _name(axis, "One client", f"tokens, % of {FULL}", f"share of the gold gain of {FULL}")
 
 
-def _draw_waves(axis: Axes, measured: Measured) -> None:
+def _draw_waves(axis: Axes, measured: MeasuredStrategies) -> None:
     sizes = list(measured.fixed)
     gold = [summary.mean_of(arm, "gold") for arm in measured.fixed.values()]
     intervals(axis, sizes, gold, GREY, "best_of_n", "o-")

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from loadtests.bench.strategies import summary
 from loadtests.bench.strategies.plots import picture
-from loadtests.bench.strategies.summary import FULL, OPEN, TOO_LATE, Arm, Measured
+from loadtests.bench.strategies.summary import FULL, OPEN, TOO_LATE, Arm, MeasuredStrategies
 from measuring.estimators import Interval
 from measuring.plots import save
 from measuring.strict_json import strict_json
@@ -17,7 +17,7 @@ from measuring.strict_json import strict_json
 Figures = Mapping[str, Interval | float | int | str]
 
 
-def cut_figures(measured: Measured) -> dict[str, Figures]:
+def cut_figures(measured: MeasuredStrategies) -> dict[str, Figures]:
     """Of each arm of `measured.cut`."""
     full = measured.cut[FULL]
     return {
@@ -32,7 +32,7 @@ def cut_figures(measured: Measured) -> dict[str, Figures]:
     }
 
 
-def wave_figures(measured: Measured) -> dict[str, Figures]:
+def wave_figures(measured: MeasuredStrategies) -> dict[str, Figures]:
     """Of adaptive, and of each fixed N."""
     named = {**measured.waves, **{arm.name: arm for arm in measured.fixed.values()}}
     return {
@@ -54,7 +54,7 @@ def _usual(arm: Arm) -> dict[str, Interval | float | int | str]:
     }
 
 
-def load_figures(measured: Measured) -> dict[str, Figures]:
+def load_figures(measured: MeasuredStrategies) -> dict[str, Figures]:
     """Of each arm of the open loop."""
     full = measured.loaded[OPEN]
     found: dict[str, Figures] = {}
@@ -76,7 +76,7 @@ def load_figures(measured: Measured) -> dict[str, Figures]:
     return found
 
 
-def write(folder: Path, measured: Measured) -> None:
+def write(folder: Path, measured: MeasuredStrategies) -> None:
     """strategies.json and strategies.png."""
     record = {
         "prune": cut_figures(measured),
@@ -88,7 +88,7 @@ def write(folder: Path, measured: Measured) -> None:
     save(picture(measured), folder / "strategies.png")
 
 
-def show(measured: Measured) -> int:
+def show(measured: MeasuredStrategies) -> int:
     """Print all; exit status 1 where counters are not what was billed, or something ran on."""
     console, load = Console(width=170), measured.calibration
     prompts = len(measured.cut[FULL].shots)

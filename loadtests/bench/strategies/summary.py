@@ -96,7 +96,7 @@ class Afterwards:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredStrategies:
     """Everything that was measured."""
 
     cut: Mapping[str, Arm]  # prune and what it is compared with, `FULL` among them

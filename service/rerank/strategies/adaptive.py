@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from service.rerank.strategies.base import Action, Candidate, Event, Finished, Sample, Score, Stop
+from service.rerank.strategies.base import Action, AskForScore, Candidate, Event, Finished, Sample, Stop
 from service.rerank.strategies.knobs import Profiled, StrategyOptions, Terms
 from service.rerank.strategies.prior import NORMAL_KINDS, Prior
 
@@ -58,7 +58,7 @@ class Adaptive:
 
     def decide(self, event: Event, candidates: Sequence[Candidate]) -> Sequence[Action]:
         if isinstance(event, Finished):
-            return [Score(event.index)]
+            return [AskForScore(event.index)]
         if not all(candidate.settled for candidate in candidates):
             return []
         rewards = [candidate.reward for candidate in candidates if candidate.reward is not None]

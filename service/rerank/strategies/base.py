@@ -125,7 +125,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Score:
+class AskForScore:
     """Score a candidate's text as it stands now."""
 
     index: int
@@ -152,7 +152,7 @@ class Commit:
     index: int
 
 
-Action = Sample | Score | Abort | Stop | Commit
+Action = Sample | AskForScore | Abort | Stop | Commit
 
 
 class Strategy(Protocol):

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from service.rerank.strategies.base import Action, Candidate, Event, Finished, Progress, Sample, Score, Stop
+from service.rerank.strategies.base import Action, AskForScore, Candidate, Event, Finished, Progress, Sample, Stop
 from service.rerank.strategies.knobs import StrategyOptions, Terms
 
 
@@ -45,9 +45,9 @@ class BestOfN:
 
     def decide(self, event: Event, candidates: Sequence[Candidate]) -> Sequence[Action]:
         if isinstance(event, Finished):
-            return [Score(event.index)]
+            return [AskForScore(event.index)]
         if isinstance(event, Progress):
-            return [] if candidates[event.index].scores_pending else [Score(event.index)]
+            return [] if candidates[event.index].scores_pending else [AskForScore(event.index)]
         if all(candidate.settled for candidate in candidates):
             return [Stop("complete")]
         return []

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.rerank.strategies.base import Action, Candidate, Commit, Event, Finished, Sample, Score, Stop
+from service.rerank.strategies.base import Action, AskForScore, Candidate, Commit, Event, Finished, Sample, Stop
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,6 @@ class PassOn:
 
     def decide(self, event: Event, candidates: Sequence[Candidate]) -> Sequence[Action]:
         if self.scored and isinstance(event, Finished):
-            return [Score(event.index)]
+            return [AskForScore(event.index)]
         over = all(one.settled or (one.state == "finished" and not self.scored) for one in candidates)
         return [Stop("complete")] if over else []

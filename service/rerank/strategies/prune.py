@@ -19,13 +19,13 @@ from pydantic import BeforeValidator, Field
 from service.rerank.strategies.base import (
     Abort,
     Action,
+    AskForScore,
     Candidate,
     Commit,
     Event,
     Finished,
     Progress,
     Sample,
-    Score,
     Scored,
     Stop,
 )
@@ -75,11 +75,11 @@ class Prune:
 
     def decide(self, event: Event, candidates: Sequence[Candidate]) -> Sequence[Action]:
         if isinstance(event, Finished):
-            return [Score(event.index)]
+            return [AskForScore(event.index)]
         if isinstance(event, Progress):
             grown = candidates[event.index]
             busy = grown.aborting or grown.scores_pending
-            return [] if busy or not self._spare(candidates) else [Score(event.index)]
+            return [] if busy or not self._spare(candidates) else [AskForScore(event.index)]
         if isinstance(event, Scored) and (late := self._late(candidates[event.index], candidates)):
             return [Abort(index) for index in late]
         if all(candidate.settled for candidate in candidates):

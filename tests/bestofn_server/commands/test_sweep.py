@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bestofn_server.cli import app
-from loadtests.sweep.record import Record
+from loadtests.sweep.record import SweepRecord
 from tests.loadtests.sweep.records import record
 from tests.server import API_KEY, Server
 
@@ -51,13 +51,13 @@ def test_a_sweep_goes_on_where_it_stopped_and_is_shown_again_from_its_record(ser
     whole = CliRunner().invoke(app, command)
     assert whole.exit_code == 0, whole.output
     path = tmp_path / "sweep.json"
-    first = Record.read(path)
+    first = SweepRecord.read(path)
     assert {(c.best_of, c.clients) for c in first.cells} == {(1, 1), (1, 3), (4, 1), (4, 3)}
     assert all(request.ok and request.generated_tokens for c in first.cells for request in c.requests)
     assert 'version="' in first.server["build_info"]
     replace(first, cells=first.cells[:-1]).write(path)
     assert CliRunner().invoke(app, command).exit_code == 0
-    resumed = Record.read(path)
+    resumed = SweepRecord.read(path)
     assert resumed.cells[:-1] == first.cells[:-1]
     assert resumed.cells[-1].place == first.cells[-1].place
     assert resumed.cells[-1] != first.cells[-1]

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from loadtests.sweep.measure import order
-from loadtests.sweep.record import Cell, Record, Request, Settings
+from loadtests.sweep.record import Cell, Request, SweepRecord, SweepSettings
 
-SETTINGS = Settings(
+SETTINGS = SweepSettings(
     best_of=(1, 8),
     clients=(1, 4),
     requests=3,
@@ -29,8 +29,8 @@ def cell(best_of: int, clients: int, repeat: int, turn: int, **last: object) -> 
     return Cell(best_of, clients, repeat, turn, wall_s=2.0 + repeat, requests=tuple(requests))
 
 
-def record(**last: object) -> Record:
+def record(**last: object) -> SweepRecord:
     cells = tuple(cell(p.best_of, p.clients, p.repeat, p.order, **last) for p in order(SETTINGS))
     machine = {"machine": {"processor": "some <CPU>", "cores": 2, "memory_gib": 4.0}, "versions": "Python 3"}
     server = {"models": ["arithmetic"], "versions": {}, "build_info": 'version="1"'}
-    return Record(SETTINGS, server, machine, "bestofn sweep", "http://there", "2026-01-01T00:00:00+00:00", cells)
+    return SweepRecord(SETTINGS, server, machine, "bestofn sweep", "http://there", "2026-01-01T00:00:00+00:00", cells)

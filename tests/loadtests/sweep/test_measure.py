@@ -2,7 +2,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from loadtests.sweep.measure import measure, order
-from loadtests.sweep.record import Record, Settings
+from loadtests.sweep.record import SweepRecord, SweepSettings
 from loadtests.workload import Mix, workload_path
 from tests.loadtests.sweep.records import SETTINGS
 from tests.training.openai_endpoint import Endpoint, completion, serving
@@ -33,8 +33,8 @@ async def test_only_cells_that_are_missing_are_measured(tmp_path: Path) -> None:
     assert {body.get("n", 1) for body in there.requests} == {last.best_of}
     assert again.cells[:-1] == whole.cells[:-1]
     assert again.cells[-1].place == last.place
-    assert Record.read(path) == again
+    assert SweepRecord.read(path) == again
 
 
-async def _measured(there: Endpoint, settings: Settings, mix: Mix, path: Path) -> Record:
+async def _measured(there: Endpoint, settings: SweepSettings, mix: Mix, path: Path) -> SweepRecord:
     return await measure(settings, mix, there.url, "", path)

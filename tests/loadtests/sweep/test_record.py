@@ -4,7 +4,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from loadtests.sweep.record import Cell, Place, Record, SweepError, ask_server
+from loadtests.sweep.record import Cell, Place, SweepError, SweepRecord, ask_server
 from measuring.answers import Answer
 from measuring.loops import Load
 from tests.loadtests.sweep.records import SETTINGS, record
@@ -13,7 +13,7 @@ from tests.loadtests.sweep.records import SETTINGS, record
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     kept = record()
     kept.write(tmp_path / "new" / "sweep.json")
-    assert Record.read(tmp_path / "new" / "sweep.json") == kept
+    assert SweepRecord.read(tmp_path / "new" / "sweep.json") == kept
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_cells_of_another_sweep_are_not_added_to(tmp_path: Path, change: dict[str, object], message: str) -> None:
     path = tmp_path / "sweep.json"
     record().write(path)
-    found = Record.read(path)
+    found = SweepRecord.read(path)
     found.check_resumable(replace(record(), cells=(), command="again"), path)
     with pytest.raises(SweepError) as caught:
         found.check_resumable(replace(record(), **change), path)  # type: ignore[arg-type]
@@ -46,7 +46,7 @@ def test_a_file_that_is_no_record_says_so(tmp_path: Path, text: str, message: st
     path = tmp_path / "sweep.json"
     path.write_text(text)
     with pytest.raises(SweepError, match=message):
-        Record.read(path)
+        SweepRecord.read(path)
 
 
 def test_a_cell_keeps_what_is_counted_of_each_answer() -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.rerank.context import RequestContext
-from service.rerank.ledger import Ledger, Record
+from service.rerank.ledger import CandidateRecord, Ledger
 from service.rerank.selection import Choice
 from service.rerank.strategies import Candidate
 from tests.service.fakes import make_ask, make_context, plan_for
@@ -17,7 +17,7 @@ def ledger_of_two() -> Ledger:
         Candidate(2, "aborted", tokens=2, finish_reason="abort"),
         Candidate(3, "failed", tokens=1),
     ]
-    records = [Record(view, pieces=[f"text {view.index}"]) for view in views]
+    records = [CandidateRecord(view, pieces=[f"text {view.index}"]) for view in views]
     records[0].finished_s, records[1].finished_s = 11.0, 12.0
     records[3].error = RuntimeError("broken")
     return Ledger(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from reward.bounds import kl_bound_nats
 from service.http.rerank_object import rerank_object
-from service.rerank.ledger import Ledger, Record
+from service.rerank.ledger import CandidateRecord, Ledger
 from service.rerank.prices import HourlyPrice
 from service.rerank.selection import Choice
 from service.rerank.strategies import Candidate
@@ -87,7 +87,7 @@ def test_texts_are_given_to_who_asks_for_them() -> None:
 
 
 def test_without_rewards_there_is_no_made_up_statistic() -> None:
-    ledger = Ledger(plan_for(1), records=[Record(Candidate(0, "finished"))], choice=Choice((0,)), ended_s=0.0)
+    ledger = Ledger(plan_for(1), records=[CandidateRecord(Candidate(0, "finished"))], choice=Choice((0,)), ended_s=0.0)
     described = rerank_object(context_of(ledger))
     assert (described["reward"], described["reward_mean"], described["reward_std"]) == (None, None, None)
 

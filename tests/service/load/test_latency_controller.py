@@ -16,7 +16,7 @@ from service.load.latency_controller import (
     Correction,
     Knowledge,
     Latency,
-    Load,
+    Occupancy,
     Recent,
     RequestClass,
     SloController,
@@ -36,7 +36,7 @@ def ask_for(best_of: int, n: int = 1, **fields: object) -> Ask:
 # -- decisions
 
 loads = st.builds(
-    Load,
+    Occupancy,
     in_flight=st.integers(0, 10_000),
     asked=st.integers(0, 10_000),
     fixed=st.integers(0, 10_000),
@@ -53,14 +53,14 @@ def taught(seen: Sequence[tuple[int, float]]) -> Knowledge:
     return known
 
 
-def best_of(ask: Ask, known: Knowledge, load: Load, room: int = 10**6) -> int:
+def best_of(ask: Ask, known: Knowledge, load: Occupancy, room: int = 10**6) -> int:
     return lowered_best_of(ask, known.share(ask.asked_best_of * ask.prompts, load, TARGET_S), room)
 
 
 @settings(max_examples=200, deadline=None)
 @given(answers, loads, rooms, st.integers(1, 64), st.integers(1, 64))
 def test_n_is_never_below_what_is_returned_nor_above_what_was_asked(
-    seen: list[tuple[int, float]], load: Load, room: int, n: int, more: int
+    seen: list[tuple[int, float]], load: Occupancy, room: int, n: int, more: int
 ) -> None:
     ask = ask_for(min(n + more, 64), n)
     assert ask.n <= best_of(ask, taught(seen), load, room) <= ask.asked_best_of
@@ -69,16 +69,16 @@ def test_n_is_never_below_what_is_returned_nor_above_what_was_asked(
 @settings(max_examples=200, deadline=None)
 @given(answers, loads, loads, st.integers(2, 64))
 def test_n_does_not_grow_with_any_part_of_the_load(
-    seen: list[tuple[int, float]], load: Load, more: Load, asked: int
+    seen: list[tuple[int, float]], load: Occupancy, more: Occupancy, asked: int
 ) -> None:
     known, ask = taught(seen), ask_for(asked)
-    heavier = Load(load.in_flight + more.in_flight, load.asked + more.asked, load.fixed + more.fixed)
+    heavier = Occupancy(load.in_flight + more.in_flight, load.asked + more.asked, load.fixed + more.fixed)
     assert best_of(ask, known, heavier) <= best_of(ask, known, load)
 
 
 @settings(max_examples=100, deadline=None)
 @given(loads, st.integers(2, 64))
-def test_without_an_answer_n_is_what_was_asked(load: Load, asked: int) -> None:
+def test_without_an_answer_n_is_what_was_asked(load: Occupancy, asked: int) -> None:
     assert best_of(ask_for(asked), Knowledge(), load) == asked
 
 
@@ -86,7 +86,7 @@ def test_without_an_answer_n_is_what_was_asked(load: Load, asked: int) -> None:
 @given(st.integers(1, 4), st.integers(2, 16), st.integers(0, 40))
 def test_a_request_that_has_room_when_lowered_is_not_refused(prompts: int, asked: int, room: int) -> None:
     ask = make_ask({"best_of": asked, "prompt": ["a"] * prompts}, endpoint="completions")
-    used = best_of(ask, Knowledge(), Load(0, 0, 0), room)
+    used = best_of(ask, Knowledge(), Occupancy(0, 0, 0), room)
     assert used * prompts <= room or used == 1
 
 
@@ -129,14 +129,14 @@ def test_requests_share_what_fits_in_proportion_to_what_they_ask_for() -> None:
     known = taught([(load, 0.02 * load) for load in (10, 20, 30, 40) * 100])
     fits = known.latency.load_for(AIM * TARGET_S)
     assert 20 < fits < 45
-    load = Load(in_flight=int(fits) // 2, asked=2 * int(fits), fixed=0)
+    load = Occupancy(in_flight=int(fits) // 2, asked=2 * int(fits), fixed=0)
     shares = [best_of(ask_for(asked), known, load) / asked for asked in (16, 32)]
     assert shares == pytest.approx([0.4, 0.33], abs=0.07)
 
 
 def test_what_cannot_be_lowered_is_taken_off_first() -> None:
     known = taught([(load, 0.02 * load) for load in (10, 20, 30, 40) * 100])
-    free, taken = Load(0, 20, 0), Load(0, 20, 20)
+    free, taken = Occupancy(0, 20, 0), Occupancy(0, 20, 20)
     assert best_of(ask_for(16), known, taken) < best_of(ask_for(16), known, free)
 
 
@@ -365,12 +365,12 @@ def test_a_lull_in_a_lasting_load_does_not_raise_n(loads: range) -> None:
     """Nothing is in flight, but as much arrives in a second as would be twice of what fits."""
     known = Knowledge(taught([(load, 0.01 * load) for load in loads] * 5).latency)
     fits = known.latency.load_for(AIM * TARGET_S)
-    lasting = Load(0, 0, 0, 2 * fits / known.latency.expected_s(fits))
+    lasting = Occupancy(0, 0, 0, 2 * fits / known.latency.expected_s(fits))
     assert known.share(16, lasting, TARGET_S) == pytest.approx(0.5, abs=0.01)
-    assert known.share(16, Load(0, 0, 0), TARGET_S) == 1
+    assert known.share(16, Occupancy(0, 0, 0), TARGET_S) == 1
 
 
 def test_a_target_far_away_leaves_n_alone_however_little_is_known() -> None:
     """One answer of an idle server says nothing about what hundreds of candidates would take."""
     known = taught([(1, 1.0)])
-    assert known.share(16, Load(0, 0, 0, asked_per_s=32), 600) == 1
+    assert known.share(16, Occupancy(0, 0, 0, asked_per_s=32), 600) == 1

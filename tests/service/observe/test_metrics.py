@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from service.observe.metrics import CostCounter, Metrics, best_of_label
 from service.rerank.context import RequestContext
 from service.rerank.errors import Overloaded
-from service.rerank.ledger import Ledger, Record
+from service.rerank.ledger import CandidateRecord, Ledger
 from service.rerank.plan import make_plan
 from service.rerank.prices import HourlyPrice
 from service.rerank.request import Endpoint
@@ -49,7 +49,7 @@ def ledger() -> Ledger:
         Candidate(3, "aborted", tokens=2),
         Candidate(4, "failed", tokens=1),
     ]
-    records = [Record(view) for view in views]
+    records = [CandidateRecord(view) for view in views]
     for record, finished_s in zip(records, (11.0, 12.0, 14.0), strict=False):
         record.finished_s = finished_s
     return Ledger(
@@ -123,7 +123,9 @@ def test_each_prompt_of_a_request_counts_its_candidates_but_the_request_counts_o
 
 
 def test_no_reward_is_observed_where_there_was_none(counted: Counted) -> None:
-    unscored = Ledger(plan_for(1), records=[Record(Candidate(0, "finished"))], choice=Choice((0,)), ended_s=0.0)
+    unscored = Ledger(
+        plan_for(1), records=[CandidateRecord(Candidate(0, "finished"))], choice=Choice((0,)), ended_s=0.0
+    )
     counted.metrics.record(make_context(unscored), "ok")
     assert counted("reward_bucket", which="selected", best_of="2", le="+Inf") is None
     assert counted("reward_gain_count", best_of="2") is None
@@ -134,7 +136,9 @@ def test_greedy_requests_do_not_make_a_large_n_look_cheap(counted: Counted) -> N
     greedy = make_plan(make_ask({"best_of": 64, "temperature": 0}), n=1, temperature=0.0, checkpoint_tokens=None)
     own = make_plan(make_ask({"best_of": 64}), n=1, temperature=0.0, checkpoint_tokens=None)
     for plan in (greedy, own):
-        one = Ledger(plan, records=[Record(Candidate(0, "finished", tokens=31))], choice=Choice((0,)), ended_s=0.0)
+        one = Ledger(
+            plan, records=[CandidateRecord(Candidate(0, "finished", tokens=31))], choice=Choice((0,)), ended_s=0.0
+        )
         counted.metrics.record(make_context(one, ask=make_ask({"best_of": 64})), "ok")
     assert counted("tokens_per_request_sum", best_of="1") == 62
     assert counted("tokens_per_request_sum", best_of="64") is None
@@ -199,7 +203,7 @@ def test_every_part_begins_at_nothing_so_that_its_rate_misses_none() -> None:
 
 
 def test_half_of_two_candidates_is_the_first_of_them(counted: Counted) -> None:
-    records = [Record(Candidate(index, "finished"), finished_s=1.0 + 8 * index) for index in range(2)]
+    records = [CandidateRecord(Candidate(index, "finished"), finished_s=1.0 + 8 * index) for index in range(2)]
     counted.metrics.record(make_context(Ledger(plan_for(2), records=records, started_s=0.0, ended_s=10.0)), "ok")
     assert counted("straggler_seconds_sum") == 8.0
 
@@ -265,7 +269,9 @@ def ledgers(draw: st.DrawFn) -> Ledger:
     cached = draw(st.integers(0, 99))
     return Ledger(
         plan_for(max(len(views), 1)),
-        records=[Record(view, finished_s=2.0 + view.index if view.index in finished else None) for view in views],
+        records=[
+            CandidateRecord(view, finished_s=2.0 + view.index if view.index in finished else None) for view in views
+        ],
         choice=Choice(tuple(finished[: draw(st.integers(0, 2))])),
         scored_tokens=cached + draw(st.integers(0, 99)),
         scored_cached_tokens=cached,

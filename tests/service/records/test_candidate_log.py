@@ -30,7 +30,7 @@ from service.http.gateway import Gateway
 from service.load.admission import Admission
 from service.observe.metrics import Metrics
 from service.records.candidate_log import CandidateLog, Outcome, Row, candidate_rows
-from service.rerank.ledger import Ledger, Record
+from service.rerank.ledger import CandidateRecord, Ledger
 from service.rerank.plan import make_plan
 from service.rerank.selection import Choice
 from service.rerank.strategies import Candidate
@@ -126,7 +126,7 @@ def ledger(conversation: Conversation | None = CONVERSATION) -> Ledger:
     texts = ("one ", "two ", "thr", "")
     heads: Sequence[dict[str, float]] = ({"help": 2.0, "tone": float("nan")}, {}, {}, {})
     records = [
-        Record(replace(view, rewards=head), pieces=list(text))
+        CandidateRecord(replace(view, rewards=head), pieces=list(text))
         for view, text, head in zip(views, texts, heads, strict=True)
     ]
     return Ledger(plan_for(4), records=records, conversation=conversation, choice=Choice((0,)), stop_reason="complete")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reward.config import RewardConfig
 from reward.scorer import RewardUnavailable, Score
 from service.rerank.errors import EngineDown
-from service.rerank.ledger import Ledger, Record, Tokens, count_tokens
+from service.rerank.ledger import CandidateRecord, Ledger, Tokens, count_tokens
 from service.rerank.selection import Choice
 from service.rerank.strategies import Candidate
 from service.rerank.supervised_scorer import OnRewardFailure
@@ -21,11 +21,11 @@ from tests.service.fakes import FakeSampler, FakeScorer, Script, make_run, plan_
 
 def ledger_of(*candidates: Candidate, selected: tuple[int, ...] = ()) -> Ledger:
     return Ledger(
-        plan_for(max(len(candidates), 1)), records=[Record(one) for one in candidates], choice=Choice(selected)
+        plan_for(max(len(candidates), 1)), records=[CandidateRecord(one) for one in candidates], choice=Choice(selected)
     )
 
 
-def one_finished() -> tuple[Ledger, Record]:
+def one_finished() -> tuple[Ledger, CandidateRecord]:
     ledger = ledger_of(Candidate(0, "finished", tokens=5, finish_rank=0))
     return ledger, ledger.records[0]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.rerank.ledger import Ledger, Record
+from service.rerank.ledger import CandidateRecord, Ledger
 from service.rerank.prices import HourlyPrice, TokenPrices
 from service.rerank.selection import Choice
 from service.rerank.strategies import Candidate
@@ -10,7 +10,7 @@ from tests.service.fakes import plan_for
 
 WORKED = Ledger(
     plan_for(2),
-    records=[Record(Candidate(0, "finished", tokens=30)), Record(Candidate(1, "aborted", tokens=10))],
+    records=[CandidateRecord(Candidate(0, "finished", tokens=30)), CandidateRecord(Candidate(1, "aborted", tokens=10))],
     choice=Choice((0,)),
     prompt_tokens=100,
     cached_prompt_tokens=40,

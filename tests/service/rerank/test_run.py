@@ -19,19 +19,19 @@ from service.rerank.selection.heads import Worst
 from service.rerank.strategies.base import (
     Abort,
     Action,
+    AskForScore,
     Candidate,
     Event,
     Failed,
     Finished,
     Progress,
     Sample,
-    Score,
     Scored,
     Stop,
 )
 from service.rerank.strategies.best_of_n import BestOfN
 from service.rerank.strategies.prune import Prune
-from service.rerank.supervised_scorer import RewardModel
+from service.rerank.supervised_scorer import SupervisedScorer
 from tests.service.fakes import (
     PATIENCE_S,
     FakeSampler,
@@ -187,7 +187,7 @@ async def test_a_dead_engine_fails_the_request_at_once() -> None:
 
 async def test_a_reward_model_that_dies_ends_the_request_while_all_candidates_run() -> None:
     scorer = FakeScorer()
-    reward = RewardModel(scorer)
+    reward = SupervisedScorer(scorer)
     watching = asyncio.create_task(reward.watch())
     sampler = FakeSampler(says("a", held=True), says("b", held=True))
     task = asyncio.create_task(best(make_run(sampler, reward)))
@@ -349,7 +349,7 @@ class Scripted:
 
 
 async def test_a_strategy_may_abort_one_and_keep_the_rest() -> None:
-    strategy = Scripted(2, [Abort(1), Score(0)], [Stop("enough")])
+    strategy = Scripted(2, [Abort(1), AskForScore(0)], [Stop("enough")])
     sampler = FakeSampler(says("a"), says("b", held=True))
     run = make_run(sampler, plan=with_strategy(plan_for(2), strategy))
     assert await best(run) == (0,)
@@ -380,7 +380,7 @@ async def test_the_first_reason_to_stop_is_kept() -> None:
 
 
 async def test_an_abort_that_the_engine_refuses_ends_the_request() -> None:
-    strategy = Scripted(2, [Abort(1), Score(0)], [])
+    strategy = Scripted(2, [Abort(1), AskForScore(0)], [])
     sampler = FakeSampler(says("a"), says("b", held=True), abort_error=EngineDown("the engine has died"))
     with pytest.raises(EngineDown, match="has died"):
         await best(make_run(sampler, plan=with_strategy(plan_for(2), strategy)))
@@ -462,7 +462,7 @@ async def test_a_reward_model_that_does_not_answer_is_unavailable_after_its_time
     scorer = FakeScorer()
     scorer.open.clear()
     with pytest.raises(RewardModelDown, match=r"no score within 0\.01 s"):
-        await best(make_run(FakeSampler(says("a"), says("b")), RewardModel(scorer, timeout_s=0.01)))
+        await best(make_run(FakeSampler(says("a"), says("b")), SupervisedScorer(scorer, timeout_s=0.01)))
 
 
 # -- prune

@@ -11,7 +11,7 @@ from reward.config import RewardConfig
 from reward.scorer import RewardUnavailable
 from reward.torch_scorer import TorchScorer
 from service.rerank.plan import make_plan
-from service.rerank.supervised_scorer import RewardModel
+from service.rerank.supervised_scorer import SupervisedScorer
 from tests.reward.conftest import tiny_reward_model
 from tests.service.fakes import LIMITS, QUESTION, FakeSampler, FakeScorer, cancelled, make_ask, make_run, says, settle
 from training.labs.tokenizer import byte_tokenizer
@@ -19,7 +19,7 @@ from training.labs.tokenizer import byte_tokenizer
 
 async def test_every_subscriber_is_told_when_the_scorer_dies() -> None:
     scorer = FakeScorer()
-    reward = RewardModel(scorer)
+    reward = SupervisedScorer(scorer)
     told: list[str] = []
     stayed, left = (lambda error: told.append(f"stayed: {error}")), (lambda error: told.append("left"))
     reward.subscribe(stayed)
@@ -35,7 +35,7 @@ async def test_every_subscriber_is_told_when_the_scorer_dies() -> None:
 
 async def test_who_subscribes_too_late_is_told_at_once() -> None:
     scorer = FakeScorer()
-    reward = RewardModel(scorer)
+    reward = SupervisedScorer(scorer)
     scorer.die("gone")
     await reward.watch()
     told: list[RewardUnavailable] = []
@@ -44,12 +44,12 @@ async def test_who_subscribes_too_late_is_told_at_once() -> None:
 
 
 async def test_unsubscribing_a_stranger_does_nothing() -> None:
-    RewardModel(FakeScorer()).unsubscribe(lambda error: None)
+    SupervisedScorer(FakeScorer()).unsubscribe(lambda error: None)
 
 
 async def test_a_dead_scorer_is_not_asked() -> None:
     scorer = FakeScorer()
-    reward = RewardModel(scorer)
+    reward = SupervisedScorer(scorer)
     scorer.die()
     await reward.watch()
     prompt = reward.prompt(QUESTION)
@@ -63,7 +63,7 @@ async def test_a_dead_scorer_is_not_asked() -> None:
 async def test_what_the_scorer_works_on_is_counted_however_it_ends() -> None:
     scorer = FakeScorer({"bad": ValueError("too long")})
     scorer.open.clear()
-    reward = RewardModel(scorer)
+    reward = SupervisedScorer(scorer)
     prompt = reward.prompt(QUESTION)
     tasks = [asyncio.create_task(reward.score(prompt, text)) for text in ("good", "bad", "left")]
     await settle()
@@ -80,7 +80,7 @@ async def test_the_heads_of_a_real_checkpoint_are_known_and_compared(tmp_path: P
     names = ("member-0", "member-1", "member-2")
     bestofn = {"heads": list(names), "mean": 0.1, "std": 0.5}
     scorer = TorchScorer(tiny_reward_model(tmp_path, byte_tokenizer(), num_labels=3, bestofn=bestofn), device="cpu")
-    reward = RewardModel(scorer)
+    reward = SupervisedScorer(scorer)
     assert reward.config == RewardConfig(names, 0.1, 0.5)
     limits = replace(LIMITS, reward=reward.config)
     ask = make_ask({"best_of": 4, "rerank": {"selection": {"heads": "worst"}}}, limits=limits)

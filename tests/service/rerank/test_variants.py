@@ -18,7 +18,7 @@ from service.rerank.request import Limits
 from service.rerank.selection import HEADS, PICKS, Heads, Pick, Selection, select
 from service.rerank.selection.picks import Ranking
 from service.rerank.strategies import STRATEGIES, StrategyOptions, Terms
-from service.rerank.strategies.base import Action, Candidate, Event, Finished, Sample, Score, Stop
+from service.rerank.strategies.base import Action, AskForScore, Candidate, Event, Finished, Sample, Stop
 from service.rerank.strategies.knobs import Profiled
 from service.rerank.strategies.profile import DEFAULTS, StrategyProfile
 from service.rerank.variants import Variant, help_of, known_knobs
@@ -55,7 +55,7 @@ class RelayRace:
 
     def decide(self, event: Event, candidates: Sequence[Candidate]) -> Sequence[Action]:
         if isinstance(event, Finished):
-            return [Score(event.index)]
+            return [AskForScore(event.index)]
         return [Stop("complete") if len(candidates) >= self.enough else Sample(1)] if candidates[-1].settled else []
 
 

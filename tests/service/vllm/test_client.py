@@ -15,7 +15,7 @@ from reward.conversation import Conversation
 from service.rerank.context import RequestContext, current_request
 from service.rerank.errors import InvalidRequest, NothingGenerated, ServiceError
 from service.rerank.strategies.profile import DEFAULTS
-from service.rerank.supervised_scorer import OnRewardFailure, RewardModel
+from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from service.vllm.client import RerankingEngine
 from tests.service.fakes import METER, FakeScorer, Script, make_ask, says, settle, until
 from tests.service.vllm.fake_engine import FakeEngine
@@ -37,7 +37,7 @@ def reranking(
     engine: FakeEngine, scorer: FakeScorer | None = None, on_failure: OnRewardFailure = "error"
 ) -> RerankingEngine:
     engine.renderer = FakeRenderer()
-    reward = RewardModel(scorer or FakeScorer({"bb": 2.0}), on_failure)
+    reward = SupervisedScorer(scorer or FakeScorer({"bb": 2.0}), on_failure)
     return RerankingEngine(engine, reward, METER, None, DEFAULTS)  # type: ignore[arg-type]
 
 
@@ -242,7 +242,7 @@ async def test_who_stops_listening_ends_nothing_before_the_request_is_closed(bod
 # -- health
 
 
-async def dead(scorer: FakeScorer, reward: RewardModel) -> None:
+async def dead(scorer: FakeScorer, reward: SupervisedScorer) -> None:
     scorer.die("out of memory")
     await reward.watch()
 

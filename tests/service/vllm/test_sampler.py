@@ -14,7 +14,7 @@ from service.rerank.plan import Plan, make_plan
 from service.rerank.run import Run
 from service.rerank.sampler import Draft
 from service.rerank.strategies.prune import Prune
-from service.rerank.supervised_scorer import RewardModel
+from service.rerank.supervised_scorer import SupervisedScorer
 from service.vllm.sampler import EngineRequest, VllmSampler
 from tests.service.fakes import (
     CONVERSATION,
@@ -47,7 +47,7 @@ class Sampling:
         request = EngineRequest(PROMPT, self.params, "the client's", {"priority": 3})
         self.sampler = VllmSampler(engine, request, plan)  # type: ignore[arg-type]
         conversation = CONVERSATION if plan.ranked else None
-        self.run = Run(plan, conversation, self.sampler, RewardModel(FakeScorer(REWARDS)), METER)
+        self.run = Run(plan, conversation, self.sampler, SupervisedScorer(FakeScorer(REWARDS)), METER)
         self.read: list[RequestOutput] = []
 
     async def answer(self) -> list[RequestOutput]:

@@ -13,7 +13,7 @@ from measuring.estimators import Floats, Interval
 from measuring.plots import GREY, finish
 from training.experiments.compare.break_even import BreakEven, rounded
 from training.experiments.compare.load import Cell
-from training.experiments.compare.quality import Row
+from training.experiments.compare.quality import QualityRow
 
 _COLOURS = ("#b8860b", "#1f77b4", "#c0392b", "#2e8b57", "#7d3c98", "#444444")
 _SIDES = ((5, -15), (-12, -26), (-4, 9))
@@ -39,7 +39,12 @@ class Palette:
 
 
 def quality_against(
-    rows: Sequence[Row], price: Mapping[tuple[str, int], Interval], palette: Palette, *, axis_label: str, title: str
+    rows: Sequence[QualityRow],
+    price: Mapping[tuple[str, int], Interval],
+    palette: Palette,
+    *,
+    axis_label: str,
+    title: str,
 ) -> Figure:
     """Gold against what it costs, a line for each policy, a point for each N, and the front that nothing beats.
 
@@ -69,7 +74,7 @@ def quality_against(
     return figure
 
 
-def reward_against_kl(rows: Sequence[Row], palette: Palette) -> Figure:
+def reward_against_kl(rows: Sequence[QualityRow], palette: Palette) -> Figure:
     """Gold (above) and the reward model's own reward (below) against the distance from the first policy."""
     figure = Figure(figsize=(9, 8), layout="constrained")
     figure.suptitle("What moving away from the first policy buys", fontsize=_TITLE)
@@ -194,7 +199,7 @@ def _around(values: Sequence[Interval]) -> Floats:
     return np.array(ends, float).T
 
 
-def _label(axis: Axes, places: Sequence[Interval], line: Sequence[Row], palette: Palette, policy: str) -> None:
+def _label(axis: Axes, places: Sequence[Interval], line: Sequence[QualityRow], palette: Palette, policy: str) -> None:
     """The policy's name at its first point and N at the others, each policy's on a side of its own."""
     for number, (place, row) in enumerate(zip(places, line, strict=True)):
         axis.annotate(
@@ -218,7 +223,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return best
 
 
-def _by_policy(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def _by_policy(rows: Sequence[QualityRow]) -> dict[str, list[QualityRow]]:
     return {name: [row for row in rows if row.policy == name] for name in dict.fromkeys(row.policy for row in rows)}
 
 

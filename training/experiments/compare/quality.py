@@ -26,7 +26,7 @@ AT_ONCE = 4
 
 
 @dataclass(frozen=True)
-class Row:
+class QualityRow:
     """One policy at one N: means over prompts with their intervals."""
 
     policy: str
@@ -58,7 +58,7 @@ class Pool:
         """What the best by reward of n has of `values`, for every prompt and n, [prompts, sizes]; without bias."""
         return np.array([best_of_each(p, v, sizes) for p, v in zip(self.proxy, values, strict=True)])
 
-    def rows(self, sizes: Sequence[int]) -> list[Row]:
+    def rows(self, sizes: Sequence[int]) -> list[QualityRow]:
         """Quality at each N."""
         of = {name: self.best(getattr(self, name), sizes) for name in ("gold", "proxy", "tokens", "log_ratio")}
 
@@ -66,7 +66,7 @@ class Pool:
             return bootstrap(of[name][:, [column]] + offset, lambda rows: float(rows.mean()))
 
         return [
-            Row(
+            QualityRow(
                 policy=self.policy,
                 best_of=n,
                 gold=interval("gold", column),

@@ -17,7 +17,7 @@ from training.experiments.compare import figures
 from training.experiments.compare.break_even import BreakEven, sentence
 from training.experiments.compare.config import CompareConfig
 from training.experiments.compare.load import Cell
-from training.experiments.compare.quality import Row
+from training.experiments.compare.quality import QualityRow
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Measurements:
     """Everything that was measured."""
 
     config: CompareConfig
-    rows: Sequence[Row]
+    rows: Sequence[QualityRow]
     cells: Sequence[Cell]
     break_even: Sequence[BreakEven]
     training: Mapping[str, float]  # minutes of each checkpoint's training

@@ -15,6 +15,7 @@ from service.rerank.strategies.base import (
     Abort,
     Aborted,
     Action,
+    AskForScore,
     Candidate,
     Clock,
     Commit,
@@ -22,7 +23,6 @@ from service.rerank.strategies.base import (
     Finished,
     Progress,
     Sample,
-    Score,
     Scored,
     Stop,
     Strategy,
@@ -179,7 +179,7 @@ class _Engine:
             match action:
                 case Sample(count):
                     self._sample(count)
-                case Score(index):
+                case AskForScore(index):
                     view = self._views[index]
                     self._views[index] = view.score_asked()
                     at_s = self._now_s + self._timing.score_s

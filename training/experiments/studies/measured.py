@@ -18,7 +18,7 @@ from training.labs.lab import Lab
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredPolicy:
     """Samples of a policy, with what they are worth."""
 
     gold: Floats  # [prompts, samples]
@@ -26,18 +26,18 @@ class Measured:
     kl: float  # nats to the study's first policy
 
     @classmethod
-    def of(cls, values: dict[str, Any]) -> "Measured":
+    def of(cls, values: dict[str, Any]) -> "MeasuredPolicy":
         return cls(np.array(values["gold"]), np.array(values["proxy"]), float(values["kl"]))
 
 
-def policy(study: Study, name: str, path: str | Path, reward_model: str | Path = "") -> Measured:
+def policy(study: Study, name: str, path: str | Path, reward_model: str | Path = "") -> MeasuredPolicy:
     """Measure a policy, once."""
-    return Measured.of(study.result(f"measured/{name}", lambda: _measure(study, path, reward_model)))
+    return MeasuredPolicy.of(study.result(f"measured/{name}", lambda: _measure(study, path, reward_model)))
 
 
-def samples(study: Study, name: str, count: int, reward_model: str | Path) -> Measured:
+def samples(study: Study, name: str, count: int, reward_model: str | Path) -> MeasuredPolicy:
     """`count` samples of the study's first policy to every prompt, for best-of-n; drawn once."""
-    return Measured.of(study.result(f"measured/{name}", lambda: _first(study, count, reward_model)))
+    return MeasuredPolicy.of(study.result(f"measured/{name}", lambda: _first(study, count, reward_model)))
 
 
 def _measure(study: Study, path: str | Path, reward_model: str | Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Arms of the load test of the strategies, for tests."""
 
-from loadtests.bench.strategies.summary import FULL, OPEN, Afterwards, Arm, Calibration, Measured, Shot
+from loadtests.bench.strategies.summary import FULL, OPEN, Afterwards, Arm, Calibration, MeasuredStrategies, Shot
 
 
 def shot(gold: float, *, tokens: int = 100, latency_s: float = 1.0, sampled: int = 4) -> Shot:
@@ -12,11 +12,11 @@ def arm(name: str, shots: list[Shot]) -> Arm:
     return Arm(name).grown(shots, tokens, tokens)
 
 
-def measured(counted: int = 0) -> Measured:
+def measured(counted: int = 0) -> MeasuredStrategies:
     """Every question with its arms. counted: tokens that one arm's counters have, and its bill has not."""
     full, less = arm(FULL, [shot(1.0)] * 4), arm("prune", [shot(1.0, tokens=50)] * 4)
     late = arm("deadline", [shot(1.0)] * 3 + [Shot(0.3, 0.0)])
-    return Measured(
+    return MeasuredStrategies(
         cut={FULL: full, "prune": less.grown([], counted, counted)},
         waves={"adaptive": arm("adaptive", [shot(1.0, sampled=3)] * 4)},
         fixed={1: arm("1", [shot(0.5, sampled=1)] * 4), 4: arm("4", [shot(1.0)] * 4)},

@@ -12,6 +12,7 @@ from service.rerank.strategies.base import (
     Abort,
     Aborted,
     Action,
+    AskForScore,
     Candidate,
     Commit,
     Event,
@@ -19,7 +20,6 @@ from service.rerank.strategies.base import (
     Finished,
     Progress,
     Sample,
-    Score,
     Scored,
     Stop,
     Strategy,
@@ -112,7 +112,7 @@ class Play:
                     assert count > 0
                     assert first + count <= len(self.lives)
                     self.candidates += [Candidate(index) for index in range(first, first + count)]
-                case Score(index):
+                case AskForScore(index):
                     view = self.candidates[index]
                     assert view.state in ("running", "finished")
                     self.candidates[index] = view.score_asked()

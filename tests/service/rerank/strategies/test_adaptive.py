@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.rerank.strategies.adaptive import Adaptive
-from service.rerank.strategies.base import Candidate, Failed, Finished, Sample, Score, Scored, Stop
+from service.rerank.strategies.base import AskForScore, Candidate, Failed, Finished, Sample, Scored, Stop
 from service.rerank.strategies.prior import NORMAL_KINDS, Prior
 from tests.service.rerank.strategies.play import LIVES, Life, Play
 from tests.service.rerank.strategies.test_base import ABORTED, FAILED, RUNNING, UNSCORED
@@ -26,7 +26,7 @@ def test_the_first_wave_is_small() -> None:
 
 
 def test_it_scores_what_finishes_and_waits_for_the_whole_wave() -> None:
-    assert adaptive().decide(Finished(0), [RUNNING, RUNNING]) == [Score(0)]
+    assert adaptive().decide(Finished(0), [RUNNING, RUNNING]) == [AskForScore(0)]
     assert adaptive().decide(Scored(0), [*scored(0.0), RUNNING]) == []
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.rerank.strategies.base import Candidate, Failed, Finished, Progress, Sample, Score, Scored, Stop
+from service.rerank.strategies.base import AskForScore, Candidate, Failed, Finished, Progress, Sample, Scored, Stop
 from service.rerank.strategies.best_of_n import BestOfN
 from tests.service.rerank.strategies.play import LIVES, STEP, Life, Play
 from tests.service.rerank.strategies.test_base import ABORTED, FAILED, FINISHED, RUNNING, SCORED, UNSCORED
@@ -15,12 +15,12 @@ def test_all_are_sampled_at_once() -> None:
 
 
 def test_each_is_scored_as_it_finishes() -> None:
-    assert BestOfN(2).decide(Finished(1), [RUNNING, FINISHED]) == [Score(1)]
+    assert BestOfN(2).decide(Finished(1), [RUNNING, FINISHED]) == [AskForScore(1)]
 
 
 def test_prefixes_are_scored_one_at_a_time() -> None:
     strategy = BestOfN(1, checkpoint_tokens=8)
-    assert strategy.decide(Progress(0), [RUNNING]) == [Score(0)]
+    assert strategy.decide(Progress(0), [RUNNING]) == [AskForScore(0)]
     assert strategy.decide(Progress(0), [Candidate(0, scores_pending=1)]) == []
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.rerank.strategies.base import Candidate, Clock, Finished, Score, Scored, Stop
+from service.rerank.strategies.base import AskForScore, Candidate, Clock, Finished, Scored, Stop
 from service.rerank.strategies.best_of_n import BestOfN
 from service.rerank.strategies.limited import Limited
 from service.rerank.strategies.prune import Prune
@@ -26,7 +26,7 @@ def test_everything_else_is_left_to_the_strategy() -> None:
     limited = Limited(inner, 0.5)
     assert (limited.name, limited.checkpoint_tokens, limited.alarm_s) == ("best_of_n", 4, 0.5)
     assert limited.start() == inner.start()
-    assert limited.decide(Finished(1), [RUNNING, FINISHED]) == [Score(1)]
+    assert limited.decide(Finished(1), [RUNNING, FINISHED]) == [AskForScore(1)]
     assert limited.decide(Scored(0), [SCORED, SCORED]) == [Stop("complete")]
 
 

@@ -12,9 +12,19 @@ from service.rerank.errors import InvalidRequest, RewardModelDown
 from service.rerank.ledger import count_tokens
 from service.rerank.plan import make_plan
 from service.rerank.run import Run
-from service.rerank.strategies.base import Candidate, Commit, Failed, Finished, Progress, Sample, Score, Scored, Stop
+from service.rerank.strategies.base import (
+    AskForScore,
+    Candidate,
+    Commit,
+    Failed,
+    Finished,
+    Progress,
+    Sample,
+    Scored,
+    Stop,
+)
 from service.rerank.strategies.pass_on import PassOn
-from service.rerank.supervised_scorer import RewardModel
+from service.rerank.supervised_scorer import SupervisedScorer
 from tests.service.fakes import METER, FakeSampler, FakeScorer, Script, make_ask, make_run, says, settle
 from tests.service.rerank.runs import best, states
 from tests.service.rerank.strategies.test_base import ABORTED, FAILED, FINISHED, RUNNING, SCORED, UNSCORED
@@ -22,7 +32,7 @@ from tests.service.rerank.strategies.test_base import ABORTED, FAILED, FINISHED,
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
 
 
-def passing_on(sampler: FakeSampler, scorer: FakeScorer | RewardModel, **body: Any) -> Run:
+def passing_on(sampler: FakeSampler, scorer: FakeScorer | SupervisedScorer, **body: Any) -> Run:
     """One candidate, whose reward the client asked for."""
     plan = make_plan(make_ask({"rerank": {}, **body}), n=1, temperature=1.0, checkpoint_tokens=None)
     return make_run(sampler, scorer, plan=plan)
@@ -50,8 +60,8 @@ async def test_a_single_candidate_without_a_reward_model_is_an_error_or_unranked
     scorer = FakeScorer()
     scorer.die()
     with pytest.raises(RewardModelDown):
-        await best(passing_on(FakeSampler(says("a")), RewardModel(scorer, "error")))
-    run = passing_on(FakeSampler(says("a")), RewardModel(scorer, "unranked"))
+        await best(passing_on(FakeSampler(says("a")), SupervisedScorer(scorer, "error")))
+    run = passing_on(FakeSampler(says("a")), SupervisedScorer(scorer, "unranked"))
     assert await best(run) == (0,)
     assert (run.ledger.stop_reason, run.ledger.rewards) == ("reward_unavailable", [])
 
@@ -61,7 +71,7 @@ async def test_what_nobody_asked_to_have_ranked_never_meets_the_reward_model() -
     scorer.die()
     plan = make_plan(make_ask({"n": 3}), n=3, temperature=1.0, checkpoint_tokens=None)
     sampler = FakeSampler(says("a", turns=5), says("b"), says("c", turns=2))
-    run = Run(plan, None, sampler, RewardModel(scorer, "error"), METER)
+    run = Run(plan, None, sampler, SupervisedScorer(scorer, "error"), METER)
     assert await best(run) == (0, 1, 2)
     assert (run.committed, run.ledger.stop_reason, scorer.asked) == ([0, 1, 2], "complete", [])
     assert run.ledger.conversation is None
@@ -71,12 +81,12 @@ async def test_of_unranked_answers_none_may_be_missing() -> None:
     plan = make_plan(make_ask({"n": 2}), n=2, temperature=1.0, checkpoint_tokens=None)
     sampler = FakeSampler(says("a"), says("b", error=RuntimeError("odd")))
     with pytest.raises(RuntimeError, match="odd"):
-        await best(Run(plan, None, sampler, RewardModel(FakeScorer()), METER))
+        await best(Run(plan, None, sampler, SupervisedScorer(FakeScorer()), METER))
 
 
 async def test_an_unranked_answer_that_the_engine_cuts_short_is_still_the_answer() -> None:
     plan = make_plan(make_ask({}), n=1, temperature=1.0, checkpoint_tokens=None)
-    run = Run(plan, None, FakeSampler(Script(("a", "b"), reason="abort")), RewardModel(FakeScorer()), METER)
+    run = Run(plan, None, FakeSampler(Script(("a", "b"), reason="abort")), SupervisedScorer(FakeScorer()), METER)
     assert await best(run) == (0,)
     assert count_tokens([run.ledger]).returned == 2
 
@@ -106,7 +116,7 @@ def test_all_are_sampled_and_promised_at_once(n: int) -> None:
 def test_it_is_over_when_all_have_ended_and_have_the_reward_that_was_asked_for() -> None:
     ended, running = Candidate(0, "finished"), Candidate(1)
     for scored in (False, True):
-        assert PassOn(2, "best_of_n", scored=scored).decide(Finished(0), [ended, running]) == [Score(0)] * scored
+        assert PassOn(2, "best_of_n", scored=scored).decide(Finished(0), [ended, running]) == [AskForScore(0)] * scored
     assert PassOn(1, "best_of_n", scored=False).decide(Finished(0), [ended]) == [Stop("complete")]
     strategy = PassOn(1, "best_of_n", scored=True)
     assert strategy.decide(Scored(0), [replace(ended, scores_pending=1)]) == []
@@ -123,7 +133,7 @@ def test_it_goes_by_the_name_that_was_asked_for_and_sets_no_alarm() -> None:
 
 
 def test_a_reward_is_asked_for_where_the_client_wants_to_know_it() -> None:
-    assert PassOn(1, "best_of_n", scored=True).decide(Finished(0), [FINISHED]) == [Score(0)]
+    assert PassOn(1, "best_of_n", scored=True).decide(Finished(0), [FINISHED]) == [AskForScore(0)]
     assert PassOn(1, "best_of_n", scored=True).decide(Scored(0), [SCORED]) == [Stop("complete")]
     assert PassOn(1, "best_of_n", scored=False).decide(Finished(0), [FINISHED]) == [Stop("complete")]
 

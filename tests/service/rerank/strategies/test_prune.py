@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.rerank.strategies.base import Abort, Aborted, Candidate, Commit, Failed, Progress, Score, Scored, Stop
+from service.rerank.strategies.base import (
+    Abort,
+    Aborted,
+    AskForScore,
+    Candidate,
+    Commit,
+    Failed,
+    Progress,
+    Scored,
+    Stop,
+)
 from service.rerank.strategies.prune import Prune
 from tests.service.rerank.strategies.play import LIVES, STEP, Life, Play
 
@@ -161,7 +171,7 @@ def test_who_was_told_to_stop_counts_as_gone() -> None:
 
 def test_a_growing_candidate_is_scored_only_while_something_is_to_be_decided() -> None:
     strategy = Prune(2, STEP, (0.5,))
-    assert strategy.decide(Progress(0), [at(0), at(1)]) == [Score(0)]
+    assert strategy.decide(Progress(0), [at(0), at(1)]) == [AskForScore(0)]
     assert strategy.decide(Progress(0), [at(0, scores_pending=1), at(1)]) == []
     assert strategy.decide(Progress(0), [at(0), at(1, state="aborted")]) == []
 
