@@ -9,16 +9,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("bestofn_server", "service", "reward", "training", "measuring", "loadtests")
 
 # Modules without a test of their own, and where they are tested instead; a folder stands for all that is in it.
-_ENGINE = "needs an engine: tests/engine and tests/contract ask a real server"
 _FORMAT = "a row of every format goes through tests/training/data/formats/test_formats.py"
 _EVALUATION = "written and drawn from end to end in tests/bestofn_server/commands/test_evaluate.py"
 ELSEWHERE: dict[str, str] = {
     "loadtests/bench/peers/its_hub_server.py": "runs in the environment of another project, which is not here",
-    "reward/vllm_scorer.py": "needs an engine: tests/engine/test_scorers.py holds it against plain transformers",
-    "service/vllm/coupling_checks": "the checks of service/vllm/coupling.py: tests/service/vllm/test_coupling.py",
-    "service/vllm/engine_load.py": _ENGINE,
-    "service/vllm/engines.py": _ENGINE,
-    "service/vllm/server.py": _ENGINE,
     "training/data/formats/checks.py": _FORMAT,
     "training/data/formats/demonstrations.py": _FORMAT,
     "training/data/formats/native.py": _FORMAT,

@@ -1,11 +1,12 @@
 """Which engines are started, with which arguments, on which cores. None is."""
 
 import asyncio
+import multiprocessing
 import os
 from argparse import Namespace
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from transformers import PreTrainedTokenizerFast
@@ -73,7 +74,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
     """The engines that are started, in order."""
     Started.begun, Started.children = [], []
     monkeypatch.setattr(engines, "AsyncLLM", Started)
-    monkeypatch.setattr(engines.multiprocessing, "active_children", lambda: Started.children)
+    monkeypatch.setattr(multiprocessing, "active_children", lambda: Started.children)
     monkeypatch.setattr(engines, "_SPAWN_POLL_S", 0.001)
     return Started.begun
 
@@ -173,7 +174,8 @@ async def test_both_engines_report_their_load_and_only_the_generators_is_vllms_m
     on_cores(0, 1)
     started = await start(Settings(reward_model="judge"))
     generator, judge = begun
-    assert (started.generator, list(started.loads)) == (generator, ["generator", "reward"])
+    assert started.generator is cast(object, generator)
+    assert list(started.loads) == ["generator", "reward"]
     assert generator.loggers == [started.loads["generator"].logger]
     assert judge.loggers == [Unregistered, started.loads["reward"].logger]
 
@@ -191,7 +193,7 @@ async def test_with_the_torch_backend_there_is_one_engine_on_all_cores(
     monkeypatch.setattr(engines, "TorchScorer", lambda model, **options: (model, options))
     settings = Settings(reward_model="judge", reward_backend="torch", reward_device="cpu", reward_dtype="bfloat16")
     started = await start(settings)
-    assert started.scorer == ("judge", {"device": "cpu", "dtype": "bfloat16"})
+    assert cast(object, started.scorer) == ("judge", {"device": "cpu", "dtype": "bfloat16"})
     assert ([one.cores for one in begun], list(started.loads)) == ([None], ["generator"])
 
 

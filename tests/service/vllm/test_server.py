@@ -1,0 +1,303 @@
+"""`bestofn serve` around vLLM's application: aliases, errors, readiness, and what a person reads first."""
+
+import asyncio
+import json
+import shlex
+from argparse import Namespace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+from vllm.entrypoints.openai.models.protocol import BaseModelPath
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from service.observe.metrics import Metrics
+from service.rerank.busy_time import BusyMeter
+from service.rerank.errors import InvalidRequest, Overloaded
+from service.rerank.strategies.profile import DEFAULTS
+from service.rerank.supervised_scorer import OnRewardFailure, RewardModel
+from service.settings import Settings
+from service.vllm import server
+from service.vllm.client import RerankingEngine
+from service.vllm.engine_load import EngineLoad
+from tests.service.fakes import CHAT, FakeScorer, Reply, call, is_openai_error
+from tests.service.vllm.fake_engine import FakeEngine
+
+KEY = "a key"
+
+
+def arguments(**changes: Any) -> Namespace:
+    defaults: dict[str, Any] = {
+        "model": "org/policy",
+        "served_model_name": None,
+        "api_key": None,
+        "root_path": None,
+        "allowed_origins": ["https://page.example"],
+        "allow_credentials": False,
+        "allowed_methods": ["*"],
+        "allowed_headers": ["*"],
+    }
+    return Namespace(**defaults | changes)
+
+
+@pytest.fixture(autouse=True)
+def _no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+
+
+# -- aliases
+
+
+def vllm_app(*names: str) -> FastAPI:
+    """vLLM's application as far as ours looks into it."""
+    app = FastAPI(openapi_url=None)
+    paths = [BaseModelPath(name=name, model_path=f"/{name}") for name in names]
+    app.state.openai_serving_models = SimpleNamespace(base_model_paths=paths)
+    return app
+
+
+@pytest.mark.parametrize(
+    ("max_best_of", "powers"), [(1, [1]), (2, [1, 2]), (7, [1, 2, 4]), (8, [1, 2, 4, 8]), (9, [1, 2, 4, 8])]
+)
+def test_each_model_is_listed_with_the_powers_of_two_that_may_be_asked_for(max_best_of: int, powers: list[int]) -> None:
+    app = vllm_app("a", "b")
+    server._list_aliases(app, max_best_of)
+    first, second, *aliases = app.state.openai_serving_models.base_model_paths
+    assert (first.name, second.name) == ("a", "b")
+    expected = [(f"{name}:best-of-{power}", f"/{name}") for name in "ab" for power in powers]
+    assert [(alias.name, alias.model_path) for alias in aliases] == expected
+
+
+# -- errors
+
+
+class Body(BaseModel):
+    temperature: float
+
+
+def failing() -> FastAPI:
+    """An application that was built already, as vLLM's is, with a route for each thing that goes wrong."""
+    app = vllm_app()
+
+    @app.get("/ours")
+    async def ours() -> None:
+        raise InvalidRequest("top_k: too small", param="top_k")
+
+    @app.get("/busy")
+    async def busy() -> None:
+        raise Overloaded("full", retry_after_s=3)
+
+    @app.get("/dead")
+    async def dead() -> None:
+        raise EngineDeadError("no core left")
+
+    @app.post("/field")
+    async def field(body: Body) -> None: ...
+
+    app.middleware_stack = app.build_middleware_stack()
+    server._handle_errors(app)
+    return app
+
+
+async def test_an_error_of_ours_has_its_own_status_and_headers() -> None:
+    app = failing()
+    reply = await call(app, path="/ours", method="GET")
+    assert (reply.status, reply.json["error"]["param"]) == (400, "top_k")
+    assert is_openai_error(reply.json)
+    busy = await call(app, path="/busy", method="GET")
+    assert (busy.status, busy.headers["retry-after"]) == (429, "3")
+
+
+@pytest.mark.parametrize("running", [False, True])
+async def test_a_dead_engine_is_a_503_and_the_end_of_the_server(running: bool) -> None:
+    app, engine = failing(), FakeEngine()
+    app.state.server, app.state.engine_client = SimpleNamespace(should_exit=False), engine
+    engine.errored, engine.is_running = True, running
+    reply = await call(app, path="/dead", method="GET")
+    assert (reply.status, reply.json["error"]["code"]) == (503, "engine_unavailable")
+    assert is_openai_error(reply.json)
+    assert app.state.server.should_exit is not running
+
+
+@pytest.mark.parametrize(("body", "message"), [({}, "Field required"), ({"temperature": "hot"}, "valid number")])
+async def test_a_field_that_is_wrong_is_a_400_that_names_it(body: dict[str, Any], message: str) -> None:
+    reply = await call(failing(), body, path="/field", headers={"content-type": "application/json"})
+    assert (reply.status, reply.json["error"]["param"]) == (400, "temperature")
+    assert message in reply.json["error"]["message"]
+
+
+# -- readiness
+
+
+def reranking(scorer: FakeScorer, on_failure: OnRewardFailure = "error") -> tuple[RerankingEngine, RewardModel]:
+    reward = RewardModel(scorer, on_failure)
+    return RerankingEngine(FakeEngine(), reward, BusyMeter(), None, DEFAULTS), reward  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("on_failure", ["error", "unranked"])
+async def test_a_server_is_ready_while_both_engines_are_alive(on_failure: OnRewardFailure) -> None:
+    scorer = FakeScorer()
+    engine, reward = reranking(scorer, on_failure)
+    assert await server._problem(engine, reward) is None
+    scorer.die("out of memory")
+    assert "out of memory" in (await server._problem(engine, reward) or "")
+
+
+async def test_a_dead_generator_is_why_a_server_is_not_ready() -> None:
+    engine, reward = reranking(FakeScorer())
+    engine._engine.unhealthy = EngineDeadError("no core left")  # type: ignore[attr-defined]
+    assert "no core left" in (await server._problem(engine, reward) or "")
+
+
+# -- who may ask
+
+
+@pytest.mark.parametrize(
+    ("keys", "environment", "guarded"),
+    [([KEY], None, True), (None, KEY, True), (["", KEY], None, True), (None, None, False)],
+)
+async def test_a_key_is_asked_for_where_one_was_set(
+    keys: list[str] | None, environment: str | None, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if environment is not None:
+        monkeypatch.setenv("VLLM_API_KEY", environment)
+    guards = server._authentication(arguments(api_key=keys))
+    assert bool(guards) is guarded
+    app = Starlette(middleware=guards)
+    stranger = await call(app, path="/v1/models", method="GET")
+    friend = await call(app, path="/v1/models", method="GET", headers={"Authorization": f"Bearer {KEY}"})
+    assert (stranger.status, friend.status) == (401 if guarded else 404, 404)
+
+
+async def test_an_empty_key_opens_nothing() -> None:
+    app = Starlette(middleware=server._authentication(arguments(api_key=["", KEY])))
+    reply = await call(app, path="/v1/models", method="GET", headers={"Authorization": "Bearer "})
+    assert reply.status == 401
+
+
+# -- what a person reads first
+
+
+@pytest.mark.parametrize(
+    ("names", "keys", "name"),
+    [(None, None, "org/policy"), (["small", "other"], None, "small"), (None, [KEY], "org/policy")],
+)
+def test_the_banner_shows_a_command_that_can_be_pasted(
+    names: list[str] | None, keys: list[str] | None, name: str
+) -> None:
+    banner = server._banner("http://0.0.0.0:8000", arguments(served_model_name=names, api_key=keys))
+    assert f"bestofn serves {name} at http://127.0.0.1:8000 " in banner
+    assert KEY not in banner
+    command = shlex.split(banner[banner.index("curl") :].replace("\\\n", " "))
+    assert command[1] == f"http://127.0.0.1:8000{CHAT}"
+    assert ("Authorization: Bearer $API_KEY" in command) is bool(keys)
+    body = json.loads(command[command.index("-d") + 1])
+    assert (body["model"], body["best_of"], len(body["messages"])) == (name, 8, 1)
+
+
+# -- the whole application
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> CollectorRegistry:
+    """In place of the process's own, in which each metric can be registered once."""
+    own = CollectorRegistry()
+    monkeypatch.setattr(server, "REGISTRY", own)
+    return own
+
+
+async def built(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, scorer: FakeScorer, **changes: Any
+) -> tuple[Starlette, FastAPI]:
+    """Our application over a stand-in for vLLM's."""
+    inner = vllm_app("small")
+
+    async def initialise(engine: Any, state: Any, *_: Any) -> None:
+        state.engine_client = engine
+
+    @inner.post(CHAT)
+    async def chat() -> dict[str, str]:
+        return {"object": "chat.completion"}
+
+    monkeypatch.setattr(server, "build_app", lambda *_: inner)
+    monkeypatch.setattr(server, "init_app_state", initialise)
+    engine, reward = reranking(scorer)
+    engine._engine.get_supported_tasks = _tasks  # type: ignore[assignment, method-assign]
+    engine._engine.model_config = None  # type: ignore[assignment]
+    loads = {"generator": EngineLoad()}
+    app = await server.build(arguments(**changes), settings, engine, reward, BusyMeter(), loads)
+    return app, inner
+
+
+async def _tasks() -> tuple[str, ...]:
+    return ("generate",)
+
+
+async def ask(app: ASGIApp, body: Any = b"", **options: Any) -> Reply:
+    async with asyncio.timeout(5):
+        return await call(app, body, **options)
+
+
+async def test_the_application_is_ours_in_front_of_vllms(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = FakeScorer()
+    settings = Settings(best_of=2, max_best_of=4, max_candidates=8)
+    app, inner = await built(monkeypatch, settings, scorer, api_key=[KEY], root_path="/api")
+    allowed = {"Authorization": f"Bearer {KEY}"}
+    assert (await ask(app, {}, headers=allowed)).json["object"] == "chat.completion"
+    refused = await ask(app, {"best_of": 5}, headers=allowed, path=f"/api{CHAT}")
+    assert (refused.status, refused.json["error"]["param"]) == (400, "best_of")
+    assert (await ask(app, {})).status == 401
+    assert (await ask(app, path="/ready", method="GET")).status == 200
+    scorer.die("out of memory")
+    assert "out of memory" in (await ask(app, path="/ready", method="GET")).json["error"]["message"]
+    assert app.state is inner.state
+    assert len(inner.state.openai_serving_models.base_model_paths) == 4
+    assert registry.get_sample_value("bestofn_candidates_limit") == 8
+
+
+async def test_a_page_of_another_origin_may_read_refusals(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, _ = await built(monkeypatch, Settings(), FakeScorer(), api_key=[KEY])
+    replies = [await ask(app, {}, headers={"Origin": f"https://{host}.example"}) for host in ("page", "other")]
+    assert [reply.status for reply in replies] == [401, 401]
+    assert [reply.headers.get("access-control-allow-origin") for reply in replies] == ["https://page.example", None]
+
+
+async def test_the_log_is_open_while_the_application_lives(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = Settings(candidate_log=str(tmp_path / "log"), candidate_log_max_mb=3)
+    app, inner = await built(monkeypatch, settings, FakeScorer())
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def vllms(_: Any) -> AsyncIterator[None]:
+        seen.append("up")
+        yield
+        seen.append("down")
+
+    inner.router.lifespan_context = vllms
+
+    def up() -> float | None:
+        return registry.get_sample_value("bestofn_candidate_log_up")
+
+    assert up() == 0
+    async with app.router.lifespan_context(app):
+        assert (seen, up()) == (["up"], 1)
+    assert (seen, up()) == (["up", "down"], 0)
+
+
+def test_without_a_folder_there_is_no_log(registry: CollectorRegistry) -> None:
+    metrics = Metrics(registry, "0")
+    assert server._candidate_log(Settings(), metrics) is None
