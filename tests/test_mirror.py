@@ -10,9 +10,12 @@ PACKAGES = ("bestofn_server", "service", "reward", "training", "measuring", "loa
 
 # Modules without a test of their own, and where they are tested instead; a folder stands for all that is in it.
 _FORMAT = "a row of every format goes through tests/training/data/formats/test_formats.py"
+_COUPLINGS = "the checks of service/vllm/coupling.py: tests/service/vllm/test_coupling.py breaks each of them"
 _EVALUATION = "written and drawn from end to end in tests/bestofn_server/commands/test_evaluate.py"
 ELSEWHERE: dict[str, str] = {
     "loadtests/bench/peers/its_hub_server.py": "runs in the environment of another project, which is not here",
+    "service/vllm/coupling_checks/engine.py": _COUPLINGS,
+    "service/vllm/coupling_checks/http.py": _COUPLINGS,
     "training/data/formats/checks.py": _FORMAT,
     "training/data/formats/demonstrations.py": _FORMAT,
     "training/data/formats/native.py": _FORMAT,

@@ -10,7 +10,7 @@ from bestofn_server.commands.errors import refuse, stopping
 from training.run.config import positive_numbers
 
 if TYPE_CHECKING:
-    pass
+    from loadtests.sweep.record import SweepRecord
 
 _RECORD = "sweep.json"
 

@@ -23,7 +23,7 @@ from service.observe.metrics import Metrics
 from service.rerank.busy_time import BusyMeter
 from service.rerank.errors import InvalidRequest, Overloaded
 from service.rerank.strategies.profile import DEFAULTS
-from service.rerank.supervised_scorer import OnRewardFailure, RewardModel
+from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from service.settings import Settings
 from service.vllm import server
 from service.vllm.client import RerankingEngine
@@ -137,8 +137,8 @@ async def test_a_field_that_is_wrong_is_a_400_that_names_it(body: dict[str, Any]
 # -- readiness
 
 
-def reranking(scorer: FakeScorer, on_failure: OnRewardFailure = "error") -> tuple[RerankingEngine, RewardModel]:
-    reward = RewardModel(scorer, on_failure)
+def reranking(scorer: FakeScorer, on_failure: OnRewardFailure = "error") -> tuple[RerankingEngine, SupervisedScorer]:
+    reward = SupervisedScorer(scorer, on_failure)
     return RerankingEngine(FakeEngine(), reward, BusyMeter(), None, DEFAULTS), reward  # type: ignore[arg-type]
 
 
