@@ -248,7 +248,9 @@ class Run:
         errors = [record.error for record in self.ledger.records if record.error is not None]
         if errors:
             return errors[0]
-        return NothingGenerated(f"all {len(self.ledger.records)} candidates failed")
+        lost = sum(candidate.state != "finished" for candidate in self.ledger.candidates)
+        which = "all" if lost == len(self.ledger.records) else f"{lost} of"
+        return NothingGenerated(f"{which} {len(self.ledger.records)} candidates failed")
 
     def _below(self, least: float) -> BelowMinReward:
         param = "rerank.min_reward"

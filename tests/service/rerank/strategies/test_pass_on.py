@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.rerank.errors import InvalidRequest, RewardModelDown
+from service.rerank.errors import InvalidRequest, NothingGenerated, RewardModelDown
 from service.rerank.ledger import count_tokens
 from service.rerank.plan import make_plan
 from service.rerank.run import Run
@@ -82,6 +82,9 @@ async def test_of_unranked_answers_none_may_be_missing() -> None:
     sampler = FakeSampler(says("a"), says("b", error=RuntimeError("odd")))
     with pytest.raises(RuntimeError, match="odd"):
         await best(Run(plan, None, sampler, SupervisedScorer(FakeScorer()), METER))
+    lost = FakeSampler(says("a"), Script(("b",), reason="error"))
+    with pytest.raises(NothingGenerated, match="1 of 2 candidates failed"):
+        await best(Run(plan, None, lost, SupervisedScorer(FakeScorer()), METER))
 
 
 async def test_an_unranked_answer_that_the_engine_cuts_short_is_still_the_answer() -> None:
