@@ -2,6 +2,7 @@
 
 import copy
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -39,7 +40,7 @@ class VllmSampler:
     """Candidates of one prompt as separate engine requests, so that each can be scored and aborted by itself.
 
     The prompt is prefilled once for all of them by vLLM's prefix cache. Candidate i is seeded with seed + i, as
-    vLLM does for n > 1. What the engine gives is kept as it came; what goes out are copies.
+    vLLM does for n > 1. What the engine gives is kept as it came until it is passed on; what goes out are copies.
     """
 
     def __init__(self, engine: AsyncLLM, request: EngineRequest, plan: Plan) -> None:
@@ -49,13 +50,14 @@ class VllmSampler:
         self._ranked = plan.ranked
         self._interval = plan.strategy.checkpoint_tokens or _NO_PROGRESS  # tokens between two drafts
         self._aborted: set[int] = set()
-        self.outputs: dict[int, list[RequestOutput]] = {}
+        self._outputs: dict[int, deque[RequestOutput]] = {}  # of each candidate, until they have been passed on
+        self._prompts: dict[int, tuple[int, int]] = {}  # of each candidate: tokens of its prompt, and of them cached
 
     async def sample(self, index: int) -> AsyncIterator[Draft]:
         if index in self._aborted:
             yield Draft(0, "", "abort")
             return
-        kept = self.outputs.setdefault(index, [])
+        kept = self._outputs.setdefault(index, deque())
         prompt = cast(EngineInput, self._request.prompt)
         params, engine_id = self._child_params(index), self._child_id(index)
         generation = self._engine.generate(prompt, params, engine_id, **self._request.options)
@@ -64,6 +66,7 @@ class VllmSampler:
         try:
             async for output in generation:
                 kept.append(output)
+                self._prompts.setdefault(index, (len(output.prompt_token_ids or ()), output.num_cached_tokens or 0))
                 completion = output.outputs[0]
                 yield Draft(len(completion.token_ids) - tokens, completion.text[characters:], completion.finish_reason)
                 if not delta:
@@ -99,26 +102,27 @@ class VllmSampler:
 
         Raises what `Run.best` raises.
         """
-        sent: dict[int, int] = {}
+        passed_on = False
         while self._streams:
             over = run.over
             run.news.clear()
             for rank, index in enumerate(run.committed):
-                for output in self.outputs.get(index, [])[sent.get(index, 0) :]:
-                    sent[index] = sent.get(index, 0) + 1
-                    yield self._renamed(output, rank)
+                pieces = self._outputs.get(index, deque())
+                while pieces:
+                    passed_on = True
+                    yield self._renamed(pieces.popleft(), rank)
             if over:
                 break
             await run.news.wait()
         selected = await run.best()
-        for output in () if sent else self._winners(selected):
+        for output in () if passed_on else self._winners(selected):
             yield output
 
     def _winners(self, selected: tuple[int, ...]) -> list[RequestOutput]:
         """The selected candidates' outputs, best first: a stream's as they came, otherwise one with all choices."""
         if self._streams:
             return [
-                self._renamed(output, rank) for rank, index in enumerate(selected) for output in self.outputs[index]
+                self._renamed(output, rank) for rank, index in enumerate(selected) for output in self._outputs[index]
             ]
         first, *rest = [self._whole(index, rank) for rank, index in enumerate(selected)]
         first.outputs = [*first.outputs, *(output.outputs[0] for output in rest)]
@@ -126,7 +130,7 @@ class VllmSampler:
 
     def _whole(self, index: int, rank: int) -> RequestOutput:
         """All outputs of one candidate as one."""
-        first, *rest = self.outputs[index]
+        first, *rest = self._outputs[index]
         whole = self._renamed(first, rank)
         if rest:
             completion = whole.outputs[0]
@@ -147,15 +151,16 @@ class VllmSampler:
 
     @property
     def prompt_tokens(self) -> int:
-        return next((len(output.prompt_token_ids or ()) for output in self._first_outputs()), 0)
+        return self._first_prompt[0]
 
     @property
     def cached_prompt_tokens(self) -> int:
         """Prompt tokens that the first candidate found in the prefix cache; the others share what it computed."""
-        return next((output.num_cached_tokens or 0 for output in self._first_outputs()), 0)
+        return self._first_prompt[1]
 
-    def _first_outputs(self) -> list[RequestOutput]:
-        return [outputs[0] for _, outputs in sorted(self.outputs.items()) if outputs]
+    @property
+    def _first_prompt(self) -> tuple[int, int]:
+        return self._prompts[min(self._prompts)] if self._prompts else (0, 0)
 
 
 def _wrapped(seed: int) -> int:
