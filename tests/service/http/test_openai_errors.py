@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from service.http.openai_errors import openai_error
+from service.http.openai_errors import field_error, openai_error
 from tests.service.fakes import answers, call
 from tests.service.http.served import app_over
 
@@ -74,3 +74,22 @@ async def test_fastapis_422_is_a_400_that_names_the_field() -> None:
     reply = await call(app_over(answers(422, {"detail": detail})), path="/tokenize")
     assert reply.status == 400
     assert "input" in reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "message", "param"),
+    [
+        (
+            {"loc": ["body", "messages", 0, "role"], "msg": "Field required"},
+            "messages.0.role: Field required",
+            "messages.0.role",
+        ),
+        ({"loc": ["body"], "msg": "JSON decode error"}, "JSON decode error", None),
+        ({"loc": ["body", "list[str]", "stop"], "msg": "too long"}, "stop: too long", "stop"),
+        ({}, "is not valid", None),
+    ],
+    ids=["path", "body", "union", "nothing"],
+)
+def test_a_validation_problem_is_one_sentence(problem: dict[str, Any], message: str, param: str | None) -> None:
+    error = field_error(problem)
+    assert (str(error), error.param) == (message, param)

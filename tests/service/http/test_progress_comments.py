@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from starlette.types import Message
 
 import service.http.answer_sender
+from service.http.progress_comments import CandidateProgress
 from tests.service.fakes import FakeSampler, Script, cancelled, says, until
+from tests.service.http.ledgers import context_of, ledger_of_two
 from tests.service.http.served import served
 
 
@@ -74,3 +77,15 @@ async def test_without_the_option_there_is_no_progress(monkeypatch: pytest.Monke
     await until(lambda: len(messages) > 3)
     await cancelled(task)
     assert told(messages) == []
+
+
+def test_a_change_is_reported_once_and_of_several_prompts_with_its_own() -> None:
+    first, second = ledger_of_two(), ledger_of_two()
+    progress = CandidateProgress(context_of(first, second, endpoint="completions", return_candidates=True))
+    assert [(one["prompt"], one["index"]) for one in progress.changes()] == [(p, i) for p in (0, 1) for i in range(4)]
+    assert progress.changes() == []
+    record = second.records[2]
+    record.view = replace(record.view, tokens=3)
+    record.pieces.append(" more")
+    change = {"index": 2, "state": "aborted", "tokens": 3, "reward": None, "delta": " more", "prompt": 1}
+    assert progress.changes() == [change]
