@@ -10,7 +10,7 @@ from reward.template import ConversationTemplate, Prompt
 
 @dataclass(frozen=True)
 class Score:
-    """One candidate's reward."""
+    """One candidate's reward, normalised as its checkpoint asks, and how many tokens were read for it."""
 
     # The scalar to rank by, normalised by the checkpoint's mean and std; nan or infinite where the model gave that, and
     # callers treat it as unscored.
