@@ -19,6 +19,7 @@ _ROOT = Path(__file__).resolve().parent.parent.parent
 _CLIENT, _ENGINES, _SAMPLER = "service/vllm/client.py", "service/vllm/engines.py", "service/vllm/sampler.py"
 _SERVER, _COMMAND_LINE, _LOAD = "service/vllm/server.py", "service/vllm/command_line.py", "service/vllm/engine_load.py"
 _SCORER, _ROLLOUT, _METRICS = "reward/vllm_scorer.py", "training/policy/rollout.py", "service/observe/metrics.py"
+_ERRORS = "service/http/openai_errors.py"
 _IMPORTING = ("service/vllm/*.py", _SCORER)
 
 
@@ -81,7 +82,7 @@ SERVING = (
         http.authentication,
     ),
     Coupling("environment", _SERVER, "envs knows the variables of the API key and of keep-alive", http.environment),
-    Coupling("error body", "service/http", "an error is an object with message, type and param", http.error_body),
+    Coupling("error body", _ERRORS, "an error is an object with message, type and param", http.error_body),
     Coupling(
         "metrics registry",
         _SERVER,
@@ -220,7 +221,7 @@ RUNNING = (
     ),
     RunningCoupling(
         "answers",
-        "service/http",
+        "service/http/answer_patch.py",
         "each endpoint answers, streams and ends as the official clients expect",
         ("tests/contract/test_openai.py",),
     ),

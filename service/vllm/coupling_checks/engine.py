@@ -99,15 +99,18 @@ def output_fields() -> bool:
 
 def adding_outputs() -> bool:
     first, *rest = _streamed(stream_interval=1)
+    for output in (first, *rest):
+        output.outputs[0].logprobs = [{}]
     whole = copy.copy(first)
     whole.outputs = [copy.copy(first.outputs[0])]
-    whole.outputs[0].token_ids = list(_tokens(first))
+    whole.outputs[0].token_ids, whole.outputs[0].logprobs = list(_tokens(first)), [{}]
     for output in rest:
         whole.add(output, aggregate=True)
-    summed = (_tokens(whole), whole.outputs[0].finish_reason, whole.finished) == ([5, 6, 7], "abort", True)
-    untouched = (_tokens(first), first.finished) == ([5], False)
+    completion = whole.outputs[0]
+    summed = (completion.token_ids, len(completion.logprobs), completion.finish_reason) == ([5, 6, 7], 4, "abort")
+    untouched = (_tokens(first), len(first.outputs[0].logprobs), first.finished) == ([5], 1, False)
     whole.add(first, aggregate=False)
-    return summed and untouched and _tokens(whole) == [5]
+    return summed and untouched and whole.finished and _tokens(whole) == [5]
 
 
 def statistics() -> bool:
