@@ -1,4 +1,4 @@
-# The verbs of this repository. Each one first sets up .venv if that is not done; done twice, nothing is done twice.
+# The verbs of this repository. Those that need .venv set it up first; an environment that is complete is left alone.
 
 PYTHON ?= python3.11
 # Which vLLM: cuda where an NVIDIA GPU answers, else cpu. `make VARIANT=cpu serve` decides otherwise.

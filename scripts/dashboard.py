@@ -8,7 +8,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from scripts.dashboard_panels import ROWS, Panel, Query
+from scripts.dashboard_panels import ROWS, Panel, PromQuery
 
 ROOT = Path(__file__).resolve().parent.parent
 DASHBOARD = ROOT / "service/observe/dashboards/grafana/cost_versus_n.json"
@@ -26,7 +26,8 @@ _PAGE_TOP = """\
 `recording.yml` and `alerts.yml` into your Prometheus and import `cost_versus_n.json`, all of them in
 `service/observe/dashboards`.
 
-N is what a request asked for as `best_of`, rounded up to a power of two. At the top choose the job and the instances,
+N is the number of candidates that was planned for each prompt of a request, rounded up to a power of two: temperature
+0 and `--slo-p99-ms` make it smaller than the `best_of` that was asked for. At the top choose the job and the instances,
 and the window over which figures by N are averaged: longer is steadier, shorter is sooner. The panels of money stay
 empty until the server knows prices (`--gpu-hour-dollars 2.5`).
 """
@@ -102,12 +103,12 @@ def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _lettered(panel: Panel) -> list[tuple[str, Query]]:
+def _lettered(panel: Panel) -> list[tuple[str, PromQuery]]:
     """Grafana calls the queries of a panel A, B, C, ..."""
     return list(zip(ascii_uppercase, panel.queries, strict=False))
 
 
-def _target(query: Query, letter: str) -> dict[str, Any]:
+def _target(query: PromQuery, letter: str) -> dict[str, Any]:
     return {
         "refId": letter,
         "datasource": _SOURCE,

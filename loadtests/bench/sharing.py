@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from training.labs import checkpoint
 from training.reward.data import Batch, Group, RewardCollator
-from training.reward.heads import Heads, reward_model
+from training.reward.heads import HeadLayout, reward_model
 from training.reward.losses import objective
 from training.reward.outputs import PositionRewards, to_device
 
@@ -61,7 +61,7 @@ def throughput(layout: Layout) -> float:
 
 def fresh_model() -> PreTrainedModel:
     """A reward model with one fresh output on the bundled policy."""
-    return reward_model(str(checkpoint(_POLICY)), Heads(), extra_layers=0, seed=0)
+    return reward_model(str(checkpoint(_POLICY)), HeadLayout(), extra_layers=0, seed=0)
 
 
 def loss(model: PreTrainedModel, read: PositionRewards, batch: Batch) -> torch.Tensor:

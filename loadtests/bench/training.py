@@ -5,7 +5,7 @@ checkpointing of activations; DPO computes its reference in every step. Each sid
 default. Tokens are those of the whole conversations that were learned from, a prompt counted once for each answer,
 padding never; the first steps are left out. The order changes from round to round; the ratio is the median over rounds
 with the range of the middle half. `sharing` measures our own layouts of a prompt's responses against each other
-(`bench_sharing`).
+(`loadtests.bench.sharing`).
 """
 
 import logging

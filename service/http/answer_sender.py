@@ -1,4 +1,4 @@
-"""The answer's way out: pass on, patch or replace what vLLM's application says, and tell what goes on until it does."""
+"""The answer's way out: vLLM's answer passed on, patched or replaced, with comments in a stream until it is there."""
 
 import asyncio
 import json
@@ -78,7 +78,7 @@ class AnswerSender:
             self._stream = StreamPatcher(self._context)
             self._comments.append(asyncio.create_task(self._keep_alive()))
             if self._context.ask.options.progress:
-                self._comments.append(asyncio.create_task(self._tell_progress()))
+                self._comments.append(asyncio.create_task(self._send_progress()))
             return self._patch_stream
         if self.status < 400 and self._reports():
             return self._collect
@@ -112,7 +112,7 @@ class AnswerSender:
             await self._send({"type": "http.response.body", "body": body, "more_body": not last})
 
     async def _keep_alive(self) -> None:
-        """While there is nothing to send, tell proxies and people that work goes on (an SSE comment)."""
+        """Send an SSE comment while there is nothing else to send, so that proxies keep the connection."""
         while True:
             await asyncio.sleep(_KEEP_ALIVE_S)
             if time.monotonic() - self._sent_s < _KEEP_ALIVE_S:
@@ -121,7 +121,7 @@ class AnswerSender:
             finished = sum(view.state == "finished" for view in views)
             await self._comment(f"{finished} of {len(views)} candidates finished")
 
-    async def _tell_progress(self) -> None:
+    async def _send_progress(self) -> None:
         """What the candidates have become, as often as they change."""
         progress = CandidateProgress(self._context)
         while True:

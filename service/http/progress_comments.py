@@ -10,11 +10,11 @@ _State = tuple[str, int, float | None]
 
 
 class CandidateProgress:
-    """Compares the candidates of a request with what was told of them before."""
+    """Compares the candidates of a request with what was last reported of them."""
 
     def __init__(self, context: RequestContext) -> None:
         self._context = context
-        self._told: dict[tuple[int, int], tuple[_State, int]] = {}
+        self._reported: dict[tuple[int, int], tuple[_State, int]] = {}
 
     def changes(self) -> Sequence[Mapping[str, Any]]:
         """An object for each candidate that has changed: index, state, tokens, reward.
@@ -32,10 +32,10 @@ class CandidateProgress:
     def _change(self, prompt: int, record: CandidateRecord) -> Mapping[str, Any] | None:
         view = record.view
         now = (view.state, view.tokens, view.reward)
-        before, pieces = self._told.get((prompt, view.index), (None, 0))
+        before, pieces = self._reported.get((prompt, view.index), (None, 0))
         if now == before:
             return None
-        self._told[prompt, view.index] = now, len(record.pieces)
+        self._reported[prompt, view.index] = now, len(record.pieces)
         change: dict[str, Any] = {
             "index": view.index,
             "state": view.state,

@@ -4,7 +4,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class RootPath:
-    """Tells every layer below the prefix under which a proxy shows the server (`--root-path`)."""
+    """Sets the prefix under which a proxy shows the server (`--root-path`) for every layer below."""
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:
         self._app = app

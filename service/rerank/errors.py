@@ -4,7 +4,7 @@ ServiceError
 ├── InvalidRequest       400  the request is at fault; names the field
 ├── NoCandidateLog       409  the server keeps no candidate log, so nothing can be stored in it
 ├── BelowMinReward       424  no candidate reaches the reward that the request asks for
-├── Overloaded           429  too many candidates in flight; says when to come back
+├── Overloaded           429  too many candidates in flight; names a time to come back
 ├── NothingGenerated     502  every candidate failed
 ├── RewardModelDown      503  the reward model cannot answer
 ├── EngineDown           503  the generation engine died
@@ -82,7 +82,7 @@ class NothingGenerated(ServiceError):
 
 
 class RewardModelDown(ServiceError):
-    """The reward model is down, and the server is told not to answer unranked."""
+    """The reward model is down, and `--on-reward-failure` is `error`."""
 
     status = 503
     code = "reward_unavailable"

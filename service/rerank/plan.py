@@ -31,7 +31,7 @@ class Plan:
     selection: Selection = ARGMAX
     seed: int = 0  # of a selection that draws
     min_reward: float | None = None
-    reward: RewardConfig = PLAIN  # what the reward model says of itself
+    reward: RewardConfig = PLAIN  # what the checkpoint records about itself
     reward_weights: Mapping[str, float] = field(default_factory=dict)  # of its heads; empty: as the checkpoint has it
 
     @property
@@ -39,10 +39,20 @@ class Plan:
         """Nothing ends a candidate before its time, so the rewards of all are a fair sample of the policy's."""
         return isinstance(self.strategy, BestOfN | PassOn)
 
+    @property
+    def passes_on(self) -> bool:
+        """Nothing is chosen: all that is sampled is returned."""
+        return isinstance(self.strategy, PassOn)
+
+    @property
+    def least(self) -> int:
+        """Answers that must be there: one of those to choose from, or all where nothing is chosen."""
+        return self.n if self.passes_on else 1
+
     def choose(self, candidates: Sequence[Candidate]) -> Choice:
-        """What is returned, best first; unranked candidates by their indices, however the engine ended them."""
-        if not self.ranked:
-            return Choice(tuple(one.index for one in candidates if one.state in ("finished", "aborted")))
+        """What is returned, best first; where nothing is chosen, whatever the engine has ended, by index."""
+        if self.passes_on:
+            return Choice(tuple(one.index for one in candidates if one.finish_reason is not None))
         return select(
             candidates,
             self.n,

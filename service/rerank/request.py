@@ -36,7 +36,7 @@ _ALIAS = re.compile(r"(?P<model>.+):best-of-(?P<best_of>\d+)")
 
 @dataclass(frozen=True)
 class Limits:
-    """The server's own bounds and defaults for a request. reward: what the reward model says of itself.
+    """The server's own bounds and defaults for a request. reward: what the checkpoint records about itself.
 
     Raises ValueError where the default selection asks for heads that the reward model does not have.
     """

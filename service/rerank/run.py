@@ -137,8 +137,9 @@ class Run:
                 case Abort(index):
                     self._abort_one(self.ledger.records[index])
                 case Commit(index):
-                    self.committed.append(index)
-                    self.news.set()
+                    if index not in self.committed:
+                        self.committed.append(index)
+                        self.news.set()
                 case Stop(reason):
                     self.ledger.stop_reason = self.ledger.stop_reason or reason
 
@@ -213,14 +214,14 @@ class Run:
     async def _prefill(self, scoring: Scoring) -> None:
         try:
             await scoring.prefill()
-        except RewardUnavailable as error:
+        except Exception as error:
             self._happenings.put_nowait(error)
 
     async def _score(self, record: CandidateRecord) -> None:
         assert self._scoring is not None
         try:
             await self._scoring.score(self.ledger, record)
-        except RewardUnavailable as error:
+        except Exception as error:
             self._happenings.put_nowait(error)
         else:
             self._happenings.put_nowait(Scored(record.view.index))
@@ -229,14 +230,9 @@ class Run:
         began_s = time.monotonic()
         self.ledger.choice = self.ledger.plan.choose(self.ledger.candidates)
         self.ledger.select_s = time.monotonic() - began_s
-        if len(self.ledger.selected) < self._least:
+        if len(self.ledger.selected) < self.ledger.plan.least:
             raise self._nothing_to_return()
         return self.ledger.selected
-
-    @property
-    def _least(self) -> int:
-        """Answers that must be there: of ranked candidates one, of unranked ones all that were asked for."""
-        return 1 if self.ledger.plan.ranked else self.ledger.plan.n
 
     def _nothing_to_return(self) -> Exception:
         least = self.ledger.plan.min_reward
@@ -248,9 +244,7 @@ class Run:
         errors = [record.error for record in self.ledger.records if record.error is not None]
         if errors:
             return errors[0]
-        lost = sum(candidate.state != "finished" for candidate in self.ledger.candidates)
-        which = "all" if lost == len(self.ledger.records) else f"{lost} of"
-        return NothingGenerated(f"{which} {len(self.ledger.records)} candidates failed")
+        return NothingGenerated(f"all {len(self.ledger.records)} candidates failed")
 
     def _below(self, least: float) -> BelowMinReward:
         param = "rerank.min_reward"

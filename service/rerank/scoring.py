@@ -12,13 +12,14 @@ from service.rerank.supervised_scorer import SupervisedScorer
 class Scoring:
     """Scores for one prompt. Raises InvalidRequest where the reward model's template refuses the conversation.
 
-    conversation: as the reward model reads it. Who is told what another asked for waits for it: cancel all or none.
+    conversation: as the reward model reads it. A candidate whose text another has asked about awaits that score:
+    cancel all or none.
     """
 
     def __init__(self, reward: SupervisedScorer, conversation: Conversation) -> None:
         self._reward = reward
         self._prompt = reward.prompt(conversation.messages)
-        self._told: dict[tuple[str, bool], asyncio.Future[Score | Exception]] = {}
+        self._asked: dict[tuple[str, bool], asyncio.Future[Score | Exception]] = {}
         self.conversation = replace(conversation, messages=self._prompt.messages)
 
     async def prefill(self) -> None:
@@ -39,21 +40,21 @@ class Scoring:
         ledger.note_score(record, score, finished=finished, tokens=tokens)
 
     async def _score_once(self, text: str, *, finished: bool) -> Score:
-        """Equal texts are scored once: the first of them asks, the others wait for what it is told, and cost nothing.
+        """Equal texts are scored once: the first of them asks, the others wait for its score, and cost nothing.
 
         Candidates often begin alike, so of the scores at the first checkpoints many are one.
         """
         key = text, finished
-        if key in self._told:
-            told = await asyncio.shield(self._told[key])
-            if isinstance(told, Exception):
-                raise told
-            return replace(told, tokens=0, cached_tokens=0)
-        self._told[key] = asyncio.get_running_loop().create_future()
+        if key in self._asked:
+            known = await asyncio.shield(self._asked[key])
+            if isinstance(known, Exception):
+                raise known
+            return replace(known, tokens=0, cached_tokens=0)
+        self._asked[key] = asyncio.get_running_loop().create_future()
         try:
             score = await self._reward.score(self._prompt, self.conversation.answer_start + text, finished=finished)
         except Exception as error:
-            self._told[key].set_result(error)
+            self._asked[key].set_result(error)
             raise
-        self._told[key].set_result(score)
+        self._asked[key].set_result(score)
         return score

@@ -15,7 +15,7 @@ Listener = Callable[[RewardUnavailable], None]
 
 
 class SupervisedScorer:
-    """Tells every run at once when the scorer dies, so that none has to find out by itself.
+    """Notifies every run at once when the scorer dies, so that none has to find out by itself.
 
     on_failure: what a request is answered then: an error, or the first finished candidates, unranked. timeout_s: a
     scorer that takes longer for one text counts as unavailable.

@@ -127,7 +127,7 @@ class RerankingEngine:
 
 
 class _ConversationRenderer:
-    """vLLM's renderer, through which every chat-like request passes: its prompts say what they were made of."""
+    """vLLM's renderer, through which every chat passes; each prompt carries the conversation that it was made of."""
 
     def __init__(self, renderer: Any) -> None:
         self._renderer = renderer

@@ -4,7 +4,7 @@ import copy
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from vllm.inputs import EngineInput
@@ -108,7 +108,7 @@ class VllmSampler:
             run.news.clear()
             for rank, index in enumerate(run.committed):
                 pieces = self._outputs.get(index, deque())
-                while pieces:
+                for _ in range(len(pieces)):  # and then the next choice, however fast this one grows
                     passed_on = True
                     yield self._renamed(pieces.popleft(), rank)
             if over:
@@ -117,6 +117,12 @@ class VllmSampler:
         selected = await run.best()
         for output in () if passed_on else self._winners(selected):
             yield output
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """A request may outlast this answer by far: a beam search asks for one after every token."""
+        self._outputs.clear()
+        self._request = replace(self._request, prompt={})
 
     def _winners(self, selected: tuple[int, ...]) -> list[RequestOutput]:
         """The selected candidates' outputs, best first: a stream's as they came, otherwise one with all choices."""

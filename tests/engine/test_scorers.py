@@ -14,7 +14,7 @@ from reward.vllm_scorer import VllmScorer
 from service.settings import Settings
 from service.vllm.bundled import REWARD_ENGINE_ARGS
 from training.labs import checkpoint
-from training.reward.heads import Heads, reward_model
+from training.reward.heads import HeadLayout, reward_model
 
 # vLLM leaves the ZMQ context of an engine that was shut down to the garbage collector.
 pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("ignore:Unclosed context:ResourceWarning")]
@@ -46,7 +46,7 @@ async def vllm_scorer() -> AsyncIterator[VllmScorer]:
 async def three_heads(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Path, VllmScorer]]:
     """An untrained ensemble on the bundled policy's trunk, and its scorer."""
     path, policy = tmp_path_factory.mktemp("ensemble"), checkpoint("arithmetic-sft")
-    heads = Heads(names=("member-0", "member-1", "member-2"), members=3)
+    heads = HeadLayout(names=("member-0", "member-1", "member-2"), members=3)
     model = reward_model(str(policy), heads, extra_layers=0, seed=0)
     tokenizer = AutoTokenizer.from_pretrained(policy)
     model.config.pad_token_id = tokenizer.pad_token_id

@@ -20,7 +20,7 @@ from training.data.formats.checks import DataError, Dropped, Options, Row
 from training.data.formats.native import to_row
 from training.data.records import Comparison, Conversation, Demonstration
 
-__all__ = ["DataError", "Report", "hold_out", "read_comparisons", "read_demonstrations", "read_prompts", "to_row"]
+__all__ = ["DataError", "ReadReport", "hold_out", "read_comparisons", "read_demonstrations", "read_prompts", "to_row"]
 
 Record = TypeVar("Record")
 
@@ -30,7 +30,7 @@ _KINDS: Mapping[str, Sequence[Format[AnyRecord]]] = {"comparisons": COMPARISONS,
 
 
 @dataclass(frozen=True)
-class Report:
+class ReadReport:
     """What was read: how many records of which kind were taken, and how many rows were dropped for each reason."""
 
     source: str
@@ -49,7 +49,7 @@ class Report:
 
 def read_comparisons(
     source: str, *, split: str = "train", tokenizer_decode: Callable[[list[int]], str] | None = None
-) -> tuple[list[Comparison], Report]:
+) -> tuple[list[Comparison], ReadReport]:
     """Every comparison of a source; `tokenizer_decode` turns token ids into text where a format holds those.
 
     Dropped are ranked responses that are all tied or all the same. Raises DataError with the place and the field.
@@ -57,12 +57,12 @@ def read_comparisons(
     return _read(source, Options(split, tokenizer_decode), "comparisons", COMPARISONS, _nothing_to_learn)
 
 
-def read_demonstrations(source: str, *, split: str = "train") -> tuple[list[Demonstration], Report]:
+def read_demonstrations(source: str, *, split: str = "train") -> tuple[list[Demonstration], ReadReport]:
     """Every demonstration of a source; plain text is one without messages. Raises DataError as above."""
     return _read(source, Options(split), "demonstrations", DEMONSTRATIONS, lambda _: None)
 
 
-def read_prompts(source: str, *, split: str = "train") -> tuple[list[Conversation], Report]:
+def read_prompts(source: str, *, split: str = "train") -> tuple[list[Conversation], ReadReport]:
     """The different prompts of a source of any format, in order. Raises DataError as above."""
     known: list[Format[AnyRecord]] = [*COMPARISONS, *DEMONSTRATIONS, *PROMPTS]
     records, report = _read(source, Options(split), "prompts", known, _no_prompt)
@@ -100,7 +100,7 @@ def _read(
     kind: str,
     formats: Sequence[Format[Record]],
     reason_to_drop: Callable[[Record], str | None],
-) -> tuple[list[Record], Report]:
+) -> tuple[list[Record], ReadReport]:
     known: Format[Record] | None = None
     records: list[Record] = []
     dropped: Counter[str] = Counter()
@@ -120,7 +120,7 @@ def _read(
             records.append(found)
     if known is None:
         raise DataError(f"{source}: holds no records")
-    report = Report(source, known.name, kind, len(records), dict(dropped.most_common()))
+    report = ReadReport(source, known.name, kind, len(records), dict(dropped.most_common()))
     if not records:
         raise DataError(f"no record is left of {report.summary()}")
     return records, report

@@ -85,11 +85,11 @@ def policy_gold(world: Lab, policy: str | Path, *, kind: str = "transformers", p
 
 
 def best_of_n_gold(world: Lab, samples: Sequence[Comparison], reward_model: str | Path) -> BestOfNCurve:
-    """Score every answer and estimate best-of-n as `best_of_n` does."""
-    return best_of_n(np.array(score(samples, reward_model).normalised()), gold(world, samples))
+    """Score every answer and estimate best-of-n as `best_of_n_curve` does."""
+    return best_of_n_curve(np.array(score(samples, reward_model).normalised()), gold(world, samples))
 
 
-def best_of_n(proxy: Floats, true: Floats) -> BestOfNCurve:
+def best_of_n_curve(proxy: Floats, true: Floats) -> BestOfNCurve:
     """Best-of-n without bias for n = 1, 2, 4, ..., N, from both rewards of N answers to each prompt, [prompts, N]."""
     sizes = sizes_up_to(true.shape[1])
     selected = np.array([best_of_each(p, g, sizes) for p, g in zip(proxy, true, strict=True)])  # [prompts, sizes]

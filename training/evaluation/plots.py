@@ -57,7 +57,7 @@ def accuracy_by(measured: Pairwise) -> Figure:
     return figure
 
 
-def best_of_n(measured: BestOfNCurve) -> Figure:
+def draw_best_of_n(measured: BestOfNCurve) -> Figure:
     """Gold reward of best-of-n, with the reward model's own reward beside it on an axis of its own."""
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     gold_axis = figure.subplots()

@@ -25,7 +25,7 @@ def write(folder: Path, *, reward: RewardReport | None = None, policy: PolicyRep
         written.append(save(plots.calibration(reward.pairwise.calibration), folder / "calibration.png"))
         written.append(save(plots.accuracy_by(reward.pairwise), folder / "accuracy.png"))
     if reward and reward.best_of_n:
-        written.append(save(plots.best_of_n(reward.best_of_n), folder / "best_of_n.png"))
+        written.append(save(plots.draw_best_of_n(reward.best_of_n), folder / "best_of_n.png"))
     return written
 
 

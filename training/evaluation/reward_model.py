@@ -8,7 +8,7 @@ import numpy as np
 from measuring.estimators import Floats
 from training.data.records import Comparison, dense_ranks
 from training.evaluation.benchmarks import BenchmarkScore, score_benchmark
-from training.evaluation.measure import BestOfNCurve, best_of_n, gold
+from training.evaluation.measure import BestOfNCurve, best_of_n_curve, gold
 from training.evaluation.pairwise import Pairwise
 from training.evaluation.pairwise import measure as measure_pairs
 from training.evaluation.scoring import ScoredComparisons, score
@@ -57,7 +57,7 @@ def in_lab(
         reward_model,
         data,
         measure_pairs(ranked, rewards, tokens),
-        best_of_n=best_of_n(np.array(scored.normalised()), true),
+        best_of_n=best_of_n_curve(np.array(scored.normalised()), true),
     )
 
 

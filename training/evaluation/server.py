@@ -71,7 +71,7 @@ class ServerRow:
 
 
 @dataclass(frozen=True)
-class Report:
+class ServerReport:
     """All rows, and for the largest best_of how much of the possible gain was realised."""
 
     model: str
@@ -104,7 +104,7 @@ class Report:
         return strict_json(self)
 
 
-async def run(evaluation: Evaluation) -> Report:
+async def run(evaluation: Evaluation) -> ServerReport:
     """Ask all prompts for each best_of. Raises ConnectionError when the server cannot be reached."""
     world = lab(evaluation.lab, evaluation.lab_options)
     prompts = world.prompts(evaluation.prompts, "held_out", seed=evaluation.seed)
@@ -157,7 +157,7 @@ def judge(answer: Answer, world: Lab, prompt: Conversation) -> Judged:
     return Judged(answer, gold, max([gold, *candidates]))
 
 
-def summarise(model: str, found: dict[int, list[Judged]]) -> Report:
+def summarise(model: str, found: dict[int, list[Judged]]) -> ServerReport:
     """Rows for each best_of; the gain compares the prompts that both the smallest and the largest answered."""
     sizes = sorted(found)
     rows = tuple(_row(best_of, found[best_of]) for best_of in sizes)
@@ -167,14 +167,14 @@ def summarise(model: str, found: dict[int, list[Judged]]) -> Report:
         if single.answer.ok and best.answer.ok
     ]
     if sizes[0] != 1 or len(sizes) == 1 or not both:
-        return Report(model, rows, None, None)
+        return ServerReport(model, rows, None, None)
     outcomes = np.array(both)  # [prompts, (N=1, best-of-N, the best of N by gold)]
 
     def closed(sample: Floats) -> float:
         single, selected, oracle = sample.mean(axis=0)
         return share_closed(float(single), float(selected), float(oracle))
 
-    return Report(model, rows, _mean(outcomes[:, 2].tolist()), bootstrap(outcomes, closed))
+    return ServerReport(model, rows, _mean(outcomes[:, 2].tolist()), bootstrap(outcomes, closed))
 
 
 def _row(best_of: int, found: Sequence[Judged]) -> ServerRow:
@@ -203,7 +203,7 @@ def _mean(golds: Sequence[float]) -> Interval:
     return mean_interval(golds)
 
 
-def _table(report: Report) -> Table:
+def _table(report: ServerReport) -> Table:
     table = Table(title=f"{report.model}: {report.rows[0].requests} held-out prompts for each best_of")
     for column in (
         "best_of",

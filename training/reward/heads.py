@@ -23,7 +23,7 @@ _MODEL_CLASS = "ForSequenceClassification"
 
 
 @dataclass(frozen=True)
-class Heads:
+class HeadLayout:
     """What the outputs of a reward model are."""
 
     names: tuple[str, ...] = ()
@@ -34,7 +34,9 @@ class Heads:
     """How many of the outputs are members of an ensemble."""
 
 
-def plan_heads(records: Sequence[Comparison], *, loss: str, names: tuple[str, ...] = (), ensemble: int = 0) -> Heads:
+def plan_heads(
+    records: Sequence[Comparison], *, loss: str, names: tuple[str, ...] = (), ensemble: int = 0
+) -> HeadLayout:
     """Raises ConfigError where the settings contradict each other or the scores in the data.
 
     names: the setting `heads`. ensemble: how many members it has; 0: there is none.
@@ -47,7 +49,7 @@ def plan_heads(records: Sequence[Comparison], *, loss: str, names: tuple[str, ..
     if loss != "regression":
         if members and names:
             raise ConfigError("heads: the outputs of an ensemble have names of their own")
-        return Heads(names=names or members, members=len(members))
+        return HeadLayout(names=names or members, members=len(members))
     known = sorted({name for record in records for name in record.scores})
     dimensions = names or tuple(known)
     if unknown := sorted(set(dimensions) - set(known)):
@@ -58,17 +60,17 @@ def plan_heads(records: Sequence[Comparison], *, loss: str, names: tuple[str, ..
         raise ConfigError(f"heads: name the scores to learn, of: {', '.join(dimensions)}")
     if members and len(dimensions) > 1:
         raise ConfigError("heads: an ensemble learns one score, not several")
-    return Heads(names=members or names, dimensions=dimensions, members=len(members))
+    return HeadLayout(names=members or names, dimensions=dimensions, members=len(members))
 
 
-def teaches(record: Comparison, loss: str, heads: Heads) -> bool:
+def teaches(record: Comparison, loss: str, heads: HeadLayout) -> bool:
     """Whether this loss has something to learn from the record."""
     if loss == "regression":
         return any(not np.isnan(record.scores.get(name, np.nan)).all() for name in heads.dimensions)
     return record.best is not None and len(record.responses) > 1 if loss == "best_of_k" else bool(record.pairs())
 
 
-def teaching(records: Sequence[Comparison], loss: str, heads: Heads) -> list[Comparison]:
+def teaching(records: Sequence[Comparison], loss: str, heads: HeadLayout) -> list[Comparison]:
     """Those that this loss has something to learn from. Raises DataError when there is none."""
     useful = [record for record in records if teaches(record, loss, heads)]
     if not useful:
@@ -89,7 +91,7 @@ def start_template(name: str) -> tuple[str, ConversationTemplate]:
 
 
 def start_reward_model(
-    path: str, template: ConversationTemplate, heads: Heads, *, extra_layers: int, seed: int, max_tokens: int
+    path: str, template: ConversationTemplate, heads: HeadLayout, *, extra_layers: int, seed: int, max_tokens: int
 ) -> PreTrainedModel:
     """`reward_model`, which pads as the template's tokenizer does. Raises ValueError where they do not fit together."""
     model = reward_model(path, heads, extra_layers=extra_layers, seed=seed)
@@ -98,7 +100,7 @@ def start_reward_model(
     return model
 
 
-def goes_on(path: str, heads: Heads) -> bool:
+def goes_on(path: str, heads: HeadLayout) -> bool:
     """Whether the model at `path` is a reward model with these outputs, which is then trained further."""
     config = AutoConfig.from_pretrained(path)
     if not any(_MODEL_CLASS in name for name in config.architectures or ()):
@@ -106,7 +108,7 @@ def goes_on(path: str, heads: Heads) -> bool:
     return bool(config.num_labels == max(1, len(heads.names)) and RewardConfig.of(config).heads == heads.names)
 
 
-def reward_model(path: str, heads: Heads, *, extra_layers: int, seed: int) -> PreTrainedModel:
+def reward_model(path: str, heads: HeadLayout, *, extra_layers: int, seed: int) -> PreTrainedModel:
     """The reward model at `path` as it is, or else the trunk of any model with a fresh head.
 
     The head is N(0, 1/(d+1)) (Ziegler et al. 2019, section 2.1). Extra layers come last; their two output projections
@@ -136,7 +138,7 @@ def fresh_modules(model: PreTrainedModel, extra_layers: int) -> list[str]:
     return [name for name, module in model.named_modules() if id(module) in fresh]
 
 
-def scale_head(model: PreTrainedModel, answers: Sequence[Sequence[int]], heads: Heads) -> None:
+def scale_head(model: PreTrainedModel, answers: Sequence[Sequence[int]], heads: HeadLayout) -> None:
     """Bring the reward to variance 1 over these conversations, before training (Ziegler et al. 2019, section 2.1).
 
     Each member of an ensemble for itself; otherwise the mean of the outputs, by one factor. Computed where this process
@@ -153,7 +155,7 @@ def scale_head(model: PreTrainedModel, answers: Sequence[Sequence[int]], heads: 
         score.weight /= torch.tensor(deviations, dtype=score.weight.dtype, device=score.weight.device)[:, None]
 
 
-def normalisation(rewards: Sequence[float], heads: Heads) -> dict[str, Any]:
+def normalisation(rewards: Sequence[float], heads: HeadLayout) -> dict[str, Any]:
     """`config.bestofn` that brings these rewards, each the mean of the outputs, to mean 0 and variance 1.
 
     Raises ValueError where they are all the same.

@@ -35,7 +35,7 @@ from loadtests.bench.strategies.summary import (
     OPEN,
     Afterwards,
     Arm,
-    Calibration,
+    LoadCalibration,
     MeasuredStrategies,
     Shot,
     read_shot,
@@ -123,7 +123,7 @@ async def _grown(client: httpx2.AsyncClient, arm: Arm, shots: list[Shot], before
     return arm.grown(shots, after["tokens"] - before["tokens"], after["engine's tokens"] - before["engine's tokens"])
 
 
-async def calibrate(client: httpx2.AsyncClient) -> Calibration:
+async def calibrate(client: httpx2.AsyncClient) -> LoadCalibration:
     """The least load that gives best-of-16 the tail that is wanted, or the greatest that is tried."""
     arm = {"best_of": 16, "temperature": _RAMBLING}
     prompts = LAB.prompts(50, "held_out", seed=21)
@@ -134,7 +134,7 @@ async def calibrate(client: httpx2.AsyncClient) -> Calibration:
         if quantile(latencies_s, 0.99) >= _TAIL * quantile(latencies_s, 0.5):
             break
     latencies_s = [shot.latency_s for shot in await offered(client, arm, rate, _CALIBRATION_S, seed=23)]
-    return Calibration(full.requests_per_second, rate, quantile(latencies_s, 0.5), quantile(latencies_s, 0.99))
+    return LoadCalibration(full.requests_per_second, rate, quantile(latencies_s, 0.5), quantile(latencies_s, 0.99))
 
 
 async def offered(client: httpx2.AsyncClient, arm: Body, rate: float, seconds: float, *, seed: int) -> list[Shot]:
@@ -143,7 +143,7 @@ async def offered(client: httpx2.AsyncClient, arm: Body, rate: float, seconds: f
     return [read_shot(answer, prompt, LAB) for answer, prompt in asked]
 
 
-async def under_load(client: httpx2.AsyncClient, load: Calibration) -> tuple[dict[str, Arm], dict[str, Afterwards]]:
+async def under_load(client: httpx2.AsyncClient, load: LoadCalibration) -> tuple[dict[str, Arm], dict[str, Afterwards]]:
     """Best-of-16 as it is, with deadlines, and with enough of 12."""
     deadlines_ms = [round(1000 * share * load.p99_s) for share in _DEADLINES]
     options: Mapping[str, Body] = {

@@ -77,7 +77,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class LoadCalibration:
     """What best-of-16 does under the load that is offered."""
 
     full_rate: float  # requests a second of a full server
@@ -103,7 +103,7 @@ class MeasuredStrategies:
     waves: Mapping[str, Arm]  # adaptive
     fixed: Mapping[int, Arm]  # by N, rising
     loaded: Mapping[str, Arm]  # in the open loop, `OPEN` first
-    calibration: Calibration  # of that loop
+    calibration: LoadCalibration  # of that loop
     left: Mapping[str, Afterwards]  # of each of `loaded`, the worst of its rounds
 
     @property

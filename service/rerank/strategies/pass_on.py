@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.rerank.strategies.base import Action, AskForScore, Candidate, Commit, Event, Finished, Sample, Stop
+from service.rerank.strategies.base import Action, AskForScore, Candidate, Commit, Event, Failed, Finished, Sample, Stop
 
 
 @dataclass(frozen=True)
@@ -22,5 +22,7 @@ class PassOn:
     def decide(self, event: Event, candidates: Sequence[Candidate]) -> Sequence[Action]:
         if self.scored and isinstance(event, Finished):
             return [AskForScore(event.index)]
+        if isinstance(event, Failed):  # an answer that misses one is none, so nothing more is generated for it
+            return [Stop("failed")]
         over = all(one.settled or (one.state == "finished" and not self.scored) for one in candidates)
         return [Stop("complete")] if over else []

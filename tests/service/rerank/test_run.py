@@ -12,7 +12,7 @@ from reward.config import RewardConfig
 from reward.scorer import RewardUnavailable
 from reward.scorer import Score as RewardScore
 from service.rerank.errors import BelowMinReward, DeadlineExceeded, EngineDown, NothingGenerated, RewardModelDown
-from service.rerank.ledger import count_tokens
+from service.rerank.ledger import Ledger, count_tokens
 from service.rerank.run import Run
 from service.rerank.selection import Selection, select
 from service.rerank.selection.heads import Worst
@@ -21,6 +21,7 @@ from service.rerank.strategies.base import (
     Action,
     AskForScore,
     Candidate,
+    Commit,
     Event,
     Failed,
     Finished,
@@ -554,3 +555,19 @@ async def test_adaptive_samples_wave_after_wave() -> None:
     run = make_run(sampler, FakeScorer({"a": -1.0, "b": -1.2, "c": 3.0}), plan=plan)
     assert await best(run) == (2,)
     assert (len(run.ledger.records), run.ledger.stop_reason) == (4, "price")
+
+
+async def test_a_candidate_is_committed_to_once_however_often_a_strategy_repeats_it() -> None:
+    strategy = Scripted(2, [Commit(0), Commit(0)], [Commit(0), Stop("enough")])
+    run = make_run(FakeSampler(says("a"), says("b")), plan=with_strategy(plan_for(2), strategy))
+    await best(run)
+    assert run.committed == [0]
+
+
+async def test_an_odd_failure_to_score_ends_the_request_and_does_not_hang_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def odd(*_: object, **__: object) -> None:
+        raise KeyError("helpful")
+
+    monkeypatch.setattr(Ledger, "note_score", odd)
+    with pytest.raises(KeyError, match="helpful"):
+        await best(make_run(FakeSampler(says("a"), says("b"))))

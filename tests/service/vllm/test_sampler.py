@@ -243,3 +243,21 @@ async def test_the_engines_own_outputs_are_never_changed(plan: Plan, kind: Reque
     assert sum(len(output.outputs) for output in outputs) >= plan.n
     assert len(engine.calls) == 3
     assert engine.changed == []
+
+
+async def test_a_choice_that_grows_fast_does_not_hold_back_the_others() -> None:
+    sampling = Sampling(FakeEngine(*(Script(tuple("abcdef")) for _ in range(2))), unranked(2), DELTA)
+    indices: list[int] = []
+    async with asyncio.timeout(2):
+        async for output in sampling.sampler.answer(sampling.run):
+            indices.append(output.outputs[0].index)
+            await asyncio.sleep(0)  # a slow client: more grows meanwhile
+    assert sorted(indices) == [0] * 6 + [1] * 6
+    assert 1 in indices[:6]
+
+
+async def test_an_answer_that_was_given_holds_neither_prompt_nor_outputs() -> None:
+    sampling = Sampling(three(), unranked(3))
+    await sampling.answer()
+    assert (sampling.sampler._outputs, sampling.sampler._request.prompt) == ({}, {})
+    assert sampling.sampler.prompt_tokens == 3

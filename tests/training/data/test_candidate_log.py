@@ -11,7 +11,7 @@ from service.records.candidate_log import candidate_rows
 from service.records.choices import Preference, preference_row
 from tests.service.fakes import FakeSampler, FakeScorer, make_ask, make_context, make_run, says
 from training.data.read import read_comparisons
-from training.reward.heads import Heads, teaches
+from training.reward.heads import HeadLayout, teaches
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 PROMPT = [{"role": "system", "content": "Add."}, {"role": "user", "content": "What is 1+1?"}]
@@ -50,7 +50,7 @@ async def test_scores_and_choices_in_one_folder_are_each_what_they_are(tmp_path:
 
 async def test_each_loss_learns_from_its_own_kind_of_record(tmp_path: Path) -> None:
     comparisons, _ = read_comparisons(write(tmp_path, [await logged(), choice(1)]))
-    heads = Heads(dimensions=("reward",))
+    heads = HeadLayout(dimensions=("reward",))
     assert [teaches(comparison, "pairs", heads) for comparison in comparisons] == [False, True]
     assert [teaches(comparison, "best_of_k", heads) for comparison in comparisons] == [False, True]
     assert [teaches(comparison, "regression", heads) for comparison in comparisons] == [True, False]

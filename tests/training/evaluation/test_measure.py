@@ -33,7 +33,7 @@ def test_the_bundled_pair_turns_more_samples_into_better_answers() -> None:
 def test_best_of_n_of_known_rewards() -> None:
     generator = np.random.default_rng(0)
     proxy, true = generator.normal(size=(8, 6)), generator.normal(size=(8, 6))
-    measured = measure.best_of_n(proxy, true)
+    measured = measure.best_of_n_curve(proxy, true)
     assert list(measured.gold) == list(measured.proxy) == [1, 2, 4, 6]
     expected = np.mean([best_of_n(p, g, 4) for p, g in zip(proxy, true, strict=True)])
     assert measured.gold[4].value == pytest.approx(expected)

@@ -23,7 +23,7 @@ from training.ppo import trainer as ppo
 from training.ppo.data import Rollout
 from training.ppo.models import AnswerReward
 from training.ppo.trainer import PPOConfig
-from training.reward.heads import Heads, reward_model
+from training.reward.heads import HeadLayout, reward_model
 from training.run import run_folder, snapshots
 from training.run.checks import TrainingDiverged
 from training.run.config import ConfigError
@@ -66,7 +66,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     policy, reward = str(folder / "policy"), str(folder / "reward")
     fresh_policy(tokenizer, seed=0).save_pretrained(policy)
     tokenizer.save_pretrained(policy)
-    model = reward_model(policy, Heads(), extra_layers=0, seed=0)
+    model = reward_model(policy, HeadLayout(), extra_layers=0, seed=0)
     model.save_pretrained(reward)
     tokenizer.save_pretrained(reward)
     return {"model": policy, "reward_model": reward}

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from measuring.estimators import Floats, Interval
 from measuring.plots import GREY, finish
 from training.experiments.compare.break_even import BreakEven, rounded
-from training.experiments.compare.load import Cell
+from training.experiments.compare.load import LoadCell
 from training.experiments.compare.quality import QualityRow
 
 _COLOURS = ("#b8860b", "#1f77b4", "#c0392b", "#2e8b57", "#7d3c98", "#444444")
@@ -92,7 +92,7 @@ def reward_against_kl(rows: Sequence[QualityRow], palette: Palette) -> Figure:
     return figure
 
 
-def latencies(cells: Sequence[Cell], title: str) -> Figure:
+def latencies(cells: Sequence[LoadCell], title: str) -> Figure:
     """Latency by N and load as boxes (quartiles) with whiskers to p5 and p95, and the stragglers' share below."""
     figure = Figure(figsize=(9, 8), layout="constrained")
     figure.suptitle(title, fontsize=_TITLE)

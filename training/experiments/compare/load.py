@@ -25,7 +25,7 @@ _WARM_UP = 2
 
 
 @dataclass(frozen=True)
-class Cell:
+class LoadCell:
     """One policy at one N under one load, over all repeats."""
 
     policy: str
@@ -110,16 +110,16 @@ def _straggler_share(before: Scrape, after: Scrape) -> float:
     return grown_s("bestofn_straggler_seconds_sum") / generating_s if generating_s else 0.0
 
 
-def cells(policy: str, measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Cell]:
+def cells(policy: str, measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[LoadCell]:
     """The repeats of each cell together, by N and load."""
     visits = measured["visits"]
     places = sorted({(visit["best_of"], visit["clients"]) for visit in visits})
     return [_together(policy, [v for v in visits if (v["best_of"], v["clients"]) == place]) for place in places]
 
 
-def _together(policy: str, visits: Sequence[Mapping[str, Any]]) -> Cell:
+def _together(policy: str, visits: Sequence[Mapping[str, Any]]) -> LoadCell:
     every = {name: np.concatenate([visit[name] for visit in visits]) for name in ("latencies_s", "tokens", "dollars")}
-    return Cell(
+    return LoadCell(
         policy=policy,
         best_of=visits[0]["best_of"],
         clients=visits[0]["clients"],

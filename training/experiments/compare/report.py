@@ -16,7 +16,7 @@ from measuring.whole_file import write_json
 from training.experiments.compare import figures
 from training.experiments.compare.break_even import BreakEven, sentence
 from training.experiments.compare.config import CompareConfig
-from training.experiments.compare.load import Cell
+from training.experiments.compare.load import LoadCell
 from training.experiments.compare.quality import QualityRow
 
 
@@ -26,7 +26,7 @@ class Measurements:
 
     config: CompareConfig
     rows: Sequence[QualityRow]
-    cells: Sequence[Cell]
+    cells: Sequence[LoadCell]
     break_even: Sequence[BreakEven]
     training: Mapping[str, float]  # minutes of each checkpoint's training
     made: Mapping[str, str]  # how, on what, by which versions, in words
@@ -41,7 +41,7 @@ class Measurements:
         """The break-even in words, one sentence for each trained policy."""
         return [sentence(one, self.base) for one in self.break_even]
 
-    def cell(self, policy: str, best_of: int, clients: int) -> Cell:
+    def cell(self, policy: str, best_of: int, clients: int) -> LoadCell:
         """The cell of one policy, N and load."""
         return next(c for c in self.cells if (c.policy, c.best_of, c.clients) == (policy, best_of, clients))
 
@@ -114,7 +114,7 @@ def _page(measured: Measurements, drawn: Mapping[str, Figure]) -> str:
     )
 
 
-def _cost(cell: Cell) -> dict[str, Any]:
+def _cost(cell: LoadCell) -> dict[str, Any]:
     latency = {f"p{round(100 * quantile)}_s": value for quantile, value in cell.latency_s.items()}
     of_cell = {name: value for name, value in asdict(cell).items() if name not in ("latencies_s", "each_dollars")}
     intervals = {**latency, "dollars": cell.dollars}

@@ -48,7 +48,7 @@ def _trained(config: CompareConfig) -> list[str]:
     return list(dict.fromkeys([config.reward_model, *trained]))
 
 
-def _measured(config: CompareConfig, stages: Stages, policy: Policy) -> tuple[quality.Pool, list[load.Cell]]:
+def _measured(config: CompareConfig, stages: Stages, policy: Policy) -> tuple[quality.Pool, list[load.LoadCell]]:
     """A server is started for what has not been measured yet."""
     samples, costs = f"{policy.name}/samples", f"{policy.name}/load"
     if not (stages.has(samples) and stages.has(costs)):
@@ -77,7 +77,7 @@ def _arguments(config: CompareConfig, policy: Policy) -> list[str]:
 def _break_even(
     config: CompareConfig,
     pools: Mapping[str, quality.Pool],
-    cells: Sequence[load.Cell],
+    cells: Sequence[load.LoadCell],
     minutes: Mapping[str, float],
 ) -> list[BreakEven]:
     """Every other policy at N = 1 against best-of-N of the first, at the highest load."""

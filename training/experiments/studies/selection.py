@@ -72,7 +72,7 @@ class SelectionConfig(StudyConfig):
 
 
 @dataclass(frozen=True)
-class Pool:
+class SelectionPool:
     """Answers to one prompt as the server would see them, each finished, with the gold reward of each, [answers]."""
 
     candidates: tuple[Candidate, ...]
@@ -80,7 +80,7 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Curve:
+class SelectionCurve:
     """Of one method and seed: gold and proxy (the mean reward) of what it selects, [prompts, sizes]."""
 
     gold: Floats
@@ -114,7 +114,7 @@ class SelectionStudy:
     """What was found."""
 
     sizes: tuple[int, ...]
-    curves: tuple[dict[str, Curve], ...]  # of each seed, by method
+    curves: tuple[dict[str, SelectionCurve], ...]  # of each seed, by method
     draws: int
     prompts: int
 
@@ -142,7 +142,7 @@ class SelectionStudy:
         best, last = (column_mean(pooled, at) for at in (int(pooled.mean(axis=0).argmax()), -1))
         return f"| {name} | {peaks} | {best} | {last} | {bootstrap(pooled, share_kept).text(2)} | {each} |"
 
-    def _points(self, seed: int, curves: Mapping[str, Curve]) -> str:
+    def _points(self, seed: int, curves: Mapping[str, SelectionCurve]) -> str:
         head = [
             f"### Seed {seed}: gold (and proxy)",
             "",
@@ -172,7 +172,9 @@ def run(config: SelectionConfig, output: Path) -> SelectionStudy:
         selected = study.result(
             f"seed-{seed}/selected", partial(_selected, config, _pools(drawn, true, scored), scored["std"])
         )
-        curves.append({name: Curve(np.array(of["gold"]), np.array(of["proxy"])) for name, of in selected.items()})
+        curves.append(
+            {name: SelectionCurve(np.array(of["gold"]), np.array(of["proxy"])) for name, of in selected.items()}
+        )
     found = SelectionStudy(tuple(sizes), tuple(curves), config.draws, config.prompts)
     shown = [{name: curve.means for name, curve in by_name.items()} for by_name in curves]
     save(plots.selection(sizes, shown), output / "selection.png")
@@ -181,7 +183,7 @@ def run(config: SelectionConfig, output: Path) -> SelectionStudy:
 
 
 def curve_of(
-    pool: Pool, method: Selection, sizes: Sequence[int], draws: int, std: float, seed: int
+    pool: SelectionPool, method: Selection, sizes: Sequence[int], draws: int, std: float, seed: int
 ) -> tuple[Floats, Floats]:
     """Mean (gold, proxy) of what `method` selects among random subsets of each size, [sizes]; the whole pool once.
 
@@ -233,9 +235,9 @@ def _scores(drawn: Sequence[Comparison], reward_model: Path) -> dict[str, Any]:
     }
 
 
-def _pools(drawn: Sequence[Comparison], true: Floats, scored: Mapping[str, Any]) -> list[Pool]:
+def _pools(drawn: Sequence[Comparison], true: Floats, scored: Mapping[str, Any]) -> list[SelectionPool]:
     return [
-        Pool(
+        SelectionPool(
             tuple(
                 Candidate(
                     index,
@@ -256,7 +258,7 @@ def _pools(drawn: Sequence[Comparison], true: Floats, scored: Mapping[str, Any])
     ]
 
 
-def _selected(config: SelectionConfig, pools: Sequence[Pool], std: float) -> dict[str, Any]:
+def _selected(config: SelectionConfig, pools: Sequence[SelectionPool], std: float) -> dict[str, Any]:
     """Of each method: gold and proxy [prompts, sizes] of what it selects."""
     sizes = sizes_up_to(config.best_of)
     found: dict[str, Any] = {}

@@ -1,6 +1,6 @@
 """Arms of the load test of the strategies, for tests."""
 
-from loadtests.bench.strategies.summary import FULL, OPEN, Afterwards, Arm, Calibration, MeasuredStrategies, Shot
+from loadtests.bench.strategies.summary import FULL, OPEN, Afterwards, Arm, LoadCalibration, MeasuredStrategies, Shot
 
 
 def shot(gold: float, *, tokens: int = 100, latency_s: float = 1.0, sampled: int = 4) -> Shot:
@@ -21,6 +21,6 @@ def measured(counted: int = 0) -> MeasuredStrategies:
         waves={"adaptive": arm("adaptive", [shot(1.0, sampled=3)] * 4)},
         fixed={1: arm("1", [shot(0.5, sampled=1)] * 4), 4: arm("4", [shot(1.0)] * 4)},
         loaded={OPEN: arm(OPEN, [shot(1.0)] * 4), "deadline": late},
-        calibration=Calibration(5.0, 3.0, 0.5, 1.0),
+        calibration=LoadCalibration(5.0, 3.0, 0.5, 1.0),
         left={OPEN: Afterwards(0, 0, 0.01), "deadline": Afterwards(0, 0, 0.01)},
     )

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.rerank.errors import InvalidRequest, NothingGenerated, RewardModelDown
+from service.rerank.errors import InvalidRequest, RewardModelDown
 from service.rerank.ledger import count_tokens
 from service.rerank.plan import make_plan
 from service.rerank.run import Run
 from service.rerank.strategies.base import (
+    Aborted,
     AskForScore,
     Candidate,
     Commit,
@@ -25,7 +26,7 @@ from service.rerank.strategies.base import (
 )
 from service.rerank.strategies.pass_on import PassOn
 from service.rerank.supervised_scorer import SupervisedScorer
-from tests.service.fakes import METER, FakeSampler, FakeScorer, Script, make_ask, make_run, says, settle
+from tests.service.fakes import CONVERSATION, METER, FakeSampler, FakeScorer, Script, make_ask, make_run, says, settle
 from tests.service.rerank.runs import best, states
 from tests.service.rerank.strategies.test_base import ABORTED, FAILED, FINISHED, RUNNING, SCORED, UNSCORED
 
@@ -82,9 +83,28 @@ async def test_of_unranked_answers_none_may_be_missing() -> None:
     sampler = FakeSampler(says("a"), says("b", error=RuntimeError("odd")))
     with pytest.raises(RuntimeError, match="odd"):
         await best(Run(plan, None, sampler, SupervisedScorer(FakeScorer()), METER))
-    lost = FakeSampler(says("a"), Script(("b",), reason="error"))
-    with pytest.raises(NothingGenerated, match="1 of 2 candidates failed"):
-        await best(Run(plan, None, lost, SupervisedScorer(FakeScorer()), METER))
+
+
+async def test_nothing_more_is_generated_for_an_answer_that_misses_one() -> None:
+    plan = make_plan(make_ask({"n": 2}), n=2, temperature=1.0, checkpoint_tokens=None)
+    sampler = FakeSampler(says("a", held=True), says("b", error=RuntimeError("odd")))
+    run = Run(plan, None, sampler, SupervisedScorer(FakeScorer()), METER)
+    with pytest.raises(RuntimeError, match="odd"):
+        await best(run)
+    assert (sampler.aborted, run.ledger.stop_reason) == ([0], "failed")
+
+
+@pytest.mark.parametrize("rerank", [None, {}])
+@pytest.mark.parametrize("reason", ["abort", "error"])
+async def test_what_the_engine_ends_goes_back_as_the_engine_ended_it(
+    reason: str, rerank: dict[str, Any] | None
+) -> None:
+    """vLLM makes of it what it makes of its own."""
+    plan = make_plan(make_ask({"rerank": rerank}), n=1, temperature=1.0, checkpoint_tokens=None)
+    conversation = None if rerank is None else CONVERSATION
+    run = Run(plan, conversation, FakeSampler(Script(("a",), reason=reason)), SupervisedScorer(FakeScorer()), METER)
+    assert await best(run) == (0,)
+    assert run.ledger.candidates[0].finish_reason == reason
 
 
 async def test_an_unranked_answer_that_the_engine_cuts_short_is_still_the_answer() -> None:
@@ -124,7 +144,7 @@ def test_it_is_over_when_all_have_ended_and_have_the_reward_that_was_asked_for()
     strategy = PassOn(1, "best_of_n", scored=True)
     assert strategy.decide(Scored(0), [replace(ended, scores_pending=1)]) == []
     assert strategy.decide(Scored(0), [replace(ended, reward=0.5)]) == [Stop("complete")]
-    assert strategy.decide(Failed(0), [Candidate(0, "failed")]) == [Stop("complete")]
+    assert strategy.decide(Failed(0), [Candidate(0, "failed")]) == [Stop("failed")]
 
 
 STATES = st.sampled_from([RUNNING, FINISHED, SCORED, UNSCORED, FAILED, ABORTED])
@@ -145,8 +165,9 @@ def test_a_reward_is_asked_for_where_the_client_wants_to_know_it() -> None:
 def test_it_waits_for_every_candidate(scored: bool) -> None:
     strategy = PassOn(2, "best_of_n", scored=scored)
     assert strategy.decide(Progress(0), [RUNNING, RUNNING]) == []
-    assert strategy.decide(Failed(0), [FAILED, RUNNING]) == []
-    assert strategy.decide(Failed(0), [FAILED, ABORTED]) == [Stop("complete")]
+    assert strategy.decide(Aborted(0), [ABORTED, RUNNING]) == []
+    assert strategy.decide(Aborted(0), [ABORTED, ABORTED]) == [Stop("complete")]
+    assert strategy.decide(Failed(0), [FAILED, RUNNING]) == [Stop("failed")]
 
 
 @settings(max_examples=60, deadline=None)

@@ -41,7 +41,7 @@ def test_selection_compares_every_method_on_one_pool(tmp_path: Path, monkeypatch
 def test_a_selection_by_reward_is_the_unbiased_best_of_n() -> None:
     random = np.random.default_rng(0)
     rewards, true = random.normal(size=12), random.normal(size=12)
-    pool = selection.Pool(
+    pool = selection.SelectionPool(
         tuple(Candidate(at, "finished", finish_rank=at, reward=reward) for at, reward in enumerate(rewards)), true
     )
     gold, proxy = selection.curve_of(pool, Selection(), [1, 3, 12], draws=4000, std=1.0, seed=0)
@@ -53,7 +53,7 @@ def test_a_selection_by_reward_is_the_unbiased_best_of_n() -> None:
 
 
 def test_what_is_kept_is_a_share_of_the_peaks_gain() -> None:
-    curve = selection.Curve(gold=np.array([[0.0, 1.0, 0.5], [0.2, 1.0, 0.9]]), proxy=np.zeros((2, 3)))
+    curve = selection.SelectionCurve(gold=np.array([[0.0, 1.0, 0.5], [0.2, 1.0, 0.9]]), proxy=np.zeros((2, 3)))
     assert curve.peak == 1
     assert curve.kept == pytest.approx((0.7 - 0.1) / (1.0 - 0.1))
-    assert np.isnan(selection.Curve(gold=np.array([[1.0, 0.5]]), proxy=np.zeros((1, 2))).kept)
+    assert np.isnan(selection.SelectionCurve(gold=np.array([[1.0, 0.5]]), proxy=np.zeros((1, 2))).kept)
