@@ -24,6 +24,7 @@ from tests.service.fakes import (
     make_ask,
     plan_for,
     says,
+    turns,
     until,
     with_strategy,
 )
@@ -246,12 +247,12 @@ async def test_the_engines_own_outputs_are_never_changed(plan: Plan, kind: Reque
 
 
 async def test_a_choice_that_grows_fast_does_not_hold_back_the_others() -> None:
-    sampling = Sampling(FakeEngine(*(Script(tuple("abcdef")) for _ in range(2))), unranked(2), DELTA)
+    sampling = Sampling(FakeEngine(*(Script(tuple("abcdef"), turns=1) for _ in range(2))), unranked(2), DELTA)
     indices: list[int] = []
     async with asyncio.timeout(2):
         async for output in sampling.sampler.answer(sampling.run):
             indices.append(output.outputs[0].index)
-            await asyncio.sleep(0)  # a slow client: more grows meanwhile
+            await turns(3)  # a slow client: more grows meanwhile
     assert sorted(indices) == [0] * 6 + [1] * 6
     assert 1 in indices[:6]
 
