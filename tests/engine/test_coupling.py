@@ -59,11 +59,11 @@ def test_new_weights() -> None:
     script = (
         "import json; from transformers import AutoModelForCausalLM, AutoTokenizer\n"
         "from training.labs import arithmetic, checkpoint\n"
-        "from training.policy.rollout import VLLMEngine, prompt_tokens\n"
+        "from training.policy.rollout import VLLMSampler, prompt_tokens\n"
         "tokenizer = AutoTokenizer.from_pretrained(checkpoint('arithmetic-sft'))\n"
         "asked = [prompt_tokens(tokenizer, q.messages) for q in arithmetic.questions(32, 'held_out', seed=0)]\n"
         "def draw(engine): return engine.generate(asked, max_tokens=64, seed=1, temperature=1.0)\n"
-        "engine = VLLMEngine(checkpoint('arithmetic-sft')); answers = [draw(engine)]\n"
+        "engine = VLLMSampler(checkpoint('arithmetic-sft')); answers = [draw(engine)]\n"
         "for name in ('arithmetic-ppo', 'arithmetic-sft'):\n"
         "    model = AutoModelForCausalLM.from_pretrained(checkpoint(name))\n"
         "    engine.load_weights(model.state_dict().items()); answers.append(draw(engine))\n"
