@@ -122,13 +122,16 @@ def _marker_pattern(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str] | N
 
 def _plain(message: Message) -> Message:
     """The message with its content as one string (parts are joined, None is empty) and its tool calls as a list."""
-    content = message.get("content")
-    if not isinstance(content, str):
-        content = "".join(_part_text(part) for part in content or ())
-    plain = {**message, "content": content}
+    plain = {**message, "content": text_of(message)}
     if message.get("tool_calls") is not None:
         plain["tool_calls"] = list(message["tool_calls"])
     return plain
+
+
+def text_of(message: Message) -> str:
+    """What a message says, its parts joined; pictures and the like say nothing."""
+    content = message.get("content")
+    return content if isinstance(content, str) else "".join(_part_text(part) for part in content or ())
 
 
 def _part_text(part: Any) -> str:

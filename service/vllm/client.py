@@ -16,7 +16,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable
-from reward.template import Message
+from reward.template import Message, text_of
 from service.rerank.busy_time import BusyMeter
 from service.rerank.context import RequestContext, current_request
 from service.rerank.errors import InvalidRequest, ServiceError
@@ -145,6 +145,6 @@ class _ConversationRenderer:
 def _conversation(messages: Sequence[Message], template_options: Mapping[str, Any]) -> Conversation:
     """With `continue_final_message` the last message is how the answer begins, not a turn of its own."""
     last = messages[-1] if messages else {}
-    if template_options.get("continue_final_message") and isinstance(last.get("content"), str):
-        return Conversation(tuple(messages[:-1]), answer_start=last["content"])
+    if template_options.get("continue_final_message") and last.get("role") == "assistant":
+        return Conversation(tuple(messages[:-1]), answer_start=text_of(last))
     return Conversation(tuple(messages))

@@ -144,9 +144,17 @@ async def test_input_that_is_streamed_is_the_generators() -> None:
             {"continue_final_message": True},
             Conversation(({"role": "user", "content": [{"type": "text", "text": "hi"}]},)),
         ),
+        (
+            [
+                QUESTION,
+                {"role": "assistant", "content": [{"type": "text", "text": "It "}, {"type": "text", "text": "is "}]},
+            ],
+            {"continue_final_message": True},
+            Conversation((QUESTION,), answer_start="It is "),
+        ),
         ([], {"continue_final_message": True}, Conversation(())),
     ],
-    ids=["question", "turns", "begun", "parts", "empty"],
+    ids=["question", "turns", "begun", "parts", "begun in parts", "empty"],
 )
 async def test_a_rendered_prompt_says_what_it_was_made_of(
     messages: Sequence[Any], options: Mapping[str, Any], conversation: Conversation
