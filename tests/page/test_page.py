@@ -58,7 +58,7 @@ async def test_stop_cancels_the_work_on_the_server(browser: Browser, server: Ser
     before = [server.metric(name, outcome=outcome) for name, outcome in counters]
     async with visiting(browser, server.url) as visit:
         page = await opened(visit)
-        await page.fill("#best-of", "5")
+        await page.fill("#best-of", "6")
         await page.click("summary")
         await page.fill("[name=temperature]", "2")  # at which the model hardly ever ends its answer
         await page.fill("#question", LONG)
