@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -35,8 +36,9 @@ ANSWER_SCHEMA: Any = {
 
 
 @pytest.fixture
-def client(server: Server) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=API_KEY, max_retries=0)
+def client(server: Server) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=API_KEY, max_retries=0) as client:
+        yield client
 
 
 def rerank_of(answer: Any) -> dict[str, Any]:
@@ -326,7 +328,6 @@ def test_responses_stream(client: openai.OpenAI) -> None:
 def test_messages_of_anthropics_client(server: Server, stream: bool) -> None:
     import anthropic
 
-    client = anthropic.Anthropic(base_url=server.url, auth_token=API_KEY, max_retries=0)
     asking: Any = {
         "model": "arithmetic",
         "max_tokens": 100,
@@ -334,15 +335,16 @@ def test_messages_of_anthropics_client(server: Server, stream: bool) -> None:
         "system": "Show your steps.",
         "extra_body": {"best_of": 4},
     }
-    if stream:
-        events: list[Any] = list(client.messages.create(stream=True, **asking))
-        last = next(event for event in events if event.type == "message_delta")
-        usage, rerank = last.usage, last.model_extra["rerank"]
-        assert events[-1].type == "message_stop"
-    else:
-        answer: Any = client.messages.create(**asking)
-        usage, rerank = answer.usage, answer.model_extra["rerank"]
-        assert answer.content[0].text
+    with anthropic.Anthropic(base_url=server.url, auth_token=API_KEY, max_retries=0) as client:
+        if stream:
+            events: list[Any] = list(client.messages.create(stream=True, **asking))
+            last = next(event for event in events if event.type == "message_delta")
+            usage, rerank = last.usage, last.model_extra["rerank"]
+            assert events[-1].type == "message_stop"
+        else:
+            answer: Any = client.messages.create(**asking)
+            usage, rerank = answer.usage, answer.model_extra["rerank"]
+            assert answer.content[0].text
     assert usage.output_tokens == rerank["tokens"]["generated"]
     assert rerank["sampled"] == 4
 
@@ -353,8 +355,9 @@ def test_models_are_listed_with_aliases(client: openai.OpenAI) -> None:
 
 
 def test_a_wrong_key_is_401(server: Server) -> None:
-    with pytest.raises(openai.AuthenticationError) as caught:
-        openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong").models.list()
+    wrong = openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong")
+    with wrong, pytest.raises(openai.AuthenticationError) as caught:
+        wrong.models.list()
     assert caught.value.body is not None
 
 

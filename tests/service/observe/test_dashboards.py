@@ -49,14 +49,14 @@ def watched(server: Server, prometheus: Prometheus, tmp_path_factory: pytest.Tem
 
 def ask(server: Server) -> None:
     """Requests for 1, 2, 4 and 8 candidates, streamed and not."""
-    client = OpenAI(base_url=f"{server.url}/v1", api_key=API_KEY)
     question: Any = [{"role": "user", "content": "What is 35+21+81?"}]
-    for best_of in (1, 2, 4, 8):
-        client.chat.completions.create(model="arithmetic", messages=question, extra_body={"best_of": best_of})
-        for _ in client.chat.completions.create(
-            model="arithmetic", messages=question, stream=True, extra_body={"best_of": best_of}
-        ):
-            pass
+    with OpenAI(base_url=f"{server.url}/v1", api_key=API_KEY) as client:
+        for best_of in (1, 2, 4, 8):
+            client.chat.completions.create(model="arithmetic", messages=question, extra_body={"best_of": best_of})
+            for _ in client.chat.completions.create(
+                model="arithmetic", messages=question, stream=True, extra_body={"best_of": best_of}
+            ):
+                pass
 
 
 def panel_queries() -> dict[str, str]:
