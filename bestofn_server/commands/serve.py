@@ -1,5 +1,6 @@
 """`bestofn serve`: hands the rest of the command line to the server, with the models to serve where it names none."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -18,6 +19,8 @@ FORWARD: dict[str, Any] = {
 
 def serve(context: typer.Context) -> None:
     """Serve a model with best-of-N: every option of `vllm serve`, and ours (see `bestofn serve --help`)."""
+    # vLLM reads it when it is imported; `--log-level INFO` brings its own reports back.
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     from service.vllm import coupling
 
     coupling.require()

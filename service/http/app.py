@@ -12,13 +12,14 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from service.http.dependencies import Dependencies
+from service.http.drain import Drain
 from service.http.gateway import Gateway
 from service.http.openai_errors import OpenAIErrors
 from service.http.request_id import RequestId
 from service.http.root_path import RootPath
 from service.page.routes import page_routes
 from service.records.choices import preference_routes
-from service.rerank.errors import EngineDown, ServiceError, error_body
+from service.rerank.errors import ServiceError, error_body
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -28,7 +29,7 @@ def create_app(
     dependencies: Dependencies,
     *,
     guards: list[Middleware],
-    check_ready: Callable[[], Awaitable[str | None]],
+    check_ready: Callable[[], Awaitable[ServiceError | None]],
     engine_version: str,
     root_path: str = "",
     lifespan: Lifespan | None = None,
@@ -39,10 +40,10 @@ def create_app(
     """
 
     async def ready(_: Request) -> Response:
-        problem = await check_ready()
+        problem = dependencies.lifecycle.refusal or await check_ready()
         if problem is None:
             return JSONResponse({"status": "ready"})
-        return JSONResponse(error_body(EngineDown(problem)), status_code=503)
+        return JSONResponse(error_body(problem), status_code=problem.status, headers=problem.headers)
 
     async def versions(_: Request) -> Response:
         return JSONResponse({"version": engine_version, "bestofn": version("bestofn-server")})
@@ -60,6 +61,7 @@ def create_app(
             Middleware(RequestId),
             Middleware(OpenAIErrors),
             *guards,
+            Middleware(Drain, lifecycle=dependencies.lifecycle),
             Middleware(Gateway, dependencies=dependencies),
         ],
         exception_handlers={Exception: _unexpected},

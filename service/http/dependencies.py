@@ -1,9 +1,10 @@
 """What the way of a request through HTTP stands on, made once when the server starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.load.admission import Admission
 from service.load.latency_controller import SloController
+from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
 from service.records.candidate_log import CandidateLog
 from service.rerank.prices import Prices
@@ -17,6 +18,9 @@ class Dependencies:
     limits: Limits
     admission: Admission
     metrics: Metrics
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
     prices: Prices | None = None
     candidate_log: CandidateLog | None = None
     slo: SloController | None = None
+    # Seconds after which a stream that has nothing to say sends a comment: 1 where None, never where 0.
+    keep_alive_s: float | None = None

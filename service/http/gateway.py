@@ -78,7 +78,8 @@ class Gateway:
 
     async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
         body = context.ask.body
-        answer = AnswerSender(context, send)
+        answer = AnswerSender(context, send, self._parts.keep_alive_s)
+        self._parts.lifecycle.track(context)
         token = current_request.set(context)
         try:
             await self._app(_with_length(scope, body), _replay(body, receive, answer.left), answer.send)
@@ -94,6 +95,7 @@ class Gateway:
 
     async def _end(self, context: RequestContext, answer: AnswerSender) -> None:
         """In a task of its own: whoever cancels the request again and again does not stop its accounting."""
+        self._parts.lifecycle.forget(context)
         await answer.close()
         await context.close()
         self._record(context, answer.outcome)

@@ -45,6 +45,12 @@ class RequestContext:
         """Dollars by part for some of its ledgers; None where the server knows no prices."""
         return None if self.prices is None else self.prices.cost(ledgers)
 
+    def fail(self, error: ServiceError) -> None:
+        """End the request with an error, whatever it is at."""
+        self.error = self.error or error
+        for run in self.runs:
+            run.fail(error)
+
     async def close(self) -> None:
         """End whatever the request left running, wait until it is accounted for, and give its places back.
 

@@ -8,10 +8,12 @@ ServiceError
 ├── NothingGenerated     502  every candidate failed
 ├── RewardModelDown      503  the reward model cannot answer
 ├── EngineDown           503  the generation engine died
+├── ShuttingDown         503  the server was told to stop; names a time to come back
 ├── DeadlineExceeded     504  time was up before any candidate finished
 └── NotKept              507  the candidate log could not store the record
 """
 
+import math
 from typing import Any
 
 SHOWN_CHARACTERS = 60  # of what a client sent, in a message
@@ -93,6 +95,21 @@ class EngineDown(ServiceError):
 
     status = 503
     code = "engine_unavailable"
+
+
+class ShuttingDown(ServiceError):
+    """The server was told to stop; another one may take the request."""
+
+    status = 503
+    code = "shutting_down"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"retry-after": str(math.ceil(self.retry_after_s)), "x-should-retry": "true"}
 
 
 class DeadlineExceeded(ServiceError):

@@ -14,7 +14,15 @@ from functools import partial
 from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable
 from service.rerank.busy_time import BusyMeter, Work
-from service.rerank.errors import BelowMinReward, DeadlineExceeded, EngineDown, NothingGenerated, RewardModelDown
+from service.rerank.errors import (
+    BelowMinReward,
+    DeadlineExceeded,
+    EngineDown,
+    NothingGenerated,
+    RewardModelDown,
+    ServiceError,
+    ShuttingDown,
+)
 from service.rerank.ledger import CandidateRecord, Ledger
 from service.rerank.plan import Plan
 from service.rerank.sampler import Sampler
@@ -41,6 +49,13 @@ from service.rerank.strategies.first_finished import FirstFinished
 from service.rerank.supervised_scorer import SupervisedScorer
 
 _ENDED: Mapping[State, type[Finished | Aborted | Failed]] = {"finished": Finished, "aborted": Aborted, "failed": Failed}
+
+
+class _GivenUp(EngineDown):
+    """The engine ended a candidate that nobody had asked it to end, as it does when a signal to stop reaches it too."""
+
+    def __init__(self) -> None:
+        super().__init__("the generation engine gave up the request: it is stopping")
 
 
 class Run:
@@ -101,6 +116,10 @@ class Run:
         """
         await asyncio.wait([self._work])
         return self._work.result()
+
+    def fail(self, error: ServiceError) -> None:
+        """End everything that still runs; who waits for the best candidates gets the error."""
+        self._happenings.put_nowait(error)
 
     def close(self) -> "asyncio.Task[tuple[int, ...]]":
         """End everything that still runs; the task is done when it is all accounted for."""
@@ -167,6 +186,10 @@ class Run:
 
     def _do_without(self, error: Exception) -> None:
         """Go on without the reward model, or give up; any other trouble ends the run."""
+        if isinstance(error, ShuttingDown | _GivenUp):
+            self.ledger.stop_reason = "shutdown"
+        if isinstance(error, _GivenUp) and any(candidate.state == "finished" for candidate in self.ledger.candidates):
+            return
         if not isinstance(error, RewardUnavailable):
             raise error
         if isinstance(self._strategy, FirstFinished):
@@ -191,7 +214,8 @@ class Run:
                     record.growth.append((record.view.tokens, time.monotonic()))
                 if draft.finish_reason is not None:
                     ended = self.ledger.note_end(record, draft.finish_reason)
-                    self._happenings.put_nowait(_ENDED[ended](index))
+                    unasked = ended == "aborted" and not (record.view.aborting or self._closed)
+                    self._happenings.put_nowait(_GivenUp() if unasked else _ENDED[ended](index))
                 elif at_checkpoint:
                     noted_tokens = record.view.tokens
                     self._happenings.put_nowait(Progress(index))

@@ -148,3 +148,8 @@ def _conversation(messages: Sequence[Message], template_options: Mapping[str, An
     if template_options.get("continue_final_message") and last.get("role") == "assistant":
         return Conversation(tuple(messages[:-1]), answer_start=text_of(last))
     return Conversation(tuple(messages))
+
+
+def reason(error: EngineDeadError) -> str:
+    """In words: vLLM puts a sentence about its own log before what it is given, and the text of both is a tuple's."""
+    return "; ".join(map(str, error.args[1:])) or "the generation engine has died"

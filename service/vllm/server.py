@@ -5,7 +5,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,7 @@ from starlette.responses import JSONResponse
 from vllm import envs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
-from vllm.entrypoints.launchers.launcher import serve_http, setup_server, terminate_if_errored
-from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
+from vllm.entrypoints.launchers.launcher import setup_server, terminate_if_errored
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
 from vllm.logger import configure_logging_from_args
@@ -33,46 +32,48 @@ from service.http.dependencies import Dependencies
 from service.http.openai_errors import field_error
 from service.load.admission import Admission
 from service.load.latency_controller import SloController
+from service.load.lifecycle import Lifecycle
 from service.observe.metrics import CostCounter, Metrics
 from service.records.candidate_log import CandidateLog
 from service.rerank.busy_time import BusyMeter
-from service.rerank.errors import EngineDown, ServiceError, error_body
+from service.rerank.errors import EngineDown, RewardModelDown, ServiceError, error_body
 from service.rerank.request import Limits
 from service.rerank.supervised_scorer import SupervisedScorer
 from service.settings import Settings
 from service.vllm.bundled import Bundled
-from service.vllm.client import RerankingEngine
+from service.vllm.client import RerankingEngine, reason
 from service.vllm.command_line import parse
 from service.vllm.engine_load import EngineLoad
-from service.vllm.engines import start_engines
+from service.vllm.engines import StartFailed, start_engines
+from service.vllm.life import http_server
+from service.vllm.life.engine_process import leave, leave_on_signals
+from service.vllm.life.preflight import NotServable, check
 
 _ENGINE_DIED = 1
+_CANNOT_BE_SERVED = 2
 
 
 async def serve(args: Namespace, settings: Settings) -> int:
     """Start everything and serve until told to stop. Returns the process's exit status."""
-    configure_logging_from_args(args)
     address, sock = setup_server(args, reuse_port=False)
     try:
         engines = await start_engines(args, settings)
-    except BaseException:
-        sock.close()
-        raise
+    except StartFailed as error:
+        print(f"bestofn serve: {error}", file=sys.stderr)
+        leave(_ENGINE_DIED)
     meter = BusyMeter()
+    lifecycle = Lifecycle(args.shutdown_timeout)
     reward = SupervisedScorer(engines.scorer, settings.on_reward_failure, settings.reward_timeout_s)
     engine = RerankingEngine(engines.generator, reward, meter, settings.prefix_score_tokens, settings.profile)
     watching = asyncio.create_task(reward.watch())
     try:
-        app = await build(args, settings, engine, reward, meter, engines.loads)
-        print(_banner(address, args), flush=True)
-        shutdown = await _run(app, sock, args)
-        died = engine.errored
+        app = await build(args, settings, engine, reward, meter, engines.loads, lifecycle)
+        await http_server.run(app, sock, args, lifecycle, lambda: print(_banner(address, args), flush=True))
+        died = engine.errored and not lifecycle.told_to_stop
     finally:
         watching.cancel()
-        engines.generator.shutdown()
-        await engines.scorer.close()
-    await shutdown
-    sock.close()
+        await engines.close()
+        sock.close()
     return _ENGINE_DIED if died else 0
 
 
@@ -83,6 +84,7 @@ async def build(
     reward: SupervisedScorer,
     meter: BusyMeter,
     loads: Mapping[str, EngineLoad],
+    lifecycle: Lifecycle,
 ) -> Starlette:
     """vLLM's application over `engine`, behind our gateway."""
     tasks = await engine.get_supported_tasks()
@@ -119,8 +121,10 @@ async def build(
             limits,
             admission,
             metrics,
+            lifecycle,
             prices,
             candidate_log,
+            keep_alive_s=args.stream_comments_s,
             slo=None if target_s is None else SloController(target_s),
         ),
         guards=[_cross_origin(args), *_authentication(args)],
@@ -149,29 +153,6 @@ def _lifespan(inner: FastAPI, candidate_log: CandidateLog | None) -> Any:
                 yield
 
     return lifespan
-
-
-async def _run(app: Starlette, sock: Any, args: Namespace) -> Any:
-    log_config = get_uvicorn_log_config(args)
-    log: dict[str, Any] = {} if log_config is None else {"log_config": log_config}
-    return await serve_http(
-        app,  # type: ignore[arg-type]
-        sock=sock,
-        enable_ssl_refresh=args.enable_ssl_refresh,
-        host=args.host,
-        port=args.port,
-        log_level=args.uvicorn_log_level,
-        access_log=not args.disable_uvicorn_access_log,
-        timeout_keep_alive=envs.VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
-        ssl_keyfile=args.ssl_keyfile,
-        ssl_certfile=args.ssl_certfile,
-        ssl_ca_certs=args.ssl_ca_certs,
-        ssl_cert_reqs=args.ssl_cert_reqs,
-        ssl_ciphers=args.ssl_ciphers,
-        h11_max_incomplete_event_size=args.h11_max_incomplete_event_size,
-        h11_max_header_count=args.h11_max_header_count,
-        **log,
-    )
 
 
 def _cross_origin(args: Namespace) -> Middleware:
@@ -203,12 +184,14 @@ def _list_aliases(inner: FastAPI, max_best_of: int) -> None:
     paths.extend(aliases)
 
 
-async def _problem(engine: RerankingEngine, reward: SupervisedScorer) -> str | None:
+async def _problem(engine: RerankingEngine, reward: SupervisedScorer) -> ServiceError | None:
     try:
         await engine.check_health()
         await reward.scorer.check_health()
-    except (EngineDeadError, RewardUnavailable) as error:
-        return str(error)
+    except EngineDeadError as error:
+        return EngineDown(reason(error))
+    except RewardUnavailable as error:
+        return RewardModelDown(f"the reward model is unavailable: {error}")
     return None
 
 
@@ -226,7 +209,7 @@ async def _service_error(_: Request, error: Exception) -> JSONResponse:
 
 async def _engine_dead(request: Request, error: Exception) -> JSONResponse:
     terminate_if_errored(server=request.app.state.server, engine=request.app.state.engine_client)
-    return await _service_error(request, EngineDown(str(error)))
+    return await _service_error(request, EngineDown(reason(error)))
 
 
 async def _name_the_field(request: Request, error: Exception) -> JSONResponse:
@@ -236,13 +219,17 @@ async def _name_the_field(request: Request, error: Exception) -> JSONResponse:
 
 
 def _banner(address: str, args: Namespace) -> str:
-    url = address.replace("0.0.0.0", "127.0.0.1")
     name = (args.served_model_name or [args.model])[0]
     key = ' -H "Authorization: Bearer $API_KEY"' if _authentication(args) else ""
     question = '{"role": "user", "content": "What is 35+21+81?"}'
+    if args.uds:
+        at, curl, url = f"{args.uds}  (a unix socket)", f"curl --unix-socket {args.uds} ", "http://localhost"
+    else:
+        url = address.replace("0.0.0.0", "127.0.0.1")
+        at, curl = f"{url}  (page: {url}/, metrics: {url}/metrics)", "curl "
     return (
-        f"\nbestofn serves {name} at {url}  (page: {url}/, metrics: {url}/metrics)\nTry:\n"
-        f"curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n"
+        f"\nbestofn serves {name} at {at}\nTry:\n"
+        f"{curl}{url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n"
         f'  -d \'{{"model": "{name}", "messages": [{question}], "best_of": 8}}\'\n'
     )
 
@@ -251,7 +238,13 @@ def main(argv: Sequence[str], bundled: Bundled) -> None:
     """Entry of `bestofn serve`."""
     import uvloop
 
+    leave_on_signals()
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     args, settings = parse(argv, bundled)
-    with suppress(KeyboardInterrupt):
-        sys.exit(uvloop.run(serve(args, settings)))
+    configure_logging_from_args(args)
+    try:
+        check(args, settings)
+    except NotServable as error:
+        print(f"bestofn serve: {error}", file=sys.stderr)
+        sys.exit(_CANNOT_BE_SERVED)
+    sys.exit(uvloop.run(serve(args, settings)))
