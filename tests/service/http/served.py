@@ -14,6 +14,7 @@ from service.http.gateway import Gateway
 from service.load.admission import Admission
 from service.load.latency_controller import SloController
 from service.observe.metrics import Metrics
+from service.rerank.errors import EngineDown
 from service.rerank.request import Limits
 from tests.service.fakes import LIMITS, PATIENCE_S, FakeSampler, FakeScorer, FakeVllm, Reply, call, says
 
@@ -57,8 +58,8 @@ def app_over(
 ) -> Starlette:
     """All our middleware and routes. problem: why the server cannot answer, as `/ready` reports it."""
 
-    async def check_ready() -> str | None:
-        return problem
+    async def check_ready() -> EngineDown | None:
+        return None if problem is None else EngineDown(problem)
 
     return create_app(
         inner,

@@ -15,6 +15,7 @@ from service.rerank.errors import (
     Overloaded,
     RewardModelDown,
     ServiceError,
+    ShuttingDown,
     error_body,
 )
 
@@ -27,6 +28,7 @@ TABLE = [
     (NothingGenerated("m"), 502, "server_error", "generation_failed"),
     (RewardModelDown("m"), 503, "server_error", "reward_unavailable"),
     (EngineDown("m"), 503, "server_error", "engine_unavailable"),
+    (ShuttingDown("m", retry_after_s=0.5), 503, "server_error", "shutting_down"),
     (DeadlineExceeded("m", param="rerank.deadline_ms"), 504, "timeout_error", "deadline_exceeded"),
     (NotKept("m"), 507, "server_error", "not_kept"),
 ]
@@ -47,9 +49,10 @@ def test_codes_are_unique() -> None:
     assert len(set(codes)) == len(codes)
 
 
-def test_only_a_refusal_for_load_says_when_to_come_back() -> None:
+def test_only_what_passes_says_when_to_come_back() -> None:
     assert Overloaded("m", retry_after_s=7).headers == {"retry-after": "7", "x-should-retry": "true"}
-    assert all(not error.headers for error, *_ in TABLE if not isinstance(error, Overloaded))
+    assert ShuttingDown("m", retry_after_s=0.5).headers == {"retry-after": "1", "x-should-retry": "true"}
+    assert all(not error.headers for error, *_ in TABLE if not isinstance(error, Overloaded | ShuttingDown))
 
 
 def test_any_text_can_be_written_as_json() -> None:

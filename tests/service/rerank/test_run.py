@@ -11,7 +11,14 @@ import pytest
 from reward.config import RewardConfig
 from reward.scorer import RewardUnavailable
 from reward.scorer import Score as RewardScore
-from service.rerank.errors import BelowMinReward, DeadlineExceeded, EngineDown, NothingGenerated, RewardModelDown
+from service.rerank.errors import (
+    BelowMinReward,
+    DeadlineExceeded,
+    EngineDown,
+    NothingGenerated,
+    RewardModelDown,
+    ShuttingDown,
+)
 from service.rerank.ledger import Ledger, count_tokens
 from service.rerank.run import Run
 from service.rerank.selection import Selection, select
@@ -571,3 +578,30 @@ async def test_an_odd_failure_to_score_ends_the_request_and_does_not_hang_it(mon
     monkeypatch.setattr(Ledger, "note_score", odd)
     with pytest.raises(KeyError, match="helpful"):
         await best(make_run(FakeSampler(says("a"), says("b"))))
+
+
+# -- the end of the server
+
+
+async def test_a_run_that_is_made_to_fail_ends_its_candidates_and_raises_the_error() -> None:
+    sampler = FakeSampler(says("a"), says("b", held=True))
+    run = make_run(sampler)
+    await settle()
+    run.fail(ShuttingDown("stopping", retry_after_s=1))
+    with pytest.raises(ShuttingDown, match="stopping"):
+        await best(run)
+    assert (states(run), run.ledger.stop_reason, sampler.running) == (["finished", "aborted"], "shutdown", set())
+
+
+async def test_candidates_that_the_engine_gave_up_by_itself_are_no_complete_answer() -> None:
+    """As when the signal to stop reaches the engine too: it ends what it has, and takes nothing more."""
+    run = make_run(FakeSampler(says("a", reason="abort"), says("b", reason="abort")))
+    with pytest.raises(EngineDown, match="gave up"):
+        await best(run)
+
+
+async def test_what_had_finished_before_the_engine_gave_up_is_returned_and_says_so() -> None:
+    sampler = FakeSampler(says("a"), says("b", reason="abort", turns=9))
+    run = make_run(sampler, FakeScorer({"a": 1.0}))
+    assert await best(run) == (0,)
+    assert run.ledger.stop_reason == "shutdown"

@@ -19,9 +19,10 @@ from starlette.types import ASGIApp
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
 from service.rerank.busy_time import BusyMeter
-from service.rerank.errors import InvalidRequest, Overloaded
+from service.rerank.errors import EngineDown, InvalidRequest, Overloaded, RewardModelDown
 from service.rerank.strategies.profile import DEFAULTS
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from service.settings import Settings
@@ -44,6 +45,8 @@ def arguments(**changes: Any) -> Namespace:
         "allow_credentials": False,
         "allowed_methods": ["*"],
         "allowed_headers": ["*"],
+        "uds": None,
+        "stream_comments_s": None,
     }
     return Namespace(**defaults | changes)
 
@@ -123,6 +126,7 @@ async def test_a_dead_engine_is_a_503_and_the_end_of_the_server(running: bool) -
     engine.errored, engine.is_running = True, running
     reply = await call(app, path="/dead", method="GET")
     assert (reply.status, reply.json["error"]["code"]) == (503, "engine_unavailable")
+    assert reply.json["error"]["message"] == "no core left"
     assert is_openai_error(reply.json)
     assert app.state.server.should_exit is not running
 
@@ -148,13 +152,17 @@ async def test_a_server_is_ready_while_both_engines_are_alive(on_failure: OnRewa
     engine, reward = reranking(scorer, on_failure)
     assert await server._problem(engine, reward) is None
     scorer.die("out of memory")
-    assert "out of memory" in (await server._problem(engine, reward) or "")
+    problem = await server._problem(engine, reward)
+    assert isinstance(problem, RewardModelDown | EngineDown)
+    assert str(problem) == "the reward model is unavailable: out of memory"
 
 
 async def test_a_dead_generator_is_why_a_server_is_not_ready() -> None:
     engine, reward = reranking(FakeScorer())
     engine._engine.unhealthy = EngineDeadError("no core left")  # type: ignore[attr-defined]
-    assert "no core left" in (await server._problem(engine, reward) or "")
+    problem = await server._problem(engine, reward)
+    assert isinstance(problem, EngineDown)
+    assert str(problem) == "no core left"
 
 
 # -- who may ask
@@ -203,6 +211,13 @@ def test_the_banner_shows_a_command_that_can_be_pasted(
     assert (body["model"], body["best_of"], len(body["messages"])) == (name, 8, 1)
 
 
+def test_the_banner_of_a_unix_socket_has_curl_use_it() -> None:
+    banner = server._banner("unix:/run/bestofn.sock", arguments(uds="/run/bestofn.sock"))
+    command = shlex.split(banner[banner.index("curl") :].replace("\\\n", " "))
+    assert command[1:4] == ["--unix-socket", "/run/bestofn.sock", f"http://localhost{CHAT}"]
+    assert "at /run/bestofn.sock " in banner
+
+
 # -- the whole application
 
 
@@ -233,7 +248,7 @@ async def built(
     engine._engine.get_supported_tasks = _tasks  # type: ignore[assignment, method-assign]
     engine._engine.model_config = None  # type: ignore[assignment]
     loads = {"generator": EngineLoad()}
-    app = await server.build(arguments(**changes), settings, engine, reward, BusyMeter(), loads)
+    app = await server.build(arguments(**changes), settings, engine, reward, BusyMeter(), loads, Lifecycle())
     return app, inner
 
 
