@@ -237,7 +237,7 @@ class CandidateLog:
                     entry.settle(None)
 
     def _append(self, data: bytes) -> None:
-        """Into a file that is where readers look for it, afterwards too; one moved meanwhile holds the lines as well."""
+        """Into a file that is still in its place afterwards; one that was moved meanwhile holds the lines as well."""
         for _ in range(_FILES_TRIED):
             file = self._file
             if file is not None and (file.size + len(data) > self._max_bytes or not file.in_place):

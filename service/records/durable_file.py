@@ -35,7 +35,7 @@ class DurableFile:
 
     @property
     def in_place(self) -> bool:
-        """Whether its name still leads to it: a file that was removed or moved takes all that is written, for nobody."""
+        """Whether its name still leads to it; one that was removed or moved would take what is written, for nobody."""
         try:
             return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
         except OSError:

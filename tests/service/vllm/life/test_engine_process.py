@@ -93,8 +93,7 @@ def test_a_watched_engine_goes_to_its_process_as_two_numbers() -> None:
 
 
 def test_the_cause_is_what_came_first() -> None:
-    try:
+    with pytest.raises(RuntimeError) as caught:
         fail()
-    except RuntimeError as error:
-        assert cause(error) == "ValueError: the weights do not fit"
+    assert cause(caught.value) == "ValueError: the weights do not fit"
     assert cause(KeyError()) == "KeyError"

@@ -104,7 +104,7 @@ def test_a_reward_model_that_cannot_be_one_is_refused_in_one_line(judge: Path, c
 
 def test_a_checkpoint_that_does_not_say_how_many_outputs_it_has_is_refused(judge: Path) -> None:
     without_config_key("num_labels")(judge)
-    with pytest.raises(NotServable, match="num_labels=2 but config.bestofn names 0 heads"):
+    with pytest.raises(NotServable, match=r"num_labels=2 but config\.bestofn names 0 heads"):
         check(arguments(), settings(judge))
 
 
