@@ -186,8 +186,8 @@ def _list_aliases(inner: FastAPI, max_best_of: int) -> None:
 
 async def _problem(engine: RerankingEngine, reward: SupervisedScorer) -> ServiceError | None:
     try:
-        await engine.check_health()
         await reward.scorer.check_health()
+        await engine.check_health()
     except EngineDeadError as error:
         return EngineDown(reason(error))
     except RewardUnavailable as error:
@@ -209,6 +209,7 @@ async def _service_error(_: Request, error: Exception) -> JSONResponse:
 
 async def _engine_dead(request: Request, error: Exception) -> JSONResponse:
     terminate_if_errored(server=request.app.state.server, engine=request.app.state.engine_client)
+    assert isinstance(error, EngineDeadError)
     return await _service_error(request, EngineDown(reason(error)))
 
 

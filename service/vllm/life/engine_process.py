@@ -62,11 +62,11 @@ def watched() -> Iterator[Callable[[], str | None]]:
 
     run = EngineCoreProc.run_engine_core
     with tempfile.TemporaryFile("r", encoding="utf-8") as report:
-        EngineCoreProc.run_engine_core = WatchedEngine(run, os.getpid(), report.fileno())  # type: ignore[method-assign, assignment]
+        EngineCoreProc.run_engine_core = WatchedEngine(run, os.getpid(), report.fileno())
         try:
             yield lambda: report.readline().strip() or None
         finally:
-            EngineCoreProc.run_engine_core = staticmethod(run)  # type: ignore[method-assign, assignment]
+            EngineCoreProc.run_engine_core = staticmethod(run)
 
 
 def end_with(server_pid: int) -> None:
