@@ -1,8 +1,8 @@
 """The engines' processes: they never outlive the server, and leave word of why they could not start.
 
-vLLM starts each by `EngineCoreProc.run_engine_core`, in whose place `watch` puts this. Workers below an engine end with
-it, by a pipe of vLLM's own. vLLM is imported where it is needed, since importing it takes seconds in which a process
-that was just spawned is watched already.
+vLLM starts each by a function of its own, in whose place `watched` puts this. It has a pipe by which workers end with
+their engine, but they read it only when their model is loaded, so workers are watched as engines are. vLLM is imported
+where it is needed, since importing it takes seconds in which a process that was just spawned is watched already.
 """
 
 import ctypes
@@ -12,71 +12,117 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, NoReturn
 
 _PR_SET_PDEATHSIG = 1
 
 
-class WatchedEngine:
-    """What an engine's process runs. run: vLLM's own; None where the process was spawned, and has to look for it.
+@dataclass(frozen=True)
+class Start:
+    """What a process of vLLM's runs: a function of a class. initialises: where the class catches its own failure."""
 
-    server_pid: of the process that it may not outlive. report: that process's descriptor of a file for what goes wrong.
+    module: str
+    owner: str
+    function: str
+    initialises: bool = False
+
+    def cls(self) -> type[Any]:
+        """Imports vLLM."""
+        cls: type[Any] = getattr(import_module(self.module), self.owner)
+        return cls
+
+
+ENGINE = Start("vllm.v1.engine.core", "EngineCoreProc", "run_engine_core")
+WORKER = Start("vllm.v1.executor.multiproc_executor", "WorkerProc", "worker_main", initialises=True)
+COORDINATOR = Start("vllm.v1.engine.coordinator", "DPCoordinatorProc", "run_coordinator")  # of data parallel engines
+
+
+class WatchedProcess:
+    """What such a process runs instead. run: vLLM's own; None where the process was spawned, and has to look for it.
+
+    parent_pid: of the process that it may not outlive. report: path of a file for what goes wrong.
     """
 
-    def __init__(self, run: Callable[..., None] | None, server_pid: int, report: int) -> None:
+    def __init__(self, start: Start, run: Callable[..., None] | None, parent_pid: int, report: str) -> None:
+        self._start = start
         self._run = run
-        self._server_pid = server_pid
+        self._parent_pid = parent_pid
         self._report = report
 
     def __call__(self, *args: Any, **options: Any) -> None:
-        end_with(self._server_pid)
+        end_with(self._parent_pid)
+        run = self._run or getattr(self._start.cls(), self._start.function)
         try:
-            (self._run or _vllms())(*args, **options)
+            with ExitStack() as stack:
+                if self._start == ENGINE:
+                    stack.enter_context(_watching(WORKER, self._report))
+                if self._start.initialises:
+                    self._report_initialisation()
+                run(*args, **options)
         except Exception as error:
-            with suppress(OSError), open(f"/proc/{self._server_pid}/fd/{self._report}", "a", encoding="utf-8") as file:
-                file.write(f"{cause(error)}\n")
+            _write(self._report, error)
             raise
 
-    def __reduce__(self) -> tuple[Callable[..., "WatchedEngine"], tuple[int, int]]:
-        return _arrived, (self._server_pid, self._report)
+    def _report_initialisation(self) -> None:
+        """What went wrong in a worker is only logged there; its engine says that something did."""
+        cls, report = self._start.cls(), self._report
+        initialise = cls.__init__
+
+        def reporting(self: Any, *args: Any, **options: Any) -> None:
+            try:
+                initialise(self, *args, **options)
+            except Exception as error:
+                _write(report, error)
+                raise
+
+        cls.__init__ = reporting
+
+    def __reduce__(self) -> tuple[Callable[..., "WatchedProcess"], tuple[Start, int, str]]:
+        return _arrived, (self._start, self._parent_pid, self._report)
 
 
-def _arrived(server_pid: int, report: int) -> WatchedEngine:
+def _arrived(start: Start, parent_pid: int, report: str) -> WatchedProcess:
     """In the process that was spawned."""
-    end_with(server_pid)
-    return WatchedEngine(None, server_pid, report)
+    end_with(parent_pid)
+    return WatchedProcess(start, None, parent_pid, report)
 
 
-def _vllms() -> Callable[..., None]:
-    from vllm.v1.engine.core import EngineCoreProc
-
-    run: Callable[..., None] = EngineCoreProc.run_engine_core
-    return run
+def _write(report: str, error: Exception) -> None:
+    with suppress(OSError), open(report, "a", encoding="utf-8") as file:
+        file.write(f"{cause(error)}\n")
 
 
 @contextmanager
 def watched() -> Iterator[Callable[[], str | None]]:
     """Watch each engine that this process starts meanwhile. Yields what returns why the first to fail did so."""
-    from vllm.v1.engine.core import EngineCoreProc
-
-    run = EngineCoreProc.run_engine_core
-    with tempfile.TemporaryFile("r", encoding="utf-8") as report:
-        EngineCoreProc.run_engine_core = WatchedEngine(run, os.getpid(), report.fileno())
-        try:
-            yield lambda: report.readline().strip() or None
-        finally:
-            EngineCoreProc.run_engine_core = staticmethod(run)
+    with tempfile.TemporaryFile("r", encoding="utf-8") as file:
+        report = f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        with _watching(ENGINE, report), _watching(COORDINATOR, report):
+            yield lambda: file.readline().strip() or None
 
 
-def end_with(server_pid: int) -> None:
-    """Let the kernel kill this process when the server ends, even by SIGKILL; at once where it has ended already.
+@contextmanager
+def _watching(start: Start, report: str) -> Iterator[None]:
+    cls = start.cls()
+    run = getattr(cls, start.function)
+    setattr(cls, start.function, WatchedProcess(start, run, os.getpid(), report))
+    try:
+        yield
+    finally:
+        setattr(cls, start.function, staticmethod(run))
 
-    To the kernel the server is the thread that started this process, and that one lives as long.
+
+def end_with(parent_pid: int) -> None:
+    """Let the kernel kill this process when its parent ends, even by SIGKILL; at once where it has ended already.
+
+    To the kernel the parent is the thread that started this process, and that one lives as long.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != server_pid:
+    if os.getppid() != parent_pid:
         os._exit(1)
 
 

@@ -6,24 +6,28 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from multiprocessing.queues import Queue
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from vllm.v1.engine.core import EngineCoreProc
+from vllm.v1.executor.multiproc_executor import WorkerProc
 
 from service.vllm.life import engine_process
-from service.vllm.life.engine_process import WatchedEngine, cause, end_engines, watched
+from service.vllm.life.engine_process import ENGINE, WatchedProcess, cause, end_engines, watched
 
 # A server whose engine sleeps, as a process of its own.
 SERVER = """
 import multiprocessing, os, sys, threading, time
-from service.vllm.life.engine_process import WatchedEngine, leave_on_signals
+from service.vllm.life.engine_process import ENGINE, WatchedProcess, leave_on_signals
 from tests.service.vllm.life.test_engine_process import sleep
 
 if __name__ == "__main__":
     leave_on_signals()
-    engine = multiprocessing.get_context("fork").Process(target=WatchedEngine(sleep, os.getpid(), 0))
+    engine = multiprocessing.get_context("fork").Process(target=WatchedProcess(ENGINE, sleep, os.getpid(), os.devnull))
     threading.Thread(target=lambda: (engine.start(), time.sleep(60)), daemon=True).start()
     while not engine.pid:
         time.sleep(0.01)
@@ -57,7 +61,7 @@ def test_an_engine_ends_with_its_server_however_that_ends(tmp_path: Path, number
 
 def test_an_engine_that_comes_too_late_ends_at_once() -> None:
     context = multiprocessing.get_context("fork")
-    process = context.Process(target=WatchedEngine(sleep, os.getppid(), 0))
+    process = context.Process(target=WatchedProcess(ENGINE, sleep, os.getppid(), os.devnull))
     process.start()
     process.join(20)
     assert process.exitcode == 1
@@ -87,9 +91,61 @@ def test_all_engines_can_be_ended() -> None:
     assert [process.exitcode for process in processes] == [-signal.SIGKILL] * 2
 
 
-def test_a_watched_engine_goes_to_its_process_as_two_numbers() -> None:
-    arrive, numbers = WatchedEngine(sleep, 4, 7).__reduce__()
-    assert (arrive, numbers) == (engine_process._arrived, (4, 7))
+def test_a_watched_process_goes_to_its_process_without_what_it_runs() -> None:
+    arrive, what = WatchedProcess(ENGINE, sleep, 4, "report").__reduce__()
+    assert (arrive, what) == (engine_process._arrived, (ENGINE, 4, "report"))
+
+
+def engine_with_worker(pids: "Queue[int]") -> None:
+    """An engine whose worker hangs while it starts, as one does for minutes that loads a large model."""
+    worker = multiprocessing.get_context("fork").Process(target=WorkerProc.worker_main)
+    worker.start()
+    assert worker.pid is not None
+    pids.put(worker.pid)
+    time.sleep(60)
+
+
+def test_a_worker_that_is_still_starting_ends_with_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EngineCoreProc, "run_engine_core", staticmethod(engine_with_worker))
+    monkeypatch.setattr(WorkerProc, "worker_main", staticmethod(sleep))
+    context = multiprocessing.get_context("fork")
+    pids = context.Queue()
+    with watched():
+        engine = context.Process(target=EngineCoreProc.run_engine_core, args=(pids,))
+        engine.start()
+    worker = psutil.Process(pids.get(timeout=20))
+    engine.kill()
+    engine.join(10)
+    _, alive = psutil.wait_procs([worker], timeout=10)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def cannot_load(*_: Any) -> None:
+    raise ValueError("no such architecture")
+
+
+def log_and_end() -> None:
+    """As vLLM's own: what goes wrong in a worker ends there."""
+    with suppress(ValueError):
+        WorkerProc()  # type: ignore[call-arg]
+
+
+def engine_of_failed_worker() -> None:
+    worker = multiprocessing.get_context("fork").Process(target=WorkerProc.worker_main)
+    worker.start()
+    worker.join(20)
+    raise RuntimeError("WorkerProc initialization failed. See stack trace for root cause.")
+
+
+def test_why_a_worker_failed_is_reported_before_what_its_engine_saw_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EngineCoreProc, "run_engine_core", staticmethod(engine_of_failed_worker))
+    monkeypatch.setattr(WorkerProc, "worker_main", staticmethod(log_and_end))
+    monkeypatch.setattr(WorkerProc, "__init__", cannot_load)
+    with watched() as first_report:
+        engine = multiprocessing.get_context("fork").Process(target=EngineCoreProc.run_engine_core)
+        engine.start()
+        engine.join(20)
+        assert first_report() == "ValueError: no such architecture"
 
 
 def test_the_cause_is_what_came_first() -> None:
