@@ -131,4 +131,5 @@ def _refuse_unsupported(parser: FlexibleArgumentParser, args: Namespace, setting
         try:
             prepare(Path(settings.candidate_log))
         except OSError as error:
-            parser.error(f"--candidate-log: {error}")
+            reason = error.strerror or error
+            parser.error(f"--candidate-log: no file can be made in {settings.candidate_log} ({reason}); name another")

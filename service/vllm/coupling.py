@@ -72,7 +72,8 @@ SERVING = (
     Coupling(
         "engine process",
         _ENGINE_PROCESS,
-        "each engine is a process that runs EngineCoreProc.run_engine_core, looked up when it is started",
+        "each engine is a process that runs EngineCoreProc.run_engine_core, and its workers WorkerProc.worker_main, "
+        "looked up when they are started",
         engine.engine_process,
     ),
     Coupling(

@@ -213,7 +213,12 @@ def _tokens(output: Any) -> list[int]:
 def engine_process() -> bool:
     from vllm.v1.engine.core import EngineCoreProc
     from vllm.v1.engine.utils import CoreEngineProcManager
+    from vllm.v1.executor.multiproc_executor import WorkerProc
 
     started = inspect.getsource(CoreEngineProcManager.__init__)
-    own = isinstance(inspect.getattr_static(EngineCoreProc, "run_engine_core"), staticmethod)
-    return own and "target=EngineCoreProc.run_engine_core" in started
+    started += inspect.getsource(WorkerProc.make_worker_process)
+    run = ((EngineCoreProc, "run_engine_core"), (WorkerProc, "worker_main"))
+    return all(
+        isinstance(inspect.getattr_static(cls, name), staticmethod) and f"target={cls.__name__}.{name}," in started
+        for cls, name in run
+    )

@@ -21,7 +21,17 @@ _CLASSIFIER = re.compile(r"ForSequenceClassification$")
 _HEAD = re.compile(r"(^|\.)(score|classifier|classification_head|v_head|value_head|reward_head|regression_head)\b")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
 # Arguments of vLLM with which a checkpoint is read as something else than its config.json says.
-_REREAD = {"hf_overrides", "convert", "config_format", "tokenizer", "load_format", "hf_config_path"}
+_REREAD = {
+    "hf_overrides",
+    "convert",
+    "config_format",
+    "tokenizer",
+    "load_format",
+    "hf_config_path",
+    "revision",
+    "tokenizer_revision",
+    "trust_remote_code",
+}
 
 TRAIN = "train one with `bestofn train reward`"
 
@@ -61,18 +71,32 @@ def _check_reward_model(model: str, engine_args: Mapping[str, Any]) -> None:
             f"{option}: {model} is a LoRA adapter; merge it into its base model (PeftModel.merge_and_unload) and serve "
             "what that saves"
         )
-    if _REREAD & engine_args.keys() or (folder is not None and not (folder / "config.json").is_file()):
+    if _REREAD & engine_args.keys() or not _config_is_here(model, folder):
         return
-    config = _loaded(option, model, "config", _config)
-    _check_outputs(option, model, config)
+    config = _loaded(option, model, folder, "config", _config)
+    if config is not None:
+        _check_outputs(option, model, config)
     if folder is not None:
         _check_head(option, model, folder)
-    tokenizer = _loaded(option, model, "tokenizer", _tokenizer)
-    if not tokenizer.chat_template:
+    tokenizer = _loaded(option, model, folder, "tokenizer", _tokenizer)
+    if tokenizer is not None and not tokenizer.chat_template:
         raise NotServable(
             f"{option}: the tokenizer of {model} has no chat template, and a reward model reads conversations; save "
             "the template that it was trained with as chat_template.jinja beside it"
         )
+
+
+def _config_is_here(model: str, folder: Path | None) -> bool:
+    """In its folder, or in the cache of the Hub; what would have to be fetched first is vLLM's to fetch."""
+    if folder is not None:
+        return (folder / "config.json").is_file()
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(model, "config.json"), str)
+    except HFValidationError:
+        return False
 
 
 def _check_outputs(option: str, model: str, config: Any) -> None:
@@ -126,30 +150,48 @@ def _folder(what: str, option: str, model: str) -> Path | None:
         return None
     if model.startswith(("/", ".", "~")) or model.count("/") > 1 or model.endswith("/"):
         raise NotServable(f"{option}: there is no folder {model}, where {what} should be")
+    _check_cache(option, model)
     return None
 
 
-def _loaded(option: str, model: str, what: str, load: Callable[[str], Any]) -> Any:
+def _check_cache(option: str, model: str) -> None:
+    from huggingface_hub import constants
+
+    fetched = Path(constants.HF_HUB_CACHE) / f"models--{model.replace('/', '--')}"
+    if constants.HF_HUB_OFFLINE and not fetched.is_dir():
+        raise NotServable(
+            f"{option}: there is no folder {model}, and no model of that name in the Hub's cache; correct the path, or "
+            "fetch the model without HF_HUB_OFFLINE"
+        )
+
+
+def _loaded(option: str, model: str, folder: Path | None, what: str, load: Callable[[str], Any]) -> Any:
+    """None where it cannot be read and may only not have been fetched yet."""
     try:
         return load(model)
     except Exception as error:
+        if folder is None:
+            return None
         raise NotServable(f"{option}: the {what} of {model} cannot be read: {_first_sentence(error)}") from None
 
 
 def _config(model: str) -> Any:
     """A model whose code is not in transformers is vLLM's to judge: its config comes as it was written."""
     from transformers import AutoConfig, PreTrainedConfig
-    from transformers.utils.hub import cached_file
+    from transformers.utils import cached_file
 
-    path = cached_file(model, "config.json")
+    path = cached_file(model, "config.json", local_files_only=True)
     written = json.loads(Path(str(path)).read_text(encoding="utf-8"))
-    return PreTrainedConfig.from_dict(written) if "auto_map" in written else AutoConfig.from_pretrained(model)
+    if "auto_map" in written:
+        return PreTrainedConfig.from_dict(written)
+    return AutoConfig.from_pretrained(model, local_files_only=True)
 
 
 def _tokenizer(model: str) -> Any:
+    """With no code of the model's own, about which transformers would ask whoever is at the terminal."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(model)
+    return AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
 
 
 def _first_sentence(error: Exception) -> str:

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -77,7 +78,8 @@ def without_weights(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("model", [POLICY, "org/some-model"])
-def test_what_can_be_served_passes(model: object) -> None:
+def test_what_can_be_served_passes(model: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     check(arguments(model=str(model)), settings(REWARD))
 
 
@@ -118,6 +120,62 @@ def test_a_missing_model_is_refused_and_a_name_of_the_hub_is_not(tmp_path: Path)
         with pytest.raises(NotServable, match="MODEL: there is no folder"):
             check(arguments(model=str(model)), settings(REWARD))
     check(arguments(model="s3://bucket/model"), settings(REWARD))
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The Hub's cache, in which org/judge is; whoever would fetch anything fails."""
+    commit = "0" * 40
+    repository = tmp_path / "hub" / "models--org--judge"
+    shutil.copytree(REWARD, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(repository.parent))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return repository / "snapshots" / commit
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [(language_model, "is a language model"), (without_template, "has no chat template")]
+)
+def test_a_reward_model_in_the_cache_of_the_hub_is_checked(hub: Path, change: Change, words: str) -> None:
+    check(arguments(), settings("org/judge"))
+    change(hub)
+    with pytest.raises(NotServable, match=f"--reward-model: .*org/judge {words}"):
+        check(arguments(), settings("org/judge"))
+
+
+@pytest.mark.parametrize("model", ["org/elsewhere", "judge", "s3://bucket/judge"])
+def test_a_reward_model_that_is_not_here_is_left_to_vllm(
+    hub: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    check(arguments(), settings(model))
+
+
+def test_a_model_that_is_neither_here_nor_may_be_fetched_is_refused(hub: Path) -> None:
+    with pytest.raises(NotServable, match=r"^MODEL: there is no folder org/else, and no model of that name"):
+        check(arguments(model="org/else"), settings(REWARD))
+    with pytest.raises(NotServable, match=r"^--reward-model: there is no folder org/else, and"):
+        check(arguments(), settings("org/else"))
+
+
+def test_a_reward_model_that_is_here_in_part_is_left_to_vllm(hub: Path) -> None:
+    for path in hub.glob("*token*"):
+        path.unlink()
+    check(arguments(), settings("org/judge"))
+
+
+def test_a_model_with_code_of_its_own_is_left_to_vllm_where_that_may_run(judge: Path) -> None:
+    path = judge / "config.json"
+    path.write_text(
+        json.dumps({**json.loads(path.read_text()), "auto_map": {"AutoConfig": "own.Own"}, "model_type": "own"})
+    )
+    (judge / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["own.Own", null]}}')
+    (judge / "tokenizer.json").unlink()
+    check(arguments(), settings(judge, reward_engine_args={"trust_remote_code": True}))
+    with pytest.raises(NotServable, match=r"the tokenizer of .* cannot be read"):
+        check(arguments(), settings(judge))
 
 
 def test_an_adapter_as_the_model_is_refused_with_how_to_serve_it(tmp_path: Path) -> None:
