@@ -128,10 +128,10 @@ def end_with(parent_pid: int) -> None:
 
 def end_engines() -> None:
     """Kill every engine that this process has started, and what it started in turn."""
-    from vllm.utils.system_utils import kill_process_tree
-
     for process in multiprocessing.active_children():
         if process.pid is not None:
+            from vllm.utils.system_utils import kill_process_tree  # where there is an engine, it has been imported
+
             kill_process_tree(process.pid)
 
 
