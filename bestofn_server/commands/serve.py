@@ -20,6 +20,9 @@ FORWARD: dict[str, Any] = {
 
 def serve(context: typer.Context) -> None:
     """Serve a model with best-of-N: every option of `vllm serve`, and ours (see `bestofn serve --help`)."""
+    from service.vllm.life.engine_process import leave_on_signals
+
+    leave_on_signals()  # importing vLLM takes long enough to be told to stop meanwhile
     _quieten(context.args)
     from service.vllm import coupling
 

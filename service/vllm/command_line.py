@@ -69,11 +69,19 @@ def _read(parser: FlexibleArgumentParser, argv: list[str]) -> tuple[Namespace, d
     if at == len(argv):
         return parser.parse_args(["serve", *argv]), command_line
     if model is not None:
-        without_file.remove(model)
+        del without_file[_position(parser, without_file, model)]
     named = model or ("" if _names_model(parser, argv[at:]) else _BUNDLED)
     args = parser.parse_args(["serve", *([named] if named else []), *argv[at : at + 2], *without_file])
     args.model_tag = model
     return args, command_line
+
+
+def _position(parser: FlexibleArgumentParser, argv: list[str], model: str) -> int:
+    """Where the model stands; an option's value may be the same word."""
+    for at, word in enumerate(argv):
+        if word == model and parser.parse_args(["serve", *argv[:at], _BUNDLED, *argv[at + 1 :]]).model_tag == _BUNDLED:
+            return at
+    raise AssertionError
 
 
 def _names_model(parser: FlexibleArgumentParser, config: Sequence[str]) -> bool:

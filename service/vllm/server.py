@@ -46,7 +46,7 @@ from service.vllm.command_line import parse
 from service.vllm.engine_load import EngineLoad
 from service.vllm.engines import StartFailed, start_engines
 from service.vllm.life import http_server
-from service.vllm.life.engine_process import leave, leave_on_signals
+from service.vllm.life.engine_process import leave
 from service.vllm.life.preflight import NotServable, check
 
 _ENGINE_DIED = 1
@@ -239,7 +239,6 @@ def main(argv: Sequence[str], bundled: Bundled) -> None:
     """Entry of `bestofn serve`."""
     import uvloop
 
-    leave_on_signals()
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     args, settings = parse(argv, bundled)
     configure_logging_from_args(args)

@@ -1,4 +1,9 @@
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +45,25 @@ def test_vllm_reports_errors_alone_unless_somebody_asks_for_more(
     _quieten(arguments)
     assert os.environ.get("VLLM_LOGGING_LEVEL") == level
     assert os.environ.get("PYTHONWARNINGS") == ("ignore::FutureWarning" if level == "ERROR" else None)
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for the signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_can_be_told_to_stop_while_vllm_is_imported(number: signal.Signals, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "bestofn_server", "serve"], stdout=log, stderr=log)
+        give_up_s = time.monotonic() + 60
+        while not catches(process.pid, signal.SIGTERM):
+            assert process.poll() is None
+            assert time.monotonic() < give_up_s
+            time.sleep(0.005)
+        assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
+        process.send_signal(number)
+        assert process.wait(30) == 0
+    assert (tmp_path / "log").read_text() == ""

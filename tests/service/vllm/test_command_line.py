@@ -89,6 +89,8 @@ def test_a_file_is_read_however_it_is_given_and_wherever_the_model_stands(
     assert (settings.best_of, settings.max_best_of, settings.reward_model) == (2, 8, str(bundled.reward_model))
     behind, _ = parse(["--reward-model", "judge", "mine", *config], bundled)
     assert (behind.model, behind.port) == ("mine", 8124)
+    word, settings = parse(["--reward-model", "mine", "--best-of", "2", "mine", *config], bundled)
+    assert (word.model, word.port, settings.reward_model, settings.best_of) == ("mine", 8124, "mine", 2)
 
 
 def test_a_file_may_name_the_model(bundled: Bundled, tmp_path: Path) -> None:
