@@ -51,7 +51,7 @@ def create_app(
         routes=[
             Route("/ready", ready),
             Route("/version", versions),
-            *preference_routes(dependencies.candidate_log),
+            *preference_routes(dependencies.recorder.candidate_log),
             *page_routes(),
             Mount("/", inner),
         ],

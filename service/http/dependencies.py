@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
+from service.http.recorder import Recorder
 from service.load.admission import Admission
-from service.load.latency_controller import SloController
-from service.observe.metrics import Metrics
-from service.records.candidate_log import CandidateLog
 from service.rerank.prices import Prices
 from service.rerank.request import Limits
 
@@ -16,7 +14,6 @@ class Dependencies:
 
     limits: Limits
     admission: Admission
-    metrics: Metrics
+    recorder: Recorder
     prices: Prices | None = None
-    candidate_log: CandidateLog | None = None
-    slo: SloController | None = None
+    write_timeout_s: float = 60.0  # after which a client that does not read its answer is left

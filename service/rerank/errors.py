@@ -5,6 +5,7 @@ ServiceError
 ├── NoCandidateLog       409  the server keeps no candidate log, so nothing can be stored in it
 ├── BelowMinReward       424  no candidate reaches the reward that the request asks for
 ├── Overloaded           429  too many candidates in flight; names a time to come back
+├── ClientLeft           499  nobody is left to answer
 ├── NothingGenerated     502  every candidate failed
 ├── RewardModelDown      503  the reward model cannot answer
 ├── EngineDown           503  the generation engine died
@@ -12,6 +13,7 @@ ServiceError
 └── NotKept              507  the candidate log could not store the record
 """
 
+import math
 from typing import Any
 
 SHOWN_CHARACTERS = 60  # of what a client sent, in a message
@@ -23,6 +25,7 @@ class ServiceError(Exception):
     status = 500
     type = "server_error"
     code = "internal_error"
+    retry = False  # whether asking again can help, which clients are told: each time may sample N candidates anew
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -31,7 +34,7 @@ class ServiceError(Exception):
     @property
     def headers(self) -> dict[str, str]:
         """Response headers beside the body."""
-        return {}
+        return {"x-should-retry": "true" if self.retry else "false"}
 
 
 class InvalidRequest(ServiceError):
@@ -64,14 +67,24 @@ class Overloaded(ServiceError):
     status = 429
     type = "rate_limit_error"
     code = "overloaded"
+    retry = True
 
-    def __init__(self, message: str, *, retry_after_s: int) -> None:
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"retry-after": str(self.retry_after_s), "x-should-retry": "true"}
+        """`retry-after` in whole seconds, as HTTP has it, and `retry-after-ms`, which OpenAI's clients prefer."""
+        whole_s, ms = math.ceil(self.retry_after_s), round(self.retry_after_s * 1000)
+        return {**super().headers, "retry-after": str(whole_s), "retry-after-ms": str(ms)}
+
+
+class ClientLeft(ServiceError):
+    """The client left before anything was generated for it."""
+
+    status = 499  # nginx's own number; nobody reads it
+    code = "cancelled"
 
 
 class NothingGenerated(ServiceError):
@@ -79,6 +92,7 @@ class NothingGenerated(ServiceError):
 
     status = 502
     code = "generation_failed"
+    retry = True
 
 
 class RewardModelDown(ServiceError):
@@ -86,6 +100,7 @@ class RewardModelDown(ServiceError):
 
     status = 503
     code = "reward_unavailable"
+    retry = True
 
 
 class EngineDown(ServiceError):
@@ -93,6 +108,7 @@ class EngineDown(ServiceError):
 
     status = 503
     code = "engine_unavailable"
+    retry = True
 
 
 class DeadlineExceeded(ServiceError):

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reward.conversation import Conversation
 from reward.scorer import Score
@@ -57,6 +57,17 @@ class Ledger:
     ended_s: float | None = None
     select_s: float = 0.0
     busy_s: dict[Work, float] = field(default_factory=lambda: dict.fromkeys(WORK, 0.0))
+
+    def absorb(self, step: "Ledger") -> None:
+        """Add the next token of a beam search, which the engine saw as a request of its own, to the shortest beam."""
+        beam = min(self.records, key=lambda record: record.view.tokens)
+        tokens = sum(candidate.tokens for candidate in step.candidates)
+        beam.view = replace(beam.view, state="finished", tokens=beam.view.tokens + tokens)
+        self.prompt_tokens += step.prompt_tokens
+        self.cached_prompt_tokens += step.cached_prompt_tokens
+        self.stop_reason, self.ended_s = step.stop_reason, step.ended_s
+        for work in WORK:
+            self.busy_s[work] += step.busy_s[work]
 
     @property
     def selected(self) -> tuple[int, ...]:

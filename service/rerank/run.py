@@ -16,6 +16,7 @@ from reward.scorer import RewardUnavailable
 from service.rerank.busy_time import BusyMeter, Work
 from service.rerank.errors import BelowMinReward, DeadlineExceeded, EngineDown, NothingGenerated, RewardModelDown
 from service.rerank.ledger import CandidateRecord, Ledger
+from service.rerank.places import Place, Places
 from service.rerank.plan import Plan
 from service.rerank.sampler import Sampler
 from service.rerank.scoring import Scoring
@@ -56,6 +57,7 @@ class Run:
         sampler: Sampler,
         reward: SupervisedScorer,
         meter: BusyMeter,
+        places: Places,
     ) -> None:
         self.ledger = Ledger(plan)
         self.committed: list[int] = []  # candidates that will be returned whatever happens, best first
@@ -66,6 +68,8 @@ class Run:
         self._scoring: Scoring | None = None
         self._sampler = sampler
         self._reward = reward
+        self._places = places
+        self._place_of: dict[int, Place] = {}  # of each candidate, until nothing more is computed for it
         self._happenings: asyncio.Queue[Event | Exception | None] = asyncio.Queue()
         self._sampling: set[asyncio.Task[None]] = set()
         self._scoring_tasks: set[asyncio.Task[None]] = set()
@@ -85,6 +89,7 @@ class Run:
                     self._do_without(happening)
                 elif happening is not None:
                     self._perform(self._strategy.decide(happening, self.ledger.candidates))
+                    self._free_place(happening)
         finally:
             await self._end_all()
         if self.ledger.stop_reason is None:
@@ -146,7 +151,8 @@ class Run:
     def _sample_one(self) -> None:
         record = CandidateRecord(Candidate(len(self.ledger.records)))
         self.ledger.records.append(record)
-        self._start(self._sampling, self._charged("generate", partial(self._sample, record)))
+        place = self._place_of[record.view.index] = self._places.ask()
+        self._start(self._sampling, self._sample_in(place, record))
 
     def _score_one(self, record: CandidateRecord) -> None:
         record.view = record.view.score_asked()
@@ -175,6 +181,15 @@ class Run:
             raise RewardModelDown(f"the reward model is unavailable: {error}") from error
         self._strategy = FirstFinished(self._strategy, self.ledger.plan.n)
         self._perform(self._strategy.decide(RewardLost(), self.ledger.candidates))
+
+    async def _sample_in(self, place: Place, record: CandidateRecord) -> None:
+        """A candidate that was aborted while it waited ends without a place."""
+        if not place.granted.done():
+            await asyncio.wait([place.granted])  # which leaves the future alone when it is cancelled itself
+        if place.granted.result():
+            await self._charged("generate", partial(self._sample, record))
+        else:
+            await self._sample(record)
 
     async def _sample(self, record: CandidateRecord) -> None:
         index = record.view.index
@@ -210,6 +225,24 @@ class Run:
             await self._sampler.abort([index])
         except Exception as error:
             self._happenings.put_nowait(error)
+        else:
+            self._stop_waiting(index)
+
+    def _stop_waiting(self, index: int) -> None:
+        """For a place: what was aborted needs none, and one that it has comes back by itself."""
+        if (place := self._place_of.get(index)) is not None and not place.granted.done():
+            self._places.leave(place)
+
+    def _free_place(self, event: Event) -> None:
+        match event:
+            case Finished(index) | Aborted(index) | Failed(index) | Scored(index):
+                view = self.ledger.records[index].view
+                if view.state != "running" and not view.scores_pending:
+                    self._leave_place(index)
+
+    def _leave_place(self, index: int) -> None:
+        if (place := self._place_of.pop(index, None)) is not None:
+            self._places.leave(place)
 
     async def _prefill(self, scoring: Scoring) -> None:
         try:
@@ -268,7 +301,11 @@ class Run:
         except Exception:
             for task in self._sampling:  # the engine cannot say what it has generated; at least it is left alone
                 task.cancel()
+        for index in running:
+            self._stop_waiting(index)
         await asyncio.gather(*self._sampling, *scoring, return_exceptions=True)
+        for index in list(self._place_of):
+            self._leave_place(index)
         self.ledger.prompt_tokens = self._sampler.prompt_tokens
         self.ledger.cached_prompt_tokens = self._sampler.cached_prompt_tokens
         self.ledger.ended_s = time.monotonic()

@@ -5,6 +5,8 @@ is returned; `renderer`, whose prompts carry the conversation for the reward mod
 engine in.
 """
 
+import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -17,22 +19,26 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable
 from reward.template import Message, text_of
+from service.http.dependencies import Dependencies
 from service.rerank.busy_time import BusyMeter
 from service.rerank.context import RequestContext, current_request
 from service.rerank.errors import InvalidRequest, ServiceError
 from service.rerank.plan import Plan, make_plan
+from service.rerank.request import plain_ask
 from service.rerank.run import Run
 from service.rerank.strategies.profile import StrategyProfile
 from service.rerank.supervised_scorer import SupervisedScorer
 from service.vllm.sampler import EngineRequest, VllmSampler
 
+_logger = logging.getLogger(__name__)
 _CONVERSATION = "bestofn_conversation"  # a key of the prompts that our renderer gives out
 
 
 class RerankingEngine:
     """engine: generates. reward: scores, and says when it dies. meter: charges requests for the machine's time.
 
-    checkpoint_tokens: see `BestOfN`. profile: how strategies are set where a request does not say.
+    parts: where what no HTTP request is known of is admitted and recorded. checkpoint_tokens: see `BestOfN`.
+    profile: how strategies are set where a request does not say.
     """
 
     def __init__(
@@ -40,50 +46,98 @@ class RerankingEngine:
         engine: AsyncLLM,
         reward: SupervisedScorer,
         meter: BusyMeter,
+        parts: Dependencies,
         checkpoint_tokens: int | None,
         profile: StrategyProfile,
     ) -> None:
         self._engine = engine
         self._reward = reward
         self._meter = meter
+        self._parts = parts
         self._checkpoint_tokens = checkpoint_tokens
         self._profile = profile
+        self._greedy_models: set[str | None] = set()  # of which the log says so already
         self.renderer = _ConversationRenderer(engine.renderer)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    # -- generation
+    # -- generation: everything that vLLM's application generates comes through here
 
     def generate(
         self, prompt: Any, sampling_params: SamplingParams, request_id: str, **options: Any
     ) -> AsyncIterator[RequestOutput]:
         """As `EngineClient.generate`: the outputs of the best candidates, or of all of them where none is ranked."""
+        if not isinstance(prompt, Mapping):  # input that is streamed comes as a generator
+            return self._listen(self._engine.generate(prompt, sampling_params, request_id, **options))
+        request = EngineRequest(prompt, sampling_params, request_id, options)
         context = current_request.get()
-        # Input that is streamed comes as a generator. A background request outlives its HTTP request and its context.
-        if context is None or context.ask.background or not isinstance(prompt, Mapping):
-            return self._engine.generate(prompt, sampling_params, request_id, **options)
+        return self._answer_alone(request) if context is None else self._answer(context, request)
+
+    async def _listen(self, outputs: AsyncIterator[RequestOutput]) -> AsyncIterator[RequestOutput]:
+        """One place for as long as somebody speaks."""
+        ticket = self._parts.admission.ticket()
+        try:
+            await ticket.wait()
+            async for output in outputs:
+                yield output
+        finally:
+            ticket.close()
+
+    async def _answer_alone(self, request: EngineRequest) -> AsyncIterator[RequestOutput]:
+        """What outlives its HTTP request, or never had one: it is admitted, passed on and recorded here."""
+        ticket, outcome = self._parts.admission.ticket(), "cancelled"
+        context = RequestContext(plain_ask("other"), ticket, request.request_id, prices=self._parts.prices)
+        context.held.callback(ticket.close)
+        try:
+            await ticket.wait()
+            async for output in self._answer(context, request):
+                yield output
+            outcome = "ok"
+        except ServiceError as error:
+            outcome = error.code
+            raise
+        except Exception:
+            outcome = "error"
+            raise
+        finally:
+            await asyncio.shield(asyncio.create_task(self._end(context, outcome)))
+
+    async def _end(self, context: RequestContext, outcome: str) -> None:
+        await context.close()
+        self._parts.recorder.record(context, outcome)
+
+    def _plan(self, context: RequestContext, params: SamplingParams) -> Plan:
         plan = make_plan(
             context.ask,
-            n=sampling_params.n,
-            temperature=sampling_params.temperature,
+            n=params.n,
+            temperature=params.temperature,
             checkpoint_tokens=self._checkpoint_tokens,
             profile=self._profile,
-            seed=secrets.randbits(32) if sampling_params.seed is None else sampling_params.seed,
+            seed=secrets.randbits(32) if params.seed is None else params.seed,
         )
-        return self._answer(context, plan, EngineRequest(prompt, sampling_params, request_id, options))
+        if plan.fewer_because == "greedy" and context.ask.model not in self._greedy_models:
+            self._greedy_models.add(context.ask.model)
+            _logger.warning(
+                "%s was asked for the best of %s at temperature 0, where all candidates are one: it gets one. Clients "
+                "that send no temperature get the model's own; some harnesses send 0 unless told otherwise.",
+                context.ask.model,
+                plan.asked_best_of,
+            )
+        return plan
 
-    async def _answer(
-        self, context: RequestContext, plan: Plan, request: EngineRequest
-    ) -> AsyncIterator[RequestOutput]:
+    async def _answer(self, context: RequestContext, request: EngineRequest) -> AsyncIterator[RequestOutput]:
         """Whoever stops listening ends nothing: `context.close` does, whatever became of the request."""
         try:
+            plan = self._plan(context, request.params)
             conversation = self._conversation(request.prompt) if plan.ranked else None
             sampler = VllmSampler(self._engine, request, plan)
-            run = Run(plan, conversation, sampler, self._reward, self._meter)
+            run = Run(plan, conversation, sampler, self._reward, self._meter, context.places)
             context.runs.append(run)
             async for output in sampler.answer(run):
                 yield output
+            if context.ask.beam:
+                context.take_step(run)
         except ServiceError as error:
             context.error = context.error or error
             raise
@@ -99,6 +153,11 @@ class RerankingEngine:
                 raise InvalidRequest("a prompt given as embeddings cannot be scored", param="prompt_embeds")
             text = self._engine.get_tokenizer().decode(prompt["prompt_token_ids"])
         return Conversation(({"role": "user", "content": text},))
+
+    def check_admission(self, n: int = 1, request_id: str | None = None) -> None:
+        """As `AsyncLLM.check_admission`, for all candidates. Raises what vLLM answers with 503."""
+        context = current_request.get()
+        self._engine.check_admission(n if context is None else max(n, context.ask.best_of), request_id)
 
     # -- health
 
