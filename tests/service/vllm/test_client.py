@@ -1,9 +1,8 @@
 """What vLLM's application talks to: the generator's own, but for what is ranked, rendered and asked about health."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +10,8 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from reward.conversation import Conversation
 from service.rerank.context import RequestContext, current_request
-from service.rerank.errors import InvalidRequest, NothingGenerated, ServiceError
+from service.rerank.errors import NothingGenerated, ServiceError
 from service.rerank.strategies.profile import DEFAULTS
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from service.vllm.client import RerankingEngine
@@ -21,7 +19,6 @@ from tests.service.fakes import METER, FakeScorer, Script, make_ask, says, settl
 from tests.service.vllm.fake_engine import FakeEngine
 
 QUESTION = {"role": "user", "content": "What is 1+1?"}
-BEGUN = {"role": "assistant", "content": "It is "}
 
 
 class FakeRenderer:
@@ -130,77 +127,11 @@ async def test_input_that_is_streamed_is_the_generators() -> None:
     assert (engine.calls[0].prompt is prompt, engine.calls[0].request_id) == (True, "id")
 
 
-# -- the conversation
-
-
-@pytest.mark.parametrize(
-    ("messages", "options", "conversation"),
-    [
-        ([QUESTION], {}, Conversation((QUESTION,))),
-        ([QUESTION, BEGUN], {}, Conversation((QUESTION, BEGUN))),
-        ([QUESTION, BEGUN], {"continue_final_message": True}, Conversation((QUESTION,), answer_start="It is ")),
-        (
-            [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
-            {"continue_final_message": True},
-            Conversation(({"role": "user", "content": [{"type": "text", "text": "hi"}]},)),
-        ),
-        (
-            [
-                QUESTION,
-                {"role": "assistant", "content": [{"type": "text", "text": "It "}, {"type": "text", "text": "is "}]},
-            ],
-            {"continue_final_message": True},
-            Conversation((QUESTION,), answer_start="It is "),
-        ),
-        ([], {"continue_final_message": True}, Conversation(())),
-    ],
-    ids=["question", "turns", "begun", "parts", "begun in parts", "empty"],
-)
-async def test_a_rendered_prompt_says_what_it_was_made_of(
-    messages: Sequence[Any], options: Mapping[str, Any], conversation: Conversation
-) -> None:
-    engine = two()
-    reranked = reranking(engine)
-    chat = SimpleNamespace(chat_template_kwargs=options)
-    conversations, (prompt,) = await reranked.renderer.render_chat_async([messages], chat, None)
-    assert (conversations, prompt["prompt"]) == ([messages], "rendered 0")
-    with request({"best_of": 2}) as context:
-        await read(reranked.generate(prompt, params(), "id"))
-    assert context.ledgers[0].conversation == conversation
-
-
-async def test_prompts_that_are_rendered_together_keep_their_own_conversations() -> None:
-    reranked = reranking(FakeEngine(*[says("a")] * 4))
-    chat = SimpleNamespace(chat_template_kwargs={})
-    _, prompts = await reranked.renderer.render_chat_async([[QUESTION], [QUESTION, BEGUN]], chat)
-    with request({"best_of": 2}) as context:
-        for prompt in prompts:
-            await read(reranked.generate(prompt, params(), "id"))
-    assert [len(ledger.conversation.messages) for ledger in context.ledgers] == [1, 2]
-
-
 def test_everything_else_of_the_renderer_and_the_generator_is_their_own() -> None:
     reranked = reranking(FakeEngine())
     assert (reranked.renderer.tokenizer, reranked.model_name) == ("the renderer's own", "a generator")
     with pytest.raises(AttributeError):
         _ = reranked.unheard_of
-
-
-@pytest.mark.parametrize("prompt", [{"prompt": "hi", "prompt_token_ids": [1]}, {"prompt_token_ids": [104, 105]}])
-async def test_a_bare_prompt_is_one_message_of_a_user(prompt: Mapping[str, Any]) -> None:
-    with request({"best_of": 2}, endpoint="completions") as context:
-        await read(reranking(two()).generate(prompt, params(), "id"))
-    assert context.ledgers[0].conversation == Conversation(({"role": "user", "content": "hi"},))
-
-
-async def test_embeddings_are_refused_by_name_and_only_where_they_would_be_scored() -> None:
-    embeddings, engine = {"prompt_embeds": object()}, two()
-    with request({"best_of": 2}, endpoint="completions") as context:
-        with pytest.raises(InvalidRequest, match="cannot be scored") as caught:
-            await read(reranking(engine).generate(embeddings, params(), "id"))
-        assert (caught.value.param, context.error, engine.calls) == ("prompt_embeds", caught.value, [])
-    with request({}, endpoint="completions") as context:
-        assert await read(reranking(engine).generate(embeddings, params(), "id")) == ["a"]
 
 
 # -- errors, and who leaves
