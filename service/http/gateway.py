@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.http.answer_sender import AnswerSender, send_error
 from service.http.dependencies import Dependencies
 from service.rerank.context import RequestContext, current_request
-from service.rerank.errors import ClientLeft, ServiceError
+from service.rerank.errors import ClientLeft, DeadlineExceeded, ServiceError
 from service.rerank.request import BEST_OF_HEADER, GENERATING, Ask, Endpoint, endpoint_of, read_ask
 
 
@@ -51,7 +51,9 @@ class Gateway:
             await self._answer(context, scope, receive, send)
 
     async def _admit(self, ask: Ask, scope: Scope, receive: Receive) -> RequestContext:
-        """The request with the N that the load leaves it, and its first place. Raises Overloaded, ClientLeft."""
+        """The request with the N that the load leaves it, and its first place. Raises Overloaded, ClientLeft,
+        DeadlineExceeded.
+        """
         admission, slo = self._parts.admission, self._parts.recorder.slo
         with ExitStack() as held:
             if slo is not None:
@@ -61,7 +63,7 @@ class Gateway:
             held.callback(ticket.close)
             started_s = time.monotonic()
             if not ticket.admitted:
-                await _while_there(ticket.wait(), receive)
+                await _while_there(_in_time(ticket.wait(), ask.options.deadline_ms), receive)
             return RequestContext(
                 ask,
                 ticket,
@@ -75,7 +77,8 @@ class Gateway:
     async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
         body = context.ask.body
         answer = AnswerSender(context, send)
-        token = current_request.set(context)
+        # what a background request generates outlives it: the engine then admits and records it by itself
+        token = current_request.set(None if context.ask.background else context)
         try:
             await self._app(_with_length(scope, body), _replay(body, receive, answer.left), answer.send)
         except Exception:
@@ -124,6 +127,16 @@ async def _while_there(waiting: Coroutine[Any, Any, None], receive: Receive) -> 
         wait.cancel()
         leaving.cancel()
         await asyncio.gather(wait, leaving, return_exceptions=True)
+
+
+async def _in_time(waiting: Coroutine[Any, Any, None], deadline_ms: int | None) -> None:
+    """Wait no longer than the request may take. Raises DeadlineExceeded, or what `waiting` raises."""
+    try:
+        async with asyncio.timeout(None if deadline_ms is None else deadline_ms / 1000):
+            await waiting
+    except TimeoutError:
+        param = "rerank.deadline_ms"
+        raise DeadlineExceeded(f"{param} passed while the request waited for a place", param=param) from None
 
 
 async def _until_left(receive: Receive) -> None:

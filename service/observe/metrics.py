@@ -55,9 +55,7 @@ class CostCounter(Collector):
             self._dollars[part] += dollars
 
     def collect(self) -> Iterator[Metric]:
-        text = (
-            "What the server costs: for requests that have been answered, and while nothing was at work."
-        )
+        text = "What the server costs: for requests that have been answered, and while nothing was at work."
         family = CounterMetricFamily("bestofn_cost_dollars", text, labels=["part"])
         for part, dollars in {**self._dollars, "idle": self._idle_dollars()}.items():
             family.add_metric([part], dollars)

@@ -75,8 +75,11 @@ def make_plan(
     checkpoint_tokens: int | None,
     profile: StrategyProfile = DEFAULTS,
     seed: int = 0,
+    spent_s: float = 0.0,
 ) -> Plan:
     """n and temperature: as vLLM resolved them, with the model's generation defaults. seed: of a selection that draws.
+
+    spent_s: since the request came, which its deadline counts from.
 
     checkpoint_tokens: of `BestOfN`, where the request does not say. At temperature 0 all candidates would be equal, so
     only as many are sampled as are returned.
@@ -87,7 +90,7 @@ def make_plan(
     if _passes_on(ask, best_of, n, ranked=ranked):
         strategy: Strategy = PassOn(n, ask.options.strategy.name, scored=ranked)
     else:
-        strategy = _strategy(ask.options, best_of, n, checkpoint_tokens, profile)
+        strategy = _strategy(ask.options, best_of, n, checkpoint_tokens, profile, spent_s)
     return Plan(
         best_of=best_of,
         n=n,
@@ -111,12 +114,17 @@ def _passes_on(ask: Ask, best_of: int, n: int, *, ranked: bool) -> bool:
 
 
 def _strategy(
-    options: RerankOptions, best_of: int, n: int, checkpoint_tokens: int | None, profile: StrategyProfile
+    options: RerankOptions,
+    best_of: int,
+    n: int,
+    checkpoint_tokens: int | None,
+    profile: StrategyProfile,
+    spent_s: float,
 ) -> Strategy:
     """The one that is asked for, within the request's limits."""
     may_commit = n == 1 and options.deadline_ms is None and options.min_reward is None
     strategy = profile.complete(options.strategy).make(Terms(best_of, n, may_commit, checkpoint_tokens))
     if not options.limited:
         return strategy
-    alarm_s = None if options.deadline_ms is None else options.deadline_ms / 1000
+    alarm_s = None if options.deadline_ms is None else max(options.deadline_ms / 1000 - spent_s, 0.0)
     return Limited(strategy, alarm_s, options.stop_after, options.target_reward, n)

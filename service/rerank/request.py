@@ -58,7 +58,7 @@ class Limits:
 
     default_best_of: int
     max_best_of: int
-    max_candidates: int
+    max_candidates: int  # at work at once, and so the most for a prompt
     default_strategy: str = DEFAULT_STRATEGY
     selection: Selection = ARGMAX
     reward: RewardConfig = PLAIN
@@ -158,6 +158,9 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         message = f"rerank.stop_after is {options.stop_after}, fewer than n = {n} to return"
         raise InvalidRequest(message, param="rerank.stop_after")
     asked_best_of = _resolve_best_of(asked, n, request, limits)
+    if n > limits.max_candidates:
+        message = f"n is {n}; this server runs at most {limits.max_candidates} candidates at once (--max-candidates)"
+        raise InvalidRequest(message, param="n")
     greedy = request.get("temperature") == 0
     best_of = n if greedy else asked_best_of
     forwarded = _without_ours(request)

@@ -8,7 +8,8 @@ engine in.
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from vllm.outputs import RequestOutput
@@ -16,22 +17,20 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable
-from reward.template import Message, text_of
 from service.http.dependencies import Dependencies
 from service.rerank.busy_time import BusyMeter
 from service.rerank.context import RequestContext, current_request
-from service.rerank.errors import InvalidRequest, ServiceError
+from service.rerank.errors import ServiceError
 from service.rerank.plan import Plan, make_plan
 from service.rerank.request import plain_ask
 from service.rerank.run import Run
 from service.rerank.strategies.profile import StrategyProfile
 from service.rerank.supervised_scorer import SupervisedScorer
+from service.vllm.conversation import ConversationRenderer, conversation_of
 from service.vllm.sampler import EngineRequest, VllmSampler
 
 _logger = logging.getLogger(__name__)
-_CONVERSATION = "bestofn_conversation"  # a key of the prompts that our renderer gives out
 
 
 class RerankingEngine:
@@ -57,7 +56,7 @@ class RerankingEngine:
         self._checkpoint_tokens = checkpoint_tokens
         self._profile = profile
         self._greedy_models: set[str | None] = set()  # of which the log says so already
-        self.renderer = _ConversationRenderer(engine.renderer)
+        self.renderer = ConversationRenderer(engine.renderer)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
@@ -115,6 +114,7 @@ class RerankingEngine:
             checkpoint_tokens=self._checkpoint_tokens,
             profile=self._profile,
             seed=secrets.randbits(32) if params.seed is None else params.seed,
+            spent_s=time.monotonic() - context.started_s,
         )
         if plan.fewer_because == "greedy" and context.ask.model not in self._greedy_models:
             self._greedy_models.add(context.ask.model)
@@ -130,7 +130,7 @@ class RerankingEngine:
         """Whoever stops listening ends nothing: `context.close` does, whatever became of the request."""
         try:
             plan = self._plan(context, request.params)
-            conversation = self._conversation(request.prompt) if plan.ranked else None
+            conversation = conversation_of(request.prompt, self._engine.get_tokenizer()) if plan.ranked else None
             sampler = VllmSampler(self._engine, request, plan)
             run = Run(plan, conversation, sampler, self._reward, self._meter, context.places)
             context.runs.append(run)
@@ -141,18 +141,6 @@ class RerankingEngine:
         except ServiceError as error:
             context.error = context.error or error
             raise
-
-    def _conversation(self, prompt: Mapping[str, Any]) -> Conversation:
-        """The conversation that was rendered into the prompt, or a bare prompt as one user message."""
-        if (conversation := prompt.get(_CONVERSATION)) is not None:
-            assert isinstance(conversation, Conversation)
-            return conversation
-        text = prompt.get("prompt")
-        if text is None:
-            if "prompt_token_ids" not in prompt:
-                raise InvalidRequest("a prompt given as embeddings cannot be scored", param="prompt_embeds")
-            text = self._engine.get_tokenizer().decode(prompt["prompt_token_ids"])
-        return Conversation(({"role": "user", "content": text},))
 
     def check_admission(self, n: int = 1, request_id: str | None = None) -> None:
         """As `AsyncLLM.check_admission`, for all candidates. Raises what vLLM answers with 503."""
@@ -183,27 +171,3 @@ class RerankingEngine:
                 await self._reward.scorer.check_health()
             except RewardUnavailable as error:
                 raise EngineDeadError(str(error)) from error
-
-
-class _ConversationRenderer:
-    """vLLM's renderer, through which every chat passes; each prompt carries the conversation that it was made of."""
-
-    def __init__(self, renderer: Any) -> None:
-        self._renderer = renderer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._renderer, name)
-
-    async def render_chat_async(self, messages: Any, chat_params: Any, *args: Any, **options: Any) -> Any:
-        conversations, prompts = await self._renderer.render_chat_async(messages, chat_params, *args, **options)
-        for conversation, prompt in zip(conversations, prompts, strict=True):
-            prompt[_CONVERSATION] = _conversation(conversation, chat_params.chat_template_kwargs)
-        return conversations, prompts
-
-
-def _conversation(messages: Sequence[Message], template_options: Mapping[str, Any]) -> Conversation:
-    """With `continue_final_message` the last message is how the answer begins, not a turn of its own."""
-    last = messages[-1] if messages else {}
-    if template_options.get("continue_final_message") and last.get("role") == "assistant":
-        return Conversation(tuple(messages[:-1]), answer_start=text_of(last))
-    return Conversation(tuple(messages))

@@ -17,6 +17,7 @@ from service.vllm.coupling_checks.names import failing_imports, one_line
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _CLIENT, _ENGINES, _SAMPLER = "service/vllm/client.py", "service/vllm/engines.py", "service/vllm/sampler.py"
+_CONVERSATION = "service/vllm/conversation.py"
 _SERVER, _COMMAND_LINE, _LOAD = "service/vllm/server.py", "service/vllm/command_line.py", "service/vllm/engine_load.py"
 _SCORER, _ROLLOUT, _METRICS = "reward/vllm_scorer.py", "training/policy/rollout.py", "service/observe/metrics.py"
 _ERRORS = "service/http/openai_errors.py"
@@ -110,7 +111,7 @@ SERVING = (
     ),
     Coupling(
         "rendered chat",
-        _CLIENT,
+        _CONVERSATION,
         "render_chat_async takes conversations and ChatParams, and returns the conversations and a dict for each",
         http.rendered_chat,
     ),
@@ -239,7 +240,7 @@ RUNNING = (
     ),
     RunningCoupling(
         "conversations",
-        _CLIENT,
+        _CONVERSATION,
         "every chat is rendered by the renderer of the engine client, and what that returned comes back to generate",
         (f"{_HERE}::test_conversations",),
     ),

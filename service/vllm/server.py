@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from reward.scorer import RewardUnavailable
 from service.http.app import create_app
 from service.http.dependencies import Dependencies
 from service.http.openai_errors import field_error
+from service.http.recorder import Recorder
 from service.load.admission import Admission
 from service.load.latency_controller import SloController
 from service.observe.metrics import CostCounter, Metrics
@@ -53,6 +55,7 @@ async def serve(args: Namespace, settings: Settings) -> int:
     """Start everything and serve until told to stop. Returns the process's exit status."""
     configure_logging_from_args(args)
     address, sock = setup_server(args, reuse_port=False)
+    leave_who_does_not_read(sock, settings.write_timeout_s)
     try:
         engines = await start_engines(args, settings)
     except BaseException:
@@ -60,10 +63,11 @@ async def serve(args: Namespace, settings: Settings) -> int:
         raise
     meter = BusyMeter()
     reward = SupervisedScorer(engines.scorer, settings.on_reward_failure, settings.reward_timeout_s)
-    engine = RerankingEngine(engines.generator, reward, meter, settings.prefix_score_tokens, settings.profile)
+    parts = dependencies(settings, reward, meter)
+    engine = RerankingEngine(engines.generator, reward, meter, parts, settings.prefix_score_tokens, settings.profile)
     watching = asyncio.create_task(reward.watch())
     try:
-        app = await build(args, settings, engine, reward, meter, engines.loads)
+        app = await build(args, settings, engine, reward, parts, engines.loads)
         print(_banner(address, args), flush=True)
         shutdown = await _run(app, sock, args)
         died = engine.errored
@@ -76,35 +80,22 @@ async def serve(args: Namespace, settings: Settings) -> int:
     return _ENGINE_DIED if died else 0
 
 
-async def build(
-    args: Namespace,
-    settings: Settings,
-    engine: RerankingEngine,
-    reward: SupervisedScorer,
-    meter: BusyMeter,
-    loads: Mapping[str, EngineLoad],
-) -> Starlette:
-    """vLLM's application over `engine`, behind our gateway."""
-    tasks = await engine.get_supported_tasks()
-    inner = build_app(args, tasks, engine.model_config)
-    await init_app_state(engine, inner.state, args, tasks)  # type: ignore[arg-type]
-    _handle_errors(inner)
-    _list_aliases(inner, settings.max_best_of)
-    admission = Admission(settings.max_candidates)
+def dependencies(settings: Settings, reward: SupervisedScorer, meter: BusyMeter) -> Dependencies:
+    """What requests stand on, beside the engines."""
     prices = settings.prices
     costs = None if prices is None else CostCounter(prices.cost([]), lambda: prices.idle(meter.idle_s))
     target_s = None if settings.slo_p99_ms is None else settings.slo_p99_ms / 1000
     metrics = Metrics(REGISTRY, vllm.__version__, costs, target_s)
     candidate_log = _candidate_log(settings, metrics)
+    admission = Admission(settings.max_candidates, settings.max_queued_requests, settings.max_queue_s)
     metrics.observe(
         candidates_in_flight=lambda: admission.in_flight,
         candidates_limit=lambda: admission.limit,
+        requests_queued=lambda: admission.queued,
         scores_in_flight=lambda: reward.in_flight,
         reward_model_up=lambda: reward.failure is None,
         candidate_log_up=lambda: candidate_log is None or candidate_log.up,
     )
-    for name, load in loads.items():
-        metrics.observe_engine(name, load)
     limits = Limits(
         settings.best_of,
         settings.max_best_of,
@@ -113,24 +104,46 @@ async def build(
         settings.selection,
         reward.config,
     )
+    slo = None if target_s is None else SloController(target_s)
+    return Dependencies(limits, admission, Recorder(metrics, candidate_log, slo), prices)
+
+
+async def build(
+    args: Namespace,
+    settings: Settings,
+    engine: RerankingEngine,
+    reward: SupervisedScorer,
+    parts: Dependencies,
+    loads: Mapping[str, EngineLoad],
+) -> Starlette:
+    """vLLM's application over `engine`, behind our gateway."""
+    tasks = await engine.get_supported_tasks()
+    inner = build_app(args, tasks, engine.model_config)
+    await init_app_state(engine, inner.state, args, tasks)  # type: ignore[arg-type]
+    _handle_errors(inner)
+    _list_aliases(inner, settings.max_best_of)
+    for name, load in loads.items():
+        parts.recorder.metrics.observe_engine(name, load)
     app = create_app(
         inner,
-        Dependencies(
-            limits,
-            admission,
-            metrics,
-            prices,
-            candidate_log,
-            slo=None if target_s is None else SloController(target_s),
-        ),
+        parts,
         guards=[_cross_origin(args), *_authentication(args)],
         check_ready=lambda: _problem(engine, reward),
         engine_version=vllm.__version__,
         root_path=args.root_path or "",
-        lifespan=_lifespan(inner, candidate_log),
+        lifespan=_lifespan(inner, parts.recorder.candidate_log),
     )
     app.state = inner.state  # serve_http and vLLM's error handlers find the server and the engine there
     return app
+
+
+def leave_who_does_not_read(sock: socket.socket, timeout_s: float) -> None:
+    """Let the kernel end a connection whose other side has taken nothing for so long; uvicorn would wait for ever.
+
+    Connections inherit it from the socket that listens.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT") and sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * 1000))
 
 
 def _candidate_log(settings: Settings, metrics: Metrics) -> CandidateLog | None:

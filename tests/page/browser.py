@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from scripts.tools import find_chromium
 from service.http.app import create_app
 from service.http.dependencies import Dependencies
+from service.http.recorder import Recorder
 from service.load.admission import Admission
 from service.observe.metrics import Metrics
 from service.records.candidate_log import CandidateLog
@@ -123,7 +124,7 @@ def page_over(
 
     app = create_app(
         inner,
-        Dependencies(limits, Admission(max_candidates), Metrics(registry, "0"), candidate_log=candidate_log),
+        Dependencies(limits, Admission(max_candidates), Recorder(Metrics(registry, "0"), candidate_log)),
         guards=[],
         check_ready=ready,
         engine_version="0",

@@ -21,6 +21,7 @@ from service.rerank.busy_time import BusyMeter
 from service.rerank.context import RequestContext, current_request
 from service.rerank.errors import ServiceError, error_body
 from service.rerank.ledger import Ledger
+from service.rerank.places import Place, Places
 from service.rerank.plan import Plan, make_plan
 from service.rerank.prices import Prices
 from service.rerank.request import Ask, Limits, read_ask
@@ -35,6 +36,27 @@ CONVERSATION = Conversation(QUESTION)
 CHAT = "/v1/chat/completions"
 PATIENCE_S = 2.0
 METER = BusyMeter()
+
+
+class FreePlaces:
+    """A place for everybody."""
+
+    @dataclass(frozen=True)
+    class Free:
+        @property
+        def granted(self) -> "asyncio.Future[bool]":
+            granted = asyncio.get_running_loop().create_future()
+            granted.set_result(True)
+            return granted
+
+    def ask(self) -> Place:
+        return self.Free()
+
+    def leave(self, place: Place) -> None:
+        pass
+
+
+FREE = FreePlaces()
 
 
 @dataclass(frozen=True)
@@ -221,11 +243,12 @@ def make_run(
     *,
     plan: Plan | None = None,
     on_reward_failure: OnRewardFailure = "error",
+    places: Places = FREE,
 ) -> Run:
     watch = (
         scorer if isinstance(scorer, SupervisedScorer) else SupervisedScorer(scorer or FakeScorer(), on_reward_failure)
     )
-    return Run(plan or plan_for(len(sampler.scripts)), CONVERSATION, sampler, watch, METER)
+    return Run(plan or plan_for(len(sampler.scripts)), CONVERSATION, sampler, watch, METER, places)
 
 
 @dataclass
@@ -240,7 +263,7 @@ class EndedRun:
 
 def make_context(*ledgers: Ledger, ask: Ask | None = None, prices: Prices | None = None) -> RequestContext:
     runs = [cast(Run, EndedRun(ledger)) for ledger in ledgers]
-    return RequestContext(ask or make_ask({"best_of": 2}), prices=prices, runs=runs)
+    return RequestContext(ask or make_ask({"best_of": 2}), FREE, prices=prices, runs=runs)
 
 
 @dataclass
@@ -279,7 +302,8 @@ class FakeVllm:
         n, seed = request.get("n", 1), request.get("seed", 0)
         plan = make_plan(context.ask, n=n, temperature=1.0, checkpoint_tokens=None, seed=seed)
         sampler = self.sampler()
-        run = Run(plan, CONVERSATION, sampler, SupervisedScorer(self.scorer, self.on_reward_failure), METER)
+        reward = SupervisedScorer(self.scorer, self.on_reward_failure)
+        run = Run(plan, CONVERSATION, sampler, reward, METER, context.places)
         context.runs.append(run)
         self.runs.append(run)
         try:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from service.http.app import create_app
 from service.http.dependencies import Dependencies
 from service.http.gateway import Gateway
+from service.http.recorder import Recorder
 from service.load.admission import Admission
 from service.load.latency_controller import SloController
 from service.observe.metrics import Metrics
@@ -23,11 +24,17 @@ REWARDS = {"a": 1.0, "bb": 2.0}
 class Served:
     """A gateway in front of an application, with all that it counts."""
 
-    def __init__(self, inner: ASGIApp, limits: Limits = LIMITS, slo: SloController | None = None) -> None:
+    def __init__(
+        self,
+        inner: ASGIApp,
+        limits: Limits = LIMITS,
+        slo: SloController | None = None,
+        admission: Admission | None = None,
+    ) -> None:
         self.registry = CollectorRegistry()
-        self.admission = Admission(limits.max_candidates)
+        self.admission = admission or Admission(512)
         metrics = Metrics(self.registry, "0", target_s=None if slo is None else slo.target_s)
-        self.app = Gateway(inner, Dependencies(limits, self.admission, metrics, slo=slo))
+        self.app = Gateway(inner, Dependencies(limits, self.admission, Recorder(metrics, slo=slo)))
 
     def counted(self, outcome: str, endpoint: str = "chat", strategy: str = "best_of_n") -> float:
         labels = {"endpoint": endpoint, "strategy": strategy, "outcome": outcome}
@@ -62,7 +69,7 @@ def app_over(
 
     return create_app(
         inner,
-        Dependencies(LIMITS, admission or Admission(512), Metrics(CollectorRegistry(), "0")),
+        Dependencies(LIMITS, admission or Admission(512), Recorder(Metrics(CollectorRegistry(), "0"))),
         guards=options.pop("guards", []),
         check_ready=check_ready,
         engine_version="0.0.test",

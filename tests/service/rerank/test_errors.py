@@ -6,6 +6,7 @@ import pytest
 
 from service.rerank.errors import (
     BelowMinReward,
+    ClientLeft,
     DeadlineExceeded,
     EngineDown,
     InvalidRequest,
@@ -24,6 +25,7 @@ TABLE = [
     (NoCandidateLog("m"), 409, "invalid_request_error", "no_candidate_log"),
     (BelowMinReward("m", param="rerank.min_reward"), 424, "quality_error", "below_min_reward"),
     (Overloaded("m", retry_after_s=7), 429, "rate_limit_error", "overloaded"),
+    (ClientLeft("m"), 499, "server_error", "cancelled"),
     (NothingGenerated("m"), 502, "server_error", "generation_failed"),
     (RewardModelDown("m"), 503, "server_error", "reward_unavailable"),
     (EngineDown("m"), 503, "server_error", "engine_unavailable"),
@@ -48,8 +50,14 @@ def test_codes_are_unique() -> None:
 
 
 def test_only_a_refusal_for_load_says_when_to_come_back() -> None:
-    assert Overloaded("m", retry_after_s=7).headers == {"retry-after": "7", "x-should-retry": "true"}
-    assert all(not error.headers for error, *_ in TABLE if not isinstance(error, Overloaded))
+    told = Overloaded("m", retry_after_s=6.25).headers
+    assert told == {"retry-after": "7", "retry-after-ms": "6250", "x-should-retry": "true"}
+    assert not any("retry-after" in error.headers for error, *_ in TABLE if not isinstance(error, Overloaded))
+
+
+def test_clients_are_told_to_ask_again_only_where_it_can_help() -> None:
+    again = {type(error) for error, *_ in TABLE if error.headers["x-should-retry"] == "true"}
+    assert again == {Overloaded, NothingGenerated, RewardModelDown, EngineDown}
 
 
 def test_any_text_can_be_written_as_json() -> None:

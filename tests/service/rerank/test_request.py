@@ -185,10 +185,13 @@ def test_a_list_of_prompts_means_nothing_elsewhere() -> None:
     assert read({"prompt": ["a", "b"]}, endpoint="chat").prompts == 1
 
 
-def test_more_candidates_than_the_server_ever_takes_are_refused() -> None:
-    assert read({"prompt": ["a", "b"], "best_of": 16}, endpoint="completions").candidates == 32
-    assert refusal({"prompt": ["a", "b", "c"], "best_of": 16}, endpoint="completions") == "prompt"
+def test_more_candidates_for_a_prompt_than_ever_run_at_once_are_refused() -> None:
+    assert read({"n": 32}).candidates == 32
     assert refusal({"n": 33}) == "n"
+
+
+def test_any_number_of_prompts_is_taken() -> None:
+    assert read({"prompt": ["a"] * 1000, "best_of": 16}, endpoint="completions").candidates == 16_000
 
 
 @pytest.mark.parametrize("n", ["three", 3.5, True, None, [3]])
@@ -272,7 +275,7 @@ def test_any_json_is_an_ask_within_the_limits_or_a_refusal_that_names_a_field(
         return
     assert 1 <= ask.best_of <= max(DEFAULT_4.max_best_of, ask.n)
     assert ask.n <= ask.best_of or json.loads(ask.body)["use_beam_search"]
-    assert ask.candidates <= DEFAULT_4.max_candidates
+    assert ask.candidates <= DEFAULT_4.max_candidates * ask.prompts
     assert not {"best_of", "rerank"} & set(json.loads(ask.body))
 
 

@@ -9,7 +9,7 @@ from reward.scorer import RewardUnavailable
 from service.rerank.errors import InvalidRequest
 from service.rerank.run import Run
 from service.rerank.supervised_scorer import SupervisedScorer
-from tests.service.fakes import METER, QUESTION, FakeSampler, FakeScorer, Script, make_run, plan_for, says
+from tests.service.fakes import FREE, METER, QUESTION, FakeSampler, FakeScorer, Script, make_run, plan_for, says
 from tests.service.rerank.runs import best
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
@@ -66,6 +66,6 @@ async def test_a_prompt_too_long_to_prefill_is_no_failure_yet() -> None:
 async def test_what_the_client_wrote_of_the_answer_is_scored_with_it() -> None:
     conversation = Conversation(QUESTION, answer_start="Sure: ")
     scorer = FakeScorer({"Sure: b": 0.5})
-    run = Run(plan_for(2), conversation, FakeSampler(says("a"), says("b")), SupervisedScorer(scorer), METER)
+    run = Run(plan_for(2), conversation, FakeSampler(says("a"), says("b")), SupervisedScorer(scorer), METER, FREE)
     assert await best(run) == (1,)
     assert run.ledger.rewards == [0.0, 0.5]

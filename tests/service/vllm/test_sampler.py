@@ -18,6 +18,7 @@ from service.rerank.supervised_scorer import SupervisedScorer
 from service.vllm.sampler import EngineRequest, VllmSampler
 from tests.service.fakes import (
     CONVERSATION,
+    FREE,
     METER,
     FakeScorer,
     Script,
@@ -48,7 +49,7 @@ class Sampling:
         request = EngineRequest(PROMPT, self.params, "the client's", {"priority": 3})
         self.sampler = VllmSampler(engine, request, plan)  # type: ignore[arg-type]
         conversation = CONVERSATION if plan.ranked else None
-        self.run = Run(plan, conversation, self.sampler, SupervisedScorer(FakeScorer(REWARDS)), METER)
+        self.run = Run(plan, conversation, self.sampler, SupervisedScorer(FakeScorer(REWARDS)), METER, FREE)
         self.read: list[RequestOutput] = []
 
     async def answer(self) -> list[RequestOutput]:

@@ -19,6 +19,9 @@ from starlette.types import ASGIApp
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from service.http.dependencies import Dependencies
+from service.http.recorder import Recorder
+from service.load.admission import Admission
 from service.observe.metrics import Metrics
 from service.rerank.busy_time import BusyMeter
 from service.rerank.errors import InvalidRequest, Overloaded
@@ -28,7 +31,7 @@ from service.settings import Settings
 from service.vllm import server
 from service.vllm.client import RerankingEngine
 from service.vllm.engine_load import EngineLoad
-from tests.service.fakes import CHAT, FakeScorer, Reply, call, is_openai_error
+from tests.service.fakes import CHAT, LIMITS, FakeScorer, Reply, call, is_openai_error
 from tests.service.vllm.fake_engine import FakeEngine
 
 KEY = "a key"
@@ -139,7 +142,8 @@ async def test_a_field_that_is_wrong_is_a_400_that_names_it(body: dict[str, Any]
 
 def reranking(scorer: FakeScorer, on_failure: OnRewardFailure = "error") -> tuple[RerankingEngine, SupervisedScorer]:
     reward = SupervisedScorer(scorer, on_failure)
-    return RerankingEngine(FakeEngine(), reward, BusyMeter(), None, DEFAULTS), reward  # type: ignore[arg-type]
+    parts = Dependencies(LIMITS, Admission(512), Recorder(Metrics(CollectorRegistry(), "0")))
+    return RerankingEngine(FakeEngine(), reward, BusyMeter(), parts, None, DEFAULTS), reward  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("on_failure", ["error", "unranked"])
@@ -232,8 +236,8 @@ async def built(
     engine, reward = reranking(scorer)
     engine._engine.get_supported_tasks = _tasks  # type: ignore[assignment, method-assign]
     engine._engine.model_config = None  # type: ignore[assignment]
-    loads = {"generator": EngineLoad()}
-    app = await server.build(arguments(**changes), settings, engine, reward, BusyMeter(), loads)
+    parts = server.dependencies(settings, reward, BusyMeter())
+    app = await server.build(arguments(**changes), settings, engine, reward, parts, {"generator": EngineLoad()})
     return app, inner
 
 
