@@ -39,7 +39,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, candidate_log: Path) -> Ite
     options += ["--slo-p99-ms", "600000"]  # measured, and never missed
     options += ["--max-queued-requests", "8"]
     options += ["--candidate-log", str(candidate_log)]
-    with running(tmp_path_factory.mktemp("server") / "log", options) as started:
+    stores = {"VLLM_ENABLE_RESPONSES_API_STORE": "1"}  # for background responses
+    with running(tmp_path_factory.mktemp("server") / "log", options, stores) as started:
         yield started
 
 
