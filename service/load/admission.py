@@ -3,9 +3,9 @@
 A place is a candidate's, from its first token to its last score, so what a client does with its answer holds nobody up,
 and a place always comes back by itself: whoever waits for one, holding others, cannot wait for ever.
 
-Places are shared out by start-time fair queueing (Goyal, Vin and Cheng 1996): a request's places carry the numbers that
-follow the one that was last given out, one each, and the lowest number is next. Requests of any N thus grow side by
-side, a large one as fast as a small one, and none is overtaken for ever.
+Requests take turns in the order of their arrival, and a free place is never kept for somebody: a request begins with
+the first place there is and grows as more come back, so that a large one waits for no lull. Who has had as many places
+as there are lets everybody else go first, so that a request of a thousand prompts shuts nobody out.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import heapq
 import itertools
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -54,14 +55,13 @@ class Admission:
         self._clock = clock
         self._jitter = jitter
         self._seconds_held = 1.0
-        self._waiting: list[tuple[float, int, _Place]] = []
-        self._wanted = 0  # places that somebody waits for
-        self._serial = itertools.count()
-        self._turn = 0.0  # of the place that was last granted
+        self._turns: list[tuple[int, Ticket]] = []  # a heap of those who wait for places, by their turn
+        self._wanted = 0  # places that they wait for
+        self._arrivals = itertools.count()
 
     def ticket(self) -> "Ticket":
         """For a request that comes in: its turn begins now."""
-        return Ticket(self)
+        return Ticket(self, next(self._arrivals))
 
     async def wait(self, place: _Place) -> None:
         """Until a request's first place is granted. Raises Overloaded: the queue is full, or the wait was too long."""
@@ -75,13 +75,15 @@ class Admission:
         if not granted:
             raise self._overloaded(f"no place became free within {self._max_queue_s:g} seconds (--max-queue-s)")
 
-    def ask(self, turn: float) -> tuple[_Place, float]:
-        """A place whose number is `turn`, or the present one if that is higher; and the number after it."""
-        place, turn = _Place(), max(turn, self._turn)
-        heapq.heappush(self._waiting, (turn, next(self._serial), place))
+    def ask(self, ticket: "Ticket") -> _Place:
+        """A place for a request, when it is its turn."""
+        place = _Place()
+        ticket.waiting.append(place)
         self._wanted += 1
+        if len(ticket.waiting) == 1:
+            heapq.heappush(self._turns, (ticket.turn, ticket))
         self._grant()
-        return place, turn + 1
+        return place
 
     def leave(self, place: _Place) -> None:
         """Give a place back, or stop waiting for it."""
@@ -94,14 +96,18 @@ class Admission:
             self._grant()
 
     def _grant(self) -> None:
-        while self._waiting and self.in_flight < self.limit:
-            turn, _, place = heapq.heappop(self._waiting)
-            if not place.granted.done():
-                self._turn = turn
+        while self._turns and self.in_flight < self.limit:
+            _, ticket = heapq.heappop(self._turns)
+            if ticket.granted == self.limit:
+                ticket.granted, ticket.turn = 0, next(self._arrivals)
+            elif not (place := ticket.waiting.popleft()).granted.done():
                 self._wanted -= 1
                 self.in_flight += 1
                 place.since_s = self._clock()
                 place.granted.set_result(True)
+                ticket.granted += 1
+            if ticket.waiting:
+                heapq.heappush(self._turns, (ticket.turn, ticket))
 
     def _overloaded(self, why: str) -> Overloaded:
         """With a time to come back: when all that wait now have had a place (Little's law), and a bit."""
@@ -111,11 +117,17 @@ class Admission:
 
 
 class Ticket:
-    """The places of one request (`service.rerank.places.Places`), which is admitted when the first is granted."""
+    """The places of one request (`service.rerank.places.Places`), which is admitted when the first is granted.
 
-    def __init__(self, admission: Admission) -> None:
+    turn: those with a lower one go first; no two are equal.
+    """
+
+    def __init__(self, admission: Admission, turn: int) -> None:
+        self.turn = turn
+        self.granted = 0  # places in this turn
+        self.waiting: deque[_Place] = deque()
         self._admission = admission
-        self._first, self._turn = admission.ask(0.0)
+        self._first = admission.ask(self)
         self._unused = True
 
     @property
@@ -131,8 +143,7 @@ class Ticket:
         if self._unused:
             self._unused = False
             return self._first
-        place, self._turn = self._admission.ask(self._turn)
-        return place
+        return self._admission.ask(self)
 
     def leave(self, place: Place) -> None:
         assert isinstance(place, _Place)

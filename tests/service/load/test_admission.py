@@ -97,32 +97,57 @@ async def test_a_first_place_that_was_used_is_not_given_back_twice() -> None:
 # -- turns
 
 
-async def test_a_large_request_grows_beside_the_small_ones_that_come_later() -> None:
-    """One asks for 64 at a limit of 8, while requests for 4 come again and again; each place is held for one round."""
-    admission = admission_of(8, max_queued=1000)
-    large, waiting = asks(admission, 64)
-    small: list[tuple[Ticket, list[Place]]] = []
-    rounds = 0
-    while waiting:
-        rounds += 1
-        small.append(asks(admission, 4))
-        for ticket, places in [(large, waiting), *small]:
-            for place in [place for place in places if place.granted.done()]:
+def answer_one(admission: Admission, held: list[tuple[Ticket, list[Place]]]) -> None:
+    """The place that was granted first comes back."""
+    for ticket, places in held:
+        for place in places:
+            if place.granted.done():
                 places.remove(place)
                 ticket.leave(place)
-        small = [(ticket, places) for ticket, places in small if places]
-    assert rounds <= 64 / 4 + 8 / 4
+                return
 
 
-async def test_small_requests_do_not_wait_for_a_large_one_to_end() -> None:
+async def test_a_large_request_is_not_overtaken_by_small_ones_that_come_later() -> None:
     admission = admission_of(8)
-    large, many = asks(admission, 1000)
-    _, few = asks(admission, 4)
-    for _ in range(16):
-        running = next(place for place in many if place.granted.done())
-        many.remove(running)
-        large.leave(running)
-    assert granted(few) == 4
+    before, large = asks(admission, 8), asks(admission, 8)
+    later = [asks(admission, 1) for _ in range(5)]
+    for _ in range(8):
+        answer_one(admission, [before])
+    assert granted(large[1]) == 8
+    assert not any(granted(places) for _, places in later)
+
+
+async def test_a_large_request_begins_with_the_first_place_there_is() -> None:
+    admission = admission_of(8)
+    asks(admission, 7)
+    _, places = asks(admission, 8)
+    assert granted(places) == 1
+
+
+async def test_a_request_that_has_had_every_place_lets_the_others_go_first() -> None:
+    admission = admission_of(4)
+    huge = asks(admission, 1000)
+    small = asks(admission, 2)
+    for _ in range(4):
+        answer_one(admission, [huge])
+    assert (granted(huge[1]), granted(small[1])) == (2, 2)
+    for _ in range(2):
+        answer_one(admission, [small])
+    assert granted(huge[1]) == 4
+
+
+async def test_a_request_that_comes_back_for_more_has_kept_its_turn() -> None:
+    """A strategy that samples in waves is not behind those who came while it looked at the last one."""
+    admission = admission_of(2)
+    early, (first,) = asks(admission, 1)
+    held = asks(admission, 1)
+    later = admission.ticket()
+    more = early.ask()
+    answer_one(admission, [held])
+    assert more.granted.done()
+    assert not later.admitted
+    early.leave(first)
+    assert later.admitted
 
 
 @pytest.mark.parametrize("seed", range(20))
