@@ -86,7 +86,7 @@ class Settings(BaseSettings):
         default=60,
         ge=1,
         le=86_400,
-        description="Seconds after which a client that takes nothing of what was sent is disconnected (Linux, TCP).",
+        description="Seconds after which a client that takes nothing of what was sent is disconnected (on Linux).",
     )
     slo_p99_ms: float | None = Field(
         default=None,

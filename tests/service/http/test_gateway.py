@@ -5,6 +5,8 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import httpx2
+import openai
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
@@ -474,3 +476,33 @@ async def test_a_deadline_counts_from_the_requests_arrival() -> None:
     reply = await gateway.call({"rerank": {"deadline_ms": 10}})
     assert (reply.status, reply.json["error"]["param"]) == (504, "rerank.deadline_ms")
     assert (reply.headers["x-should-retry"], gateway.admission.queued) == ("false", 0)
+
+
+@pytest.mark.parametrize("max_queued", [128, 0], ids=["queue", "retries-alone"])
+async def test_six_of_six_clients_of_openais_are_served_where_there_is_room_for_one(max_queued: int) -> None:
+    """With their default of two retries. Each answer takes its time: 20 ms."""
+    gateway = Served(Slow(), admission=Admission(1, max_queued, max_queue_s=5))
+    transport = httpx2.ASGITransport(app=gateway.app)
+    async with httpx2.AsyncClient(transport=transport) as http:
+        client = openai.AsyncOpenAI(base_url="http://there/v1", api_key="key", http_client=http)
+        asking = [
+            client.chat.completions.create(model="m", messages=[{"role": "user", "content": "?"}]) for _ in range(6)
+        ]
+        done = await asyncio.gather(*asking, return_exceptions=True)
+    failed = [one for one in done if isinstance(one, BaseException)]
+    assert failed == []
+
+
+class Slow:
+    """vLLM's application, whose one candidate holds its place for a while."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        context = current_request.get()
+        assert context is not None
+        place = context.places.ask()
+        await place.granted
+        await asyncio.sleep(0.02)
+        context.places.leave(place)
+        await answers(200, {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": []})(
+            scope, receive, send
+        )

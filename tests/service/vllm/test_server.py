@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shlex
+import socket
 from argparse import Namespace
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -305,3 +306,20 @@ async def test_the_log_is_open_while_the_application_lives(
 def test_without_a_folder_there_is_no_log(registry: CollectorRegistry) -> None:
     metrics = Metrics(registry, "0")
     assert server._candidate_log(Settings(), metrics) is None
+
+
+# -- who does not read
+
+
+def test_a_connection_whose_other_side_takes_nothing_is_ended_by_the_kernel() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as client:
+        server.leave_who_does_not_read(listening, timeout_s=1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(listening.getsockname())
+        connection, _ = listening.accept()
+        with connection:
+            connection.settimeout(20)
+            with pytest.raises(OSError, match="timed out"):
+                while True:
+                    connection.sendall(bytes(1 << 20))
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
