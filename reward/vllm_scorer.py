@@ -79,5 +79,5 @@ class VllmScorer:
             await asyncio.sleep(_HEALTH_CHECK_S)
 
     async def close(self) -> None:
-        """Stop the engine."""
-        self._engine.shutdown()
+        """Stop the engine, which takes a while."""
+        await asyncio.to_thread(self._engine.shutdown, timeout=0)

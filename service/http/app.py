@@ -18,7 +18,7 @@ from service.http.request_id import RequestId
 from service.http.root_path import RootPath
 from service.page.routes import page_routes
 from service.records.choices import preference_routes
-from service.rerank.errors import EngineDown, ServiceError, error_body
+from service.rerank.errors import ServiceError, error_body
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -28,21 +28,22 @@ def create_app(
     dependencies: Dependencies,
     *,
     guards: list[Middleware],
-    check_ready: Callable[[], Awaitable[str | None]],
+    check_ready: Callable[[], Awaitable[None]],
     engine_version: str,
     root_path: str = "",
     lifespan: Lifespan | None = None,
 ) -> Starlette:
     """inner: vLLM's application. guards: what a request passes before anything is done for it, outermost first.
 
-    check_ready: why the server cannot answer now, or None when it can.
+    check_ready: raises ServiceError, where the server cannot answer now.
     """
 
     async def ready(_: Request) -> Response:
-        problem = await check_ready()
-        if problem is None:
-            return JSONResponse({"status": "ready"})
-        return JSONResponse(error_body(EngineDown(problem)), status_code=503)
+        try:
+            await check_ready()
+        except ServiceError as error:
+            return JSONResponse(error_body(error), status_code=error.status, headers=error.headers)
+        return JSONResponse({"status": "ready"})
 
     async def versions(_: Request) -> Response:
         return JSONResponse({"version": engine_version, "bestofn": version("bestofn-server")})

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from service.http.recorder import Recorder
 from service.load.admission import Admission
+from service.load.lifecycle import Lifecycle
 from service.rerank.prices import Prices
 from service.rerank.request import Limits
 
@@ -15,5 +16,5 @@ class Dependencies:
     limits: Limits
     admission: Admission
     recorder: Recorder
+    lifecycle: Lifecycle
     prices: Prices | None = None
-    write_timeout_s: float = 60.0  # after which a client that does not read its answer is left

@@ -42,6 +42,7 @@ class Gateway:
     async def _serve(self, endpoint: Endpoint, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         """The way of a request: read, admit, answer, record."""
         try:
+            self._parts.lifecycle.check()
             ask = read_ask(endpoint, body, Headers(scope=scope).get(BEST_OF_HEADER), self._parts.limits)
             context = await self._admit(ask, scope, receive)
         except ServiceError as error:
@@ -51,8 +52,9 @@ class Gateway:
             await self._answer(context, scope, receive, send)
 
     async def _admit(self, ask: Ask, scope: Scope, receive: Receive) -> RequestContext:
-        """The request with the N that the load leaves it, and its first place. Raises Overloaded, ClientLeft,
-        DeadlineExceeded.
+        """The request with the N that the load leaves it, and its first place.
+
+        Raises Overloaded, ClientLeft, DeadlineExceeded, ShuttingDown.
         """
         admission, slo = self._parts.admission, self._parts.recorder.slo
         with ExitStack() as held:
@@ -63,8 +65,9 @@ class Gateway:
             held.callback(ticket.close)
             started_s = time.monotonic()
             if not ticket.admitted:
-                await _while_there(_in_time(ticket.wait(), ask.options.deadline_ms), receive)
-            return RequestContext(
+                waiting = _in_time(ticket.wait(), ask.options.deadline_ms)
+                await _first_of(waiting, _until_left(receive), self._parts.lifecycle.until_ended())
+            context = RequestContext(
                 ask,
                 ticket,
                 Headers(scope=scope).get("x-request-id", ""),
@@ -73,6 +76,8 @@ class Gateway:
                 prices=self._parts.prices,
                 started_s=started_s,
             )
+            context.held.enter_context(self._parts.lifecycle.holds(context))
+            return context
 
     async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
         body = context.ask.body
@@ -115,18 +120,17 @@ async def _read_body(receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-async def _while_there(waiting: Coroutine[Any, Any, None], receive: Receive) -> None:
-    """Wait for something while the client does. Raises ClientLeft, or what `waiting` raises."""
-    wait, leaving = asyncio.create_task(waiting), asyncio.create_task(_until_left(receive))
+async def _first_of(*waits: Coroutine[Any, Any, None]) -> None:
+    """Until the first of several ends, which raises what it raises; the others are cancelled."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
     try:
-        await asyncio.wait([wait, leaving], return_when=asyncio.FIRST_COMPLETED)
-        if leaving.done():
-            raise ClientLeft("the client left the queue")
-        wait.result()
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     finally:
-        wait.cancel()
-        leaving.cancel()
-        await asyncio.gather(wait, leaving, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _in_time(waiting: Coroutine[Any, Any, None], deadline_ms: int | None) -> None:
@@ -140,8 +144,10 @@ async def _in_time(waiting: Coroutine[Any, Any, None], deadline_ms: int | None) 
 
 
 async def _until_left(receive: Receive) -> None:
+    """Raises ClientLeft when the client does."""
     while (await receive())["type"] != "http.disconnect":
         pass
+    raise ClientLeft("the client left the queue")
 
 
 def _replay(body: bytes, receive: Receive, left: Callable[[], None]) -> Receive:

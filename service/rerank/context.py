@@ -60,6 +60,12 @@ class RequestContext:
         self.beams.absorb(run.ledger)
         self.runs.remove(run)
 
+    def stop(self, error: ServiceError) -> None:
+        """End the request with an error, as soon as its candidates can be ended."""
+        self.error = self.error or error
+        for run in self.runs:
+            run.stop(error)
+
     async def close(self) -> None:
         """End whatever the request left running, wait until it is accounted for, and give its places back.
 

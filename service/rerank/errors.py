@@ -9,6 +9,7 @@ ServiceError
 ├── NothingGenerated     502  every candidate failed
 ├── RewardModelDown      503  the reward model cannot answer
 ├── EngineDown           503  the generation engine died
+├── ShuttingDown         503  the server was told to stop
 ├── DeadlineExceeded     504  time was up before any candidate finished
 └── NotKept              507  the candidate log could not store the record
 """
@@ -61,12 +62,9 @@ class BelowMinReward(ServiceError):
     code = "below_min_reward"
 
 
-class Overloaded(ServiceError):
-    """Too many candidates are in flight."""
+class _Later(ServiceError):
+    """There is a time to come back."""
 
-    status = 429
-    type = "rate_limit_error"
-    code = "overloaded"
     retry = True
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
@@ -78,6 +76,14 @@ class Overloaded(ServiceError):
         """`retry-after` in whole seconds, as HTTP has it, and `retry-after-ms`, which OpenAI's clients prefer."""
         whole_s, ms = math.ceil(self.retry_after_s), round(self.retry_after_s * 1000)
         return {**super().headers, "retry-after": str(whole_s), "retry-after-ms": str(ms)}
+
+
+class Overloaded(_Later):
+    """Too many candidates are in flight."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "overloaded"
 
 
 class ClientLeft(ServiceError):
@@ -109,6 +115,13 @@ class EngineDown(ServiceError):
     status = 503
     code = "engine_unavailable"
     retry = True
+
+
+class ShuttingDown(_Later):
+    """The server was told to stop; another one may take the request."""
+
+    status = 503
+    code = "shutting_down"
 
 
 class DeadlineExceeded(ServiceError):

@@ -107,6 +107,10 @@ class Run:
         await asyncio.wait([self._work])
         return self._work.result()
 
+    def stop(self, error: Exception) -> None:
+        """Make `best` raise this, unless it has its answer."""
+        self._happenings.put_nowait(error)
+
     def close(self) -> "asyncio.Task[tuple[int, ...]]":
         """End everything that still runs; the task is done when it is all accounted for."""
         self._closed = True

@@ -55,6 +55,7 @@ class RerankingEngine:
         self._parts = parts
         self._checkpoint_tokens = checkpoint_tokens
         self._profile = profile
+        self._loop = asyncio.get_running_loop()
         self._greedy_models: set[str | None] = set()  # of which the log says so already
         self.renderer = ConversationRenderer(engine.renderer)
 
@@ -89,6 +90,8 @@ class RerankingEngine:
         context = RequestContext(plain_ask("other"), ticket, request.request_id, prices=self._parts.prices)
         context.held.callback(ticket.close)
         try:
+            self._parts.lifecycle.check()
+            context.held.enter_context(self._parts.lifecycle.holds(context))
             await ticket.wait()
             async for output in self._answer(context, request):
                 yield output
@@ -129,6 +132,8 @@ class RerankingEngine:
     async def _answer(self, context: RequestContext, request: EngineRequest) -> AsyncIterator[RequestOutput]:
         """Whoever stops listening ends nothing: `context.close` does, whatever became of the request."""
         try:
+            if context.error is not None:
+                raise context.error
             plan = self._plan(context, request.params)
             conversation = conversation_of(request.prompt, self._engine.get_tokenizer()) if plan.ranked else None
             sampler = VllmSampler(self._engine, request, plan)
@@ -147,7 +152,7 @@ class RerankingEngine:
         context = current_request.get()
         self._engine.check_admission(n if context is None else max(n, context.ask.best_of), request_id)
 
-    # -- health
+    # -- health and the end
 
     @property
     def errored(self) -> bool:
@@ -162,6 +167,13 @@ class RerankingEngine:
         if self._engine.errored:
             return self._engine.dead_error
         return EngineDeadError(f"the reward model is unavailable: {self._reward.failure}")
+
+    def shutdown(self, timeout: float | None = None) -> None:
+        """As `AsyncLLM.shutdown`, but the requests end first. vLLM's launcher calls it in a thread, after a signal."""
+        asyncio.run_coroutine_threadsafe(self._parts.lifecycle.drain(timeout or 0.0), self._loop).result()
+        closing = asyncio.run_coroutine_threadsafe(self._reward.scorer.close(), self._loop)
+        self._engine.shutdown(timeout=0)
+        closing.result()
 
     async def check_health(self) -> None:
         """Raises EngineDeadError, which vLLM's /health answers with 503."""

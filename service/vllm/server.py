@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 from argparse import Namespace
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from service.http.openai_errors import field_error
 from service.http.recorder import Recorder
 from service.load.admission import Admission
 from service.load.latency_controller import SloController
+from service.load.lifecycle import Lifecycle
 from service.observe.metrics import CostCounter, Metrics
 from service.records.candidate_log import CandidateLog
 from service.rerank.busy_time import BusyMeter
@@ -49,6 +50,7 @@ from service.vllm.engine_load import EngineLoad
 from service.vllm.engines import start_engines
 
 _ENGINE_DIED = 1
+_UNREAD_S = 0.3
 
 
 async def serve(args: Namespace, settings: Settings) -> int:
@@ -70,14 +72,19 @@ async def serve(args: Namespace, settings: Settings) -> int:
         app = await build(args, settings, engine, reward, parts, engines.loads)
         print(_banner(address, args), flush=True)
         shutdown = await _run(app, sock, args)
-        died = engine.errored
+        await _leave(app, shutdown)
+        sock.close()
+        return 0 if parts.lifecycle.draining else _ENGINE_DIED
     finally:
         watching.cancel()
-        engines.generator.shutdown()
-        await engines.scorer.close()
+        await asyncio.gather(asyncio.to_thread(engines.generator.shutdown, timeout=0), engines.scorer.close())
+
+
+async def _leave(app: Starlette, shutdown: Awaitable[None]) -> None:
+    """Close connections: every request has its answer, and who does not read it is not waited for."""
+    leaving = asyncio.get_running_loop().call_later(_UNREAD_S, setattr, app.state.server, "force_exit", True)
     await shutdown
-    sock.close()
-    return _ENGINE_DIED if died else 0
+    leaving.cancel()
 
 
 def dependencies(settings: Settings, reward: SupervisedScorer, meter: BusyMeter) -> Dependencies:
@@ -105,7 +112,7 @@ def dependencies(settings: Settings, reward: SupervisedScorer, meter: BusyMeter)
         reward.config,
     )
     slo = None if target_s is None else SloController(target_s)
-    return Dependencies(limits, admission, Recorder(metrics, candidate_log, slo), prices)
+    return Dependencies(limits, admission, Recorder(metrics, candidate_log, slo), Lifecycle(), prices)
 
 
 async def build(
@@ -128,7 +135,7 @@ async def build(
         inner,
         parts,
         guards=[_cross_origin(args), *_authentication(args)],
-        check_ready=lambda: _problem(engine, reward),
+        check_ready=lambda: check_ready(engine, reward, parts.lifecycle),
         engine_version=vllm.__version__,
         root_path=args.root_path or "",
         lifespan=_lifespan(inner, parts.recorder.candidate_log),
@@ -216,13 +223,21 @@ def _list_aliases(inner: FastAPI, max_best_of: int) -> None:
     paths.extend(aliases)
 
 
-async def _problem(engine: RerankingEngine, reward: SupervisedScorer) -> str | None:
+async def check_ready(engine: RerankingEngine, reward: SupervisedScorer, lifecycle: Lifecycle) -> None:
+    """Raises ServiceError: why the server cannot take requests now."""
+    lifecycle.check()
     try:
         await engine.check_health()
         await reward.scorer.check_health()
-    except (EngineDeadError, RewardUnavailable) as error:
-        return str(error)
-    return None
+    except EngineDeadError as error:
+        raise EngineDown(words(error)) from error
+    except RewardUnavailable as error:
+        raise EngineDown(str(error)) from error
+
+
+def words(error: EngineDeadError) -> str:
+    """The reason that it was given. Its own text is the tuple of that and of vLLM's advice to look at the log."""
+    return str(error.args[-1])
 
 
 def _handle_errors(inner: FastAPI) -> None:
@@ -239,7 +254,7 @@ async def _service_error(_: Request, error: Exception) -> JSONResponse:
 
 async def _engine_dead(request: Request, error: Exception) -> JSONResponse:
     terminate_if_errored(server=request.app.state.server, engine=request.app.state.engine_client)
-    return await _service_error(request, EngineDown(str(error)))
+    return await _service_error(request, EngineDown(words(error)))
 
 
 async def _name_the_field(request: Request, error: Exception) -> JSONResponse:

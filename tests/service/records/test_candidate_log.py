@@ -29,6 +29,7 @@ from service.http.dependencies import Dependencies
 from service.http.gateway import Gateway
 from service.http.recorder import Recorder
 from service.load.admission import Admission
+from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
 from service.records.candidate_log import CandidateLog, Outcome, Row, candidate_rows
 from service.rerank.ledger import CandidateRecord, Ledger
@@ -188,7 +189,7 @@ async def test_an_answer_that_was_passed_on_is_kept_when_its_reward_was_asked_fo
 
 def gateway(inner: FakeVllm, log: CandidateLog) -> Gateway:
     metrics = Metrics(CollectorRegistry(), "0")
-    return Gateway(inner, Dependencies(LIMITS, Admission(512), Recorder(metrics, log)))
+    return Gateway(inner, Dependencies(LIMITS, Admission(512), Recorder(metrics, log), Lifecycle()))
 
 
 def two() -> FakeSampler:

@@ -16,6 +16,7 @@ from service.rerank.errors import (
     Overloaded,
     RewardModelDown,
     ServiceError,
+    ShuttingDown,
     error_body,
 )
 
@@ -29,6 +30,7 @@ TABLE = [
     (NothingGenerated("m"), 502, "server_error", "generation_failed"),
     (RewardModelDown("m"), 503, "server_error", "reward_unavailable"),
     (EngineDown("m"), 503, "server_error", "engine_unavailable"),
+    (ShuttingDown("m", retry_after_s=1), 503, "server_error", "shutting_down"),
     (DeadlineExceeded("m", param="rerank.deadline_ms"), 504, "timeout_error", "deadline_exceeded"),
     (NotKept("m"), 507, "server_error", "not_kept"),
 ]
@@ -40,8 +42,14 @@ def test_each_error_has_its_place_in_http(error: ServiceError, status: int, kind
     assert error_body(error) == {"error": {"message": "m", "type": kind, "param": error.param, "code": code}}
 
 
+def descendants(error: type[ServiceError]) -> set[type[ServiceError]]:
+    """Without those that are only there to be inherited from."""
+    found = {one for child in error.__subclasses__() for one in (child, *descendants(child))}
+    return {one for one in found if not one.__name__.startswith("_")}
+
+
 def test_the_table_is_complete() -> None:
-    assert {type(error) for error, *_ in TABLE} == {ServiceError, *ServiceError.__subclasses__()}
+    assert {type(error) for error, *_ in TABLE} == {ServiceError, *descendants(ServiceError)}
 
 
 def test_codes_are_unique() -> None:
@@ -49,15 +57,17 @@ def test_codes_are_unique() -> None:
     assert len(set(codes)) == len(codes)
 
 
-def test_only_a_refusal_for_load_says_when_to_come_back() -> None:
+def test_only_a_refusal_for_load_or_the_end_says_when_to_come_back() -> None:
     told = Overloaded("m", retry_after_s=6.25).headers
     assert told == {"retry-after": "7", "retry-after-ms": "6250", "x-should-retry": "true"}
-    assert not any("retry-after" in error.headers for error, *_ in TABLE if not isinstance(error, Overloaded))
+    assert not any(
+        "retry-after" in error.headers for error, *_ in TABLE if not isinstance(error, Overloaded | ShuttingDown)
+    )
 
 
 def test_clients_are_told_to_ask_again_only_where_it_can_help() -> None:
     again = {type(error) for error, *_ in TABLE if error.headers["x-should-retry"] == "true"}
-    assert again == {Overloaded, NothingGenerated, RewardModelDown, EngineDown}
+    assert again == {Overloaded, NothingGenerated, RewardModelDown, EngineDown, ShuttingDown}
 
 
 def test_any_text_can_be_written_as_json() -> None:

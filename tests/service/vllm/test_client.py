@@ -14,6 +14,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from service.http.dependencies import Dependencies
 from service.http.recorder import Recorder
 from service.load.admission import Admission
+from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
 from service.rerank.context import RequestContext, current_request
 from service.rerank.errors import NothingGenerated, Overloaded, ServiceError
@@ -43,7 +44,7 @@ def reranking(
 ) -> RerankingEngine:
     engine.renderer = FakeRenderer()
     reward = SupervisedScorer(scorer or FakeScorer({"bb": 2.0}), on_failure)
-    parts = parts or Dependencies(LIMITS, Admission(512), Recorder(Metrics(CollectorRegistry(), "0")))
+    parts = parts or Dependencies(LIMITS, Admission(512), Recorder(Metrics(CollectorRegistry(), "0")), Lifecycle())
     return RerankingEngine(engine, reward, METER, parts, None, DEFAULTS)  # type: ignore[arg-type]
 
 
@@ -125,7 +126,7 @@ class Counted:
     def __init__(self, limit: int = 512) -> None:
         self.registry = CollectorRegistry()
         self.admission = Admission(limit, max_queue_s=0.01)
-        self.parts = Dependencies(LIMITS, self.admission, Recorder(Metrics(self.registry, "0")))
+        self.parts = Dependencies(LIMITS, self.admission, Recorder(Metrics(self.registry, "0")), Lifecycle())
 
     def __call__(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(f"bestofn_{name}", labels) or 0.0
@@ -172,7 +173,7 @@ async def test_a_beam_search_is_as_many_candidates_as_it_is_wide() -> None:
     assert (context.runs, context.best_of, ledger.prompt_tokens) == ([], 2, 7 * 3)
 
 
-def test_vllms_own_limits_hear_of_every_candidate() -> None:
+async def test_vllms_own_limits_hear_of_every_candidate() -> None:
     asked: list[int] = []
     engine = FakeEngine()
     engine.check_admission = lambda n, request_id: asked.append(n)  # type: ignore[attr-defined]
@@ -196,7 +197,7 @@ async def test_input_that_is_streamed_is_the_generators() -> None:
     assert (engine.calls[0].prompt is prompt, engine.calls[0].request_id) == (True, "id")
 
 
-def test_everything_else_of_the_renderer_and_the_generator_is_their_own() -> None:
+async def test_everything_else_of_the_renderer_and_the_generator_is_their_own() -> None:
     reranked = reranking(FakeEngine())
     assert (reranked.renderer.tokenizer, reranked.model_name) == ("the renderer's own", "a generator")
     with pytest.raises(AttributeError):
@@ -213,7 +214,7 @@ async def test_the_first_error_of_ours_is_noted_for_the_answer() -> None:
             await read(reranked.generate({"prompt": "hi"}, params(), "id"))
         assert context.error is caught.value
         context.error = first = ServiceError("before")
-        with pytest.raises(IndexError):  # no script is left: an error that is not ours
+        with pytest.raises(ServiceError, match="before"):  # and nothing more is generated for it
             await read(reranked.generate({"prompt": "hi"}, params(), "id"))
         assert context.error is first
 
