@@ -80,4 +80,4 @@ class VllmScorer:
 
     async def close(self) -> None:
         """Stop the engine, which takes a while."""
-        await asyncio.to_thread(self._engine.shutdown, timeout=0)
+        await asyncio.to_thread(self._engine.shutdown, timeout=1)

@@ -172,7 +172,7 @@ class RerankingEngine:
         """As `AsyncLLM.shutdown`, but the requests end first. vLLM's launcher calls it in a thread, after a signal."""
         asyncio.run_coroutine_threadsafe(self._parts.lifecycle.drain(timeout or 0.0), self._loop).result()
         closing = asyncio.run_coroutine_threadsafe(self._reward.scorer.close(), self._loop)
-        self._engine.shutdown(timeout=0)
+        self._engine.shutdown(timeout=1)
         closing.result()
 
     async def check_health(self) -> None:
