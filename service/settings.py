@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     reward_timeout_s: float = Field(
         default=60, gt=0, description="Seconds after which a score that has not come counts as a reward failure."
     )
+    reward_hang_s: float = Field(
+        default=10, gt=0, description="Seconds without any score, though one was asked for, after which it is down."
+    )
     prefix_score_tokens: int | None = Field(
         default=None,
         ge=1,

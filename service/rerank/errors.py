@@ -4,6 +4,7 @@ ServiceError
 ├── InvalidRequest       400  the request is at fault; names the field
 ├── NoCandidateLog       409  the server keeps no candidate log, so nothing can be stored in it
 ├── BelowMinReward       424  no candidate reaches the reward that the request asks for
+├── NothingComplete      424  every candidate was cut off, and the request takes no such answer
 ├── Overloaded           429  too many candidates in flight; names a time to come back
 ├── NothingGenerated     502  every candidate failed
 ├── RewardModelDown      503  the reward model cannot answer
@@ -56,6 +57,14 @@ class BelowMinReward(ServiceError):
     status = 424
     type = "quality_error"
     code = "below_min_reward"
+
+
+class NothingComplete(ServiceError):
+    """Every candidate ran into the limit of its length; more tokens for each may help."""
+
+    status = 424
+    type = "quality_error"
+    code = "nothing_complete"
 
 
 class Overloaded(ServiceError):

@@ -6,6 +6,7 @@ engine in.
 """
 
 import secrets
+from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -22,14 +23,15 @@ from service.rerank.plan import Plan, make_plan
 from service.rerank.run import Run
 from service.rerank.strategies.profile import StrategyProfile
 from service.rerank.supervised_scorer import SupervisedScorer
-from service.vllm.conversation import ConversationRenderer, conversation_of
+from service.vllm.conversation import ConversationRenderer, Conversations, wants_whole
 from service.vllm.sampler import EngineRequest, VllmSampler
 
 
 class RerankingEngine:
     """engine: generates. reward: scores, and says when it dies. meter: charges requests for the machine's time.
 
-    checkpoint_tokens: see `BestOfN`. profile: how strategies are set where a request does not say.
+    checkpoint_tokens: see `BestOfN`. profile: how strategies are set where a request does not say. args: of vLLM's
+    command line.
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class RerankingEngine:
         meter: BusyMeter,
         checkpoint_tokens: int | None,
         profile: StrategyProfile,
+        args: Namespace | None = None,
     ) -> None:
         self._engine = engine
         self._reward = reward
         self._meter = meter
         self._checkpoint_tokens = checkpoint_tokens
         self._profile = profile
+        self._conversations = Conversations(engine, reward.scorer.template, args)
         self.renderer = ConversationRenderer(engine.renderer)
 
     def __getattr__(self, name: str) -> Any:
@@ -67,6 +71,7 @@ class RerankingEngine:
             checkpoint_tokens=self._checkpoint_tokens,
             profile=self._profile,
             seed=secrets.randbits(32) if sampling_params.seed is None else sampling_params.seed,
+            whole=wants_whole(prompt, sampling_params),
         )
         return self._answer(context, plan, EngineRequest(prompt, sampling_params, request_id, options))
 
@@ -75,7 +80,7 @@ class RerankingEngine:
     ) -> AsyncIterator[RequestOutput]:
         """Whoever stops listening ends nothing: `context.close` does, whatever became of the request."""
         try:
-            conversation = conversation_of(request.prompt, self._engine.get_tokenizer()) if plan.ranked else None
+            conversation = await self._conversations.of(request.prompt, context.ask) if plan.ranked else None
             sampler = VllmSampler(self._engine, request, plan)
             run = Run(plan, conversation, sampler, self._reward, self._meter)
             context.runs.append(run)

@@ -59,8 +59,10 @@ async def serve(args: Namespace, settings: Settings) -> int:
         sock.close()
         raise
     meter = BusyMeter()
-    reward = SupervisedScorer(engines.scorer, settings.on_reward_failure, settings.reward_timeout_s)
-    engine = RerankingEngine(engines.generator, reward, meter, settings.prefix_score_tokens, settings.profile)
+    reward = SupervisedScorer(
+        engines.scorer, settings.on_reward_failure, settings.reward_timeout_s, settings.reward_hang_s
+    )
+    engine = RerankingEngine(engines.generator, reward, meter, settings.prefix_score_tokens, settings.profile, args)
     watching = asyncio.create_task(reward.watch())
     try:
         app = await build(args, settings, engine, reward, meter, engines.loads)

@@ -108,13 +108,13 @@ class FakeSampler:
 class FakeTemplate(ConversationTemplate):
     """Renders nothing; refuses when told to."""
 
-    def __init__(self, error: Exception | None = None) -> None:
-        self._error = error
+    def __init__(self, error: Exception | None = None, tokens: int = 0) -> None:
+        self._error, self._tokens = error, tokens
 
-    def prompt(self, messages: Sequence[ChatMessage]) -> Prompt:
+    def prompt(self, messages: Sequence[ChatMessage], **_: Any) -> Prompt:
         if self._error is not None:
             raise self._error
-        return Prompt(tuple(messages), "", "", (), "")
+        return Prompt(tuple(messages), "", "", (), "", least_tokens=self._tokens)
 
 
 class FakeScorer:
@@ -131,9 +131,11 @@ class FakeScorer:
         template_error: Exception | None = None,
         turns: int = 0,
         config: RewardConfig = PLAIN,
+        prompt_tokens: int = 0,
     ) -> None:
         self.config = config
-        self.template: ConversationTemplate = FakeTemplate(template_error)
+        self.max_tokens: int | None = None
+        self.template: ConversationTemplate = FakeTemplate(template_error, prompt_tokens)
         self.rewards = dict(rewards or {})
         self.open = asyncio.Event()
         self.open.set()

@@ -13,7 +13,17 @@ from reward.torch_scorer import TorchScorer
 from service.rerank.plan import make_plan
 from service.rerank.supervised_scorer import SupervisedScorer
 from tests.reward.conftest import tiny_reward_model
-from tests.service.fakes import LIMITS, QUESTION, FakeSampler, FakeScorer, cancelled, make_ask, make_run, says, settle
+from tests.service.fakes import (
+    CONVERSATION,
+    LIMITS,
+    FakeSampler,
+    FakeScorer,
+    cancelled,
+    make_ask,
+    make_run,
+    says,
+    settle,
+)
 from training.labs.tokenizer import byte_tokenizer
 
 
@@ -52,7 +62,7 @@ async def test_a_dead_scorer_is_not_asked() -> None:
     reward = SupervisedScorer(scorer)
     scorer.die()
     await reward.watch()
-    prompt = reward.prompt(QUESTION)
+    prompt = await reward.prompt(CONVERSATION)
     with pytest.raises(RewardUnavailable):
         await reward.score(prompt, "answer")
     with pytest.raises(RewardUnavailable):
@@ -64,7 +74,7 @@ async def test_what_the_scorer_works_on_is_counted_however_it_ends() -> None:
     scorer = FakeScorer({"bad": ValueError("too long")})
     scorer.open.clear()
     reward = SupervisedScorer(scorer)
-    prompt = reward.prompt(QUESTION)
+    prompt = await reward.prompt(CONVERSATION)
     tasks = [asyncio.create_task(reward.score(prompt, text)) for text in ("good", "bad", "left")]
     await settle()
     assert reward.in_flight == 3
