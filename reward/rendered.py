@@ -29,6 +29,7 @@ _TURNS: Sequence[Sequence[str]] = (
     ("system", "assistant", "user"),
     ("user", "system", "user"),
     ("user", "assistant", "system", "user"),
+    ("user", "assistant", "tool", "assistant"),
 )
 # What a template may be told of the generation prompt, which a client that renders has told it.
 _VARIANTS: Sequence[Mapping[str, Any]] = ({}, {"enable_thinking": False}, {"enable_thinking": True})
@@ -68,12 +69,14 @@ class RenderedPrompts:
         return self._markers is not None and self._markers.search(text) is not None
 
     def read(self, text: str) -> Read | None:
-        """None where no conversation renders into it."""
+        """None where no conversation renders into it, or only one whose contents hold turns of their own."""
         text = self._without_bos(text)
         for messages in self._parses(text):
             renderings = [one for variant in _VARIANTS if text.startswith(one := self._prompt(messages, variant))]
             if any(renderings):
-                return Read(tuple(messages), text[max(map(len, renderings)) :])
+                read = Read(tuple(messages), text[max(map(len, renderings)) :])
+                contents = [*(message["content"] for message in messages), read.answer_start]
+                return None if any(map(self.looks_rendered, contents)) else read
         return None
 
     def _prompt(self, messages: Sequence[Message], variant: Mapping[str, Any]) -> str:

@@ -111,6 +111,9 @@ class FakeTemplate(ConversationTemplate):
     def __init__(self, error: Exception | None = None, tokens: int = 0) -> None:
         self._error, self._tokens = error, tokens
 
+    def reads_as(self, other: object) -> bool:
+        return False
+
     def prompt(self, messages: Sequence[ChatMessage], **_: Any) -> Prompt:
         if self._error is not None:
             raise self._error

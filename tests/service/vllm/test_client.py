@@ -26,7 +26,7 @@ class FakeRenderer:
 
     tokenizer = "the renderer's own"
 
-    async def render_chat_async(self, messages: Any, chat_params: Any, *_: Any) -> Any:
+    async def render_chat_async(self, messages: Any, chat_params: Any, tok_params: Any = None, *_: Any) -> Any:
         return messages, [{"prompt": f"rendered {number}"} for number, _ in enumerate(messages)]
 
 
