@@ -57,9 +57,9 @@ class RerankOptions(BaseModel):
         default=None, allow_inf_nan=False, description="Return only candidates of at least this reward, or fail."
     )
     incomplete: Incomplete = Field(
-        default="last",
+        default="allow",
         description="Answers cut off at their length limit: ranked as any other (allow), behind those that ended by "
-        "themselves (last), or not returned (never).",
+        "themselves (last, and always where a schema or a tool call is asked for), or not returned (never).",
     )
     score_reasoning: bool = Field(
         default=False, description="Score what a reasoning model thinks with its answer; by default the answer alone."

@@ -31,7 +31,7 @@ class Plan:
     selection: Selection = ARGMAX
     seed: int = 0  # of a selection that draws
     min_reward: float | None = None
-    incomplete: Incomplete = "last"  # what becomes of answers that were cut off
+    incomplete: Incomplete = "allow"  # what becomes of answers that were cut off
     reward: RewardConfig = PLAIN  # what the checkpoint records about itself
     reward_weights: Mapping[str, float] = field(default_factory=dict)  # of its heads; empty: as the checkpoint has it
 

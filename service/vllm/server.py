@@ -1,6 +1,7 @@
 """`bestofn serve`: vLLM's OpenAI application, over the reranking engine."""
 
 import asyncio
+import logging
 import os
 import sys
 from argparse import Namespace
@@ -47,6 +48,7 @@ from service.vllm.engine_load import EngineLoad
 from service.vllm.engines import start_engines
 
 _ENGINE_DIED = 1
+_logger = logging.getLogger(__name__)
 
 
 async def serve(args: Namespace, settings: Settings) -> int:
@@ -63,6 +65,8 @@ async def serve(args: Namespace, settings: Settings) -> int:
         engines.scorer, settings.on_reward_failure, settings.reward_timeout_s, settings.reward_hang_s
     )
     engine = RerankingEngine(engines.generator, reward, meter, settings.prefix_score_tokens, settings.profile, args)
+    if warning := reward.reads_less_than(engine.model_config.max_model_len):
+        _logger.warning(warning)
     watching = asyncio.create_task(reward.watch())
     try:
         app = await build(args, settings, engine, reward, meter, engines.loads)
@@ -208,7 +212,7 @@ def _list_aliases(inner: FastAPI, max_best_of: int) -> None:
 async def _problem(engine: RerankingEngine, reward: SupervisedScorer) -> str | None:
     try:
         await engine.check_health()
-        await reward.scorer.check_health()
+        reward.check_ready()
     except (EngineDeadError, RewardUnavailable) as error:
         return str(error)
     return None

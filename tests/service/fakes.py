@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from reward.config import PLAIN, RewardConfig
 from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable, Score
-from reward.template import ConversationTemplate, Prompt
+from reward.template import ConversationTemplate, Prompt, Reply
 from reward.template import Message as ChatMessage
 from service.rerank.busy_time import BusyMeter
 from service.rerank.context import RequestContext, current_request
@@ -142,7 +142,7 @@ class FakeScorer:
         self.rewards = dict(rewards or {})
         self.open = asyncio.Event()
         self.open.set()
-        self.asked: list[tuple[str, bool]] = []
+        self.asked: list[tuple[Any, bool]] = []
         self.prefills = 0
         self.pending = 0
         self._prefill_error = prefill_error
@@ -160,7 +160,7 @@ class FakeScorer:
         if self._prefill_error is not None:
             raise self._prefill_error
 
-    async def score(self, prompt: Prompt, response: str, *, finished: bool = True) -> Score:
+    async def score(self, prompt: Prompt, response: Reply, *, finished: bool = True) -> Score:
         self.asked.append((response, finished))
         self.pending += 1
         try:
@@ -169,7 +169,7 @@ class FakeScorer:
             await self.check_health()
         finally:
             self.pending -= 1
-        given = self.rewards.get(response, 0.0)
+        given = self.rewards.get(response, 0.0) if isinstance(response, str) else 0.0
         if isinstance(given, Exception):
             raise given
         return given if isinstance(given, Score) else Score(given, {}, 10 + len(response), 10)
@@ -473,7 +473,8 @@ class RecordScorer(FakeScorer):
         super().__init__()
         self._told = told
 
-    async def score(self, prompt: Prompt, response: str, *, finished: bool = True) -> Score:
+    async def score(self, prompt: Prompt, response: Reply, *, finished: bool = True) -> Score:
+        assert isinstance(response, str)
         told = self._told[ord(response[0]) - 0x4E00]
         place = len(told.lengths) if finished else told.lengths.index(len(response))
         return Score(told.rewards[place], {}, 10 + len(response), 10)

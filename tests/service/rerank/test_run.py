@@ -304,12 +304,11 @@ def cut(text: str, **changes: Any) -> Script:
     return says(text, reason="length", **changes)
 
 
-async def test_an_answer_that_was_cut_off_comes_behind_those_that_ended_by_themselves() -> None:
-    scorer = FakeScorer({"cut": 9.0, "whole": -1.0})
-    assert await best(make_run(FakeSampler(cut("cut"), says("whole")), scorer)) == (1,)
-    plan = plan_for(2, incomplete="allow")
-    assert await best(make_run(FakeSampler(cut("cut"), says("whole")), scorer, plan=plan)) == (0,)
-    assert await best(make_run(FakeSampler(cut("a"), cut("cut")), scorer)) == (1,)
+async def test_an_answer_that_was_cut_off_comes_behind_those_that_ended_by_themselves_where_that_is_asked_for() -> None:
+    scorer, last = FakeScorer({"cut": 9.0, "whole": -1.0}), plan_for(2, incomplete="last")
+    assert await best(make_run(FakeSampler(cut("cut"), says("whole")), scorer, plan=last)) == (1,)
+    assert await best(make_run(FakeSampler(cut("cut"), says("whole")), scorer)) == (0,)
+    assert await best(make_run(FakeSampler(cut("a"), cut("cut")), scorer, plan=last)) == (1,)
 
 
 async def test_an_answer_that_was_cut_off_is_never_returned_where_it_must_not() -> None:

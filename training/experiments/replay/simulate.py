@@ -76,7 +76,7 @@ class Outcome:
         return sum(candidate.tokens for candidate in self.candidates)
 
 
-def simulate(recorded: Sequence[Traced], strategy: Strategy, timing: Timing, *, whole_first: bool = True) -> Outcome:
+def simulate(recorded: Sequence[Traced], strategy: Strategy, timing: Timing, *, whole_first: bool = False) -> Outcome:
     """Play the candidates in this order. Raises ValueError where the strategy asks for more than were recorded.
 
     whole_first: see `Candidate.cut_off`.
