@@ -58,7 +58,7 @@ class ConversationTemplate:
             )
         self.tokenizer = tokenizer
         markers = _markers(tokenizer)
-        self._marker_ids = {marker: int(tokenizer.convert_tokens_to_ids(marker)) for marker in markers}
+        self._marker_ids = {marker: tokenizer.get_vocab()[marker] for marker in markers}
         self._marker_pattern = re.compile("|".join(map(re.escape, markers))) if markers else None
         if self._marker_pattern and not self._split_is_exact():
             self._marker_pattern = None

@@ -94,7 +94,7 @@ def _asked(conversation: Conversation) -> dict[str, Any]:
 def _answered(start: str, records: Sequence[CandidateRecord], answers: Sequence[Answer]) -> dict[str, Any]:
     pairs = zip(records, answers, strict=True)
     texts = [record.text if answer.tool_calls else answer.content for record, answer in pairs]
-    apart = {
+    apart: dict[str, list[Any]] = {
         "reasoning": [answer.reasoning or None for answer in answers],
         "tool_calls": [answer.tool_calls or None for answer in answers],
     }

@@ -7,7 +7,7 @@ import json
 import logging
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from vllm.entrypoints.generate.base.protocol import FunctionCall
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
@@ -47,10 +47,9 @@ class AnswerParsers:
         if self._kind is None:
             return None
         request = _request(tools, tool_choice)
+        options = {"model_config": self._model_config, "chat_template_kwargs": dict(variables)}
         try:
-            parser = self._kind(
-                self._tokenizer, request.tools, model_config=self._model_config, chat_template_kwargs=dict(variables)
-            )
+            parser = self._kind(self._tokenizer, cast(Any, request.tools), **options)
         except Exception as error:  # a parser of whoever wrote it: vLLM's application says the same of the request
             _logger.warning("answers are scored whole, since the parser cannot be made: %s", error)
             return None
@@ -74,9 +73,9 @@ def _request(tools: Sequence[Mapping[str, Any]], tool_choice: Any) -> ChatComple
     if tools:
         given |= {"tools": list(tools), "tool_choice": tool_choice or "auto"}
     try:
-        return ChatCompletionRequest(**given)
+        return ChatCompletionRequest.model_validate(given)
     except ValueError:
-        return ChatCompletionRequest(messages=_NOBODY)
+        return ChatCompletionRequest.model_validate({"messages": _NOBODY})
 
 
 def _call(call: FunctionCall) -> Mapping[str, Any]:

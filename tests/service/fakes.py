@@ -15,8 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from reward.config import PLAIN, RewardConfig
 from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable, Score
-from reward.template import ConversationTemplate, Prompt, Reply
+from reward.template import ConversationTemplate, Prompt
 from reward.template import Message as ChatMessage
+from reward.template import Reply as Answered
 from service.rerank.busy_time import BusyMeter
 from service.rerank.context import RequestContext, current_request
 from service.rerank.errors import ServiceError, error_body
@@ -160,7 +161,7 @@ class FakeScorer:
         if self._prefill_error is not None:
             raise self._prefill_error
 
-    async def score(self, prompt: Prompt, response: Reply, *, finished: bool = True) -> Score:
+    async def score(self, prompt: Prompt, response: Answered, *, finished: bool = True) -> Score:
         self.asked.append((response, finished))
         self.pending += 1
         try:
@@ -473,7 +474,7 @@ class RecordScorer(FakeScorer):
         super().__init__()
         self._told = told
 
-    async def score(self, prompt: Prompt, response: Reply, *, finished: bool = True) -> Score:
+    async def score(self, prompt: Prompt, response: Answered, *, finished: bool = True) -> Score:
         assert isinstance(response, str)
         told = self._told[ord(response[0]) - 0x4E00]
         place = len(told.lengths) if finished else told.lengths.index(len(response))

@@ -158,7 +158,7 @@ def rendered_chat() -> bool:
     )
     messages: Any = [{"role": "user", "content": "question"}]
     params, tokens = ChatParams(chat_template_kwargs={"continue_final_message": True}), TokenizeParams(None)
-    rendered = BaseRenderer.render_chat_async(renderer, [messages], params, tokens)  # type: ignore[arg-type]
+    rendered = BaseRenderer.render_chat_async(renderer, [messages], params, tokens)
     conversations, (prompt,) = result(rendered)
     plain = (tokens.truncate_prompt_tokens, tokens.add_special_tokens, params.tool_choice) == (None, True, None)
     return list(conversations) == [messages] and isinstance(prompt, dict) and plain
@@ -178,7 +178,7 @@ def answer_parsers() -> bool:
 
     tokenizer: Any = "any"
     parser = Parser(tokenizer, None, model_config=None, chat_template_kwargs={})
-    request = ChatCompletionRequest(messages=[{"role": "user", "content": ""}])
+    request = ChatCompletionRequest.model_validate({"messages": [{"role": "user", "content": ""}]})
     reasoning, content, calls = parser.parse("text", request, False)
     return (reasoning, content, calls or []) == (None, "text", [])
 

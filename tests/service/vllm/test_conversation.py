@@ -199,13 +199,13 @@ async def test_the_reward_model_reads_what_was_asked(
     [("chat", "messages"), ("responses", "input"), ("messages", "messages"), ("completions", "prompt")],
 )
 async def test_the_field_that_it_came_from_is_known(door: Door, endpoint: str, param: str) -> None:
-    body: dict[str, Any] = {
+    bodies: dict[str, Any] = {
         "chat": {"messages": [QUESTION]},
         "responses": {"input": "hi"},
         "messages": {"model": "a", "max_tokens": 9, "messages": [QUESTION]},
         "completions": {"prompt": "hi"},
-    }[endpoint]
-    assert (await door.read(endpoint, body)).param == param
+    }
+    assert (await door.read(endpoint, bodies[endpoint])).param == param
 
 
 async def test_a_tenants_salt_comes_along(door: Door) -> None:
