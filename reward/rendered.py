@@ -10,8 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
-
 from reward.template import Message
 
 if TYPE_CHECKING:
@@ -135,7 +133,7 @@ class RenderedPrompts:
                     **options,
                 )
             )
-        except (TemplateError, TypeError, KeyError) as error:
+        except Exception as error:  # templates may raise anything; this one is not to be learned from
             raise ValueError(str(error)) from error
 
     def _without_bos(self, text: str) -> str:

@@ -16,7 +16,7 @@ from service.rerank.errors import InvalidRequest
 OnRewardFailure = Literal["error", "unranked"]
 Listener = Callable[[RewardUnavailable], None]
 
-_PROBE_INTERVAL_S = 2.0
+_PROBE_INTERVAL_S = 5.0
 _PROBE = Conversation(({"role": "user", "content": "?"},))
 
 
@@ -94,7 +94,7 @@ class SupervisedScorer:
 
     async def _probe(self) -> None:
         """Asks for a score whenever none has come for a while. A template that takes no question is not asked."""
-        interval_s = min(_PROBE_INTERVAL_S, self._hang_s / 4)
+        interval_s = min(_PROBE_INTERVAL_S, self._hang_s / 2)
         with suppress(InvalidRequest):
             prompt = await self.prompt(_PROBE)
             while True:
@@ -108,10 +108,10 @@ class SupervisedScorer:
         answer = asyncio.ensure_future(self.scorer.score(prompt, ""))
         try:
             while not answer.done():
-                await asyncio.wait([answer], timeout=self._hang_s / 4)
-                silent_s = time.monotonic() - max(asked_s, self._answered_s)
-                if not answer.done() and self.failure is None and silent_s >= self._hang_s:
-                    self._fail(RewardUnavailable(f"the reward model has given no score for {silent_s:.1f} s"))
+                patience_s = self._hang_s - (time.monotonic() - max(asked_s, self._answered_s))
+                if patience_s <= 0 and self.failure is None:
+                    self._fail(RewardUnavailable(f"the reward model has given no score for {self._hang_s:g} s"))
+                await asyncio.wait([answer], timeout=patience_s if self.failure is None else None)
         finally:
             answer.cancel()
         if isinstance(answer.exception(), ValueError | None):

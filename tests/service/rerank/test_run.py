@@ -248,6 +248,15 @@ async def test_where_it_is_known_that_nothing_will_be_scored_it_is_an_error_befo
     assert sampler.tokens == 0
 
 
+async def test_one_answer_is_passed_on_while_it_grows_without_a_reward_model_too() -> None:
+    sampler = FakeSampler(says("a", held=True))
+    run = make_run(sampler, await down("unranked"), plan=plan_for(1, return_candidates=True))
+    await until(lambda: run.committed == [0])
+    sampler.release(0)
+    assert await best(run) == (0,)
+    assert run.ledger.stop_reason == "reward_unavailable"
+
+
 @pytest.mark.parametrize("pick", ["majority", "weighted_vote"])
 async def test_a_vote_goes_on_without_a_reward_model(pick: str) -> None:
     sampler = FakeSampler(says("1"), says("2", turns=9), says("2", turns=20))
