@@ -150,13 +150,22 @@ class ConversationTemplate:
         return tuple(ids[: places[-1] + 1]) if same else None
 
     def _used(self, plain: Sequence[Message], offered: Mapping[str, Any]) -> dict[str, Any]:
-        """The variables that make a difference; a template that fails on one has no place for it."""
+        """The variables to render with: all, but for content that makes no difference, and what the template refuses.
+
+        How many renderings that takes does not depend on how many a client offers.
+        """
+        if not offered:
+            return {}
+        others = {name: value for name, value in offered.items() if name not in _CONTENT}
+        without = self._render(plain, _PROBES[0])
         used: dict[str, Any] = {}
-        without = self._render(plain, _PROBES[0]) if offered else ""
-        for name, value in offered.items():
+        for name in _CONTENT:
             with suppress(ValueError):
-                if self._render(plain, _PROBES[0], {name: value}) != without:
-                    used[name] = value
+                if name in offered and self._render(plain, _PROBES[0], {name: offered[name]}) != without:
+                    used[name] = offered[name]
+        with suppress(ValueError):
+            self._render(plain, _PROBES[0], others | used)
+            return others | used
         return used
 
     def _render(self, messages: Sequence[Message], response: Reply, variables: Mapping[str, Any] = _NOTHING) -> str:

@@ -44,7 +44,7 @@ class AnswerParsers:
         self, tools: Sequence[Mapping[str, Any]], tool_choice: Any, variables: Mapping[str, Any]
     ) -> Callable[[str, bool], Answer] | None:
         """How a text, of which all or the beginning is there, is read; None where it is all answer."""
-        if self._kind is None:
+        if self._kind is None or not (tools or self._kind.reasoning_parser_cls):
             return None
         request = _request(tools, tool_choice)
         options = {"model_config": self._model_config, "chat_template_kwargs": dict(variables)}

@@ -176,3 +176,19 @@ def test_the_least_length_is_known_before_there_is_an_answer(kind: str) -> None:
     template = TEMPLATES[kind]
     prompt = template.prompt(QUESTION)
     assert 0 < prompt.least_tokens < len(template.tokens(prompt, "2"))
+
+
+def test_variables_that_the_template_refuses_are_left_out() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "{% if mood %}{{ raise_exception('none') }}{% endif %}" + BYTES.chat_template
+    template, tool = ConversationTemplate(tokenizer), {"name": "add"}
+    prompt = template.prompt(QUESTION, tools=[tool], variables={"mood": "kind"})
+    assert (prompt.variables, prompt.left_out) == ({"tools": [tool]}, ())
+
+
+def test_many_variables_take_no_more_renderings(monkeypatch: pytest.MonkeyPatch) -> None:
+    template, calls = ConversationTemplate(BYTES), list[None]()
+    render = template._render
+    monkeypatch.setattr(template, "_render", lambda *args: (calls.append(None), render(*args))[1])
+    template.prompt(QUESTION, variables={f"name{number}": number for number in range(1000)})
+    assert len(calls) <= 6
