@@ -1,6 +1,7 @@
 """The reward model as the server uses it: one scorer for all requests, counted, watched, its failures made uniform."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +17,7 @@ from service.rerank.errors import InvalidRequest
 OnRewardFailure = Literal["error", "unranked"]
 Listener = Callable[[RewardUnavailable], None]
 
+_logger = logging.getLogger(__name__)
 _PROBE_INTERVAL_S = 5.0
 _PROBE = Conversation(({"role": "user", "content": "?"},))
 
@@ -119,11 +121,13 @@ class SupervisedScorer:
 
     def _answered(self) -> None:
         self._answered_s = time.monotonic()
-        if not self._dead:
+        if self.failure is not None and not self._dead:
             self.failure = None
+            _logger.warning("the reward model answers again")
 
     def _fail(self, error: RewardUnavailable) -> None:
         self.failure = error
+        _logger.error("the reward model is down: %s", error)
         for listener in list(self._listeners):
             listener(error)
 

@@ -120,7 +120,7 @@ async def watched(scorer: FakeScorer, on_failure: OnRewardFailure = "error") -> 
     await cancelled(watching)
 
 
-async def test_a_scorer_that_hangs_is_down_until_it_answers_and_is_not_dead() -> None:
+async def test_a_scorer_that_hangs_is_down_until_it_answers_and_is_not_dead(caplog: pytest.LogCaptureFixture) -> None:
     scorer = FakeScorer()
     scorer.open.clear()
     async with watched(scorer) as reward:
@@ -140,6 +140,9 @@ async def test_a_scorer_that_hangs_is_down_until_it_answers_and_is_not_dead() ->
         await until(lambda: reward.failure is None)
         reward.check_ready()
         assert (await reward.score(await reward.prompt(CONVERSATION), "answer")).reward == 0.0
+    down, up = [record.message for record in caplog.records]
+    assert down == f"the reward model is down: {told[0]}"
+    assert up == "the reward model answers again"
 
 
 async def test_requests_in_flight_do_not_wait_for_one_that_hangs() -> None:
