@@ -296,8 +296,8 @@ _CANDIDATES = [
 _LOAD = [
     Panel(
         "Candidates in flight",
-        "Against --max-candidates (dashed), past which they wait, and requests in a queue of their own. At the line with "
-        "short queues of the engines: raise it. At the line with long ones: more machines or a smaller N.",
+        "Against --max-candidates (dashed), past which they wait, and requests in a queue of their own. At the line "
+        "with short queues of the engines: raise it. At the line with long ones: more machines or a smaller N.",
         "short",
         [
             PromQuery(f"sum(bestofn_candidates_in_flight{{{_S}}})", "candidates"),

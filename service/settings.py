@@ -102,10 +102,13 @@ class Settings(BaseSettings):
     )
     on_reward_failure: OnRewardFailure = Field(
         default="error",
-        description="Without a reward model: answer 503, or with the first finished candidate, marked unranked.",
+        description="Without a reward model: answer 503, or with as many answers as are returned, marked unranked.",
     )
     reward_timeout_s: float = Field(
         default=60, gt=0, description="Seconds after which a score that has not come counts as a reward failure."
+    )
+    reward_hang_s: float = Field(
+        default=10, gt=0, description="Seconds without any score, though one was asked for, after which it is down."
     )
     prefix_score_tokens: int | None = Field(
         default=None,

@@ -39,6 +39,7 @@ def _of_prompt(ledger: Ledger, context: RequestContext) -> Json:
         "reward_std": None if mean is None else _std(rewards, mean),
         "kl_bound_nats": _kl_bound_nats(ledger) if candidates else None,
         "stop_reason": ledger.stop_reason,
+        **_scored_as(ledger),
         **_selection(ledger),
         **_totals([ledger], context),
     }
@@ -61,6 +62,15 @@ def _kl_bound_nats(ledger: Ledger) -> float | None:
         return None
     plain = plan.waits_for_all and plan.selection == ARGMAX
     return kl_bound_nats(len(ledger.records)) if plain else kl_bound_of_choice_nats(plan.best_of)
+
+
+def _scored_as(ledger: Ledger) -> Json:
+    """What the reward model read of the request, where it was asked."""
+    if (conversation := ledger.conversation) is None:
+        return {}
+    return {"scored_as": conversation.scored_as} | (
+        {"left_out": conversation.left_out} if conversation.left_out else {}
+    )
 
 
 def _selection(ledger: Ledger) -> Json:

@@ -4,6 +4,7 @@ ServiceError
 ├── InvalidRequest       400  the request is at fault; names the field
 ├── NoCandidateLog       409  the server keeps no candidate log, so nothing can be stored in it
 ├── BelowMinReward       424  no candidate reaches the reward that the request asks for
+├── NothingComplete      424  every candidate was cut off, and the request takes no such answer
 ├── Overloaded           429  too many candidates in flight; names a time to come back
 ├── ClientLeft           499  nobody is left to answer
 ├── NothingGenerated     502  every candidate failed
@@ -60,6 +61,14 @@ class BelowMinReward(ServiceError):
     status = 424
     type = "quality_error"
     code = "below_min_reward"
+
+
+class NothingComplete(ServiceError):
+    """Every candidate ran into the limit of its length; more tokens for each may help."""
+
+    status = 424
+    type = "quality_error"
+    code = "nothing_complete"
 
 
 class _Later(ServiceError):

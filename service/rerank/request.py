@@ -163,6 +163,10 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         raise InvalidRequest(message, param="n")
     greedy = request.get("temperature") == 0
     best_of = n if greedy else asked_best_of
+    prompts = _prompt_count(request) if endpoint == "completions" else 1
+    if options.conversation is not None and (endpoint != "completions" or prompts > 1):
+        message = "rerank.conversation is for one prompt of /v1/completions; elsewhere the request has its own"
+        raise InvalidRequest(message, param="rerank.conversation")
     forwarded = _without_ours(request)
     return Ask(
         endpoint=endpoint,
@@ -170,7 +174,7 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         asked_best_of=asked_best_of,
         fewer_because="greedy" if best_of < asked_best_of else None,
         n=n,
-        prompts=_prompt_count(request) if endpoint == "completions" else 1,
+        prompts=prompts,
         max_tokens=_max_tokens(request),
         explicit=asked is not None or rerank_given,
         wants_reward=rerank_given,

@@ -14,7 +14,15 @@ from functools import partial
 from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable
 from service.rerank.busy_time import BusyMeter, Work
-from service.rerank.errors import BelowMinReward, DeadlineExceeded, EngineDown, NothingGenerated, RewardModelDown
+from service.rerank.errors import (
+    BelowMinReward,
+    DeadlineExceeded,
+    EngineDown,
+    InvalidRequest,
+    NothingComplete,
+    NothingGenerated,
+    RewardModelDown,
+)
 from service.rerank.ledger import CandidateRecord, Ledger
 from service.rerank.places import Place, Places
 from service.rerank.plan import Plan
@@ -38,7 +46,7 @@ from service.rerank.strategies.base import (
     State,
     Stop,
 )
-from service.rerank.strategies.first_finished import FirstFinished
+from service.rerank.strategies.unranked import Unranked
 from service.rerank.supervised_scorer import SupervisedScorer
 
 _ENDED: Mapping[State, type[Finished | Aborted | Failed]] = {"finished": Finished, "aborted": Aborted, "failed": Failed}
@@ -82,7 +90,7 @@ class Run:
 
     async def _run(self) -> tuple[int, ...]:
         try:
-            self._begin()
+            await self._begin()
             while self.ledger.stop_reason is None and not self._closed:
                 happening = await self._happenings.get()
                 if isinstance(happening, Exception):
@@ -94,6 +102,8 @@ class Run:
             await self._end_all()
         if self.ledger.stop_reason is None:
             raise NothingGenerated("the request was closed")
+        if self.ledger.stop_reason == "complete" and self._scoring is not None and not self.ledger.rewards:
+            self.ledger.stop_reason = "unscored"
         return self._select()
 
     async def best(self) -> tuple[int, ...]:
@@ -124,16 +134,39 @@ class Run:
 
     # -- steps
 
-    def _begin(self) -> None:
-        if self._conversation is not None:
-            self._scoring = Scoring(self._reward, self._conversation)
-            self.ledger.conversation = self._scoring.conversation
-            self._reward.subscribe(self._happenings.put_nowait)
-            self._start(self._scoring_tasks, self._charged("score", partial(self._prefill, self._scoring)))
+    async def _begin(self) -> None:
         if self._strategy.alarm_s is not None:
             loop = asyncio.get_running_loop()
             self._alarm = loop.call_later(self._strategy.alarm_s, self._happenings.put_nowait, Clock())
+        if self._conversation is not None:
+            await self._begin_scoring(self._conversation)
         self._perform(self._strategy.start())
+
+    async def _begin_scoring(self, conversation: Conversation) -> None:
+        """Whatever can be known before anything is sampled: that nothing will be scored, above all."""
+        scoring = await Scoring.of(self._reward, conversation)
+        self.ledger.conversation = scoring.conversation
+        if self._reward.failure is not None:
+            self._give_up_ranking(self._reward.failure)
+        elif excess := scoring.excess_tokens:
+            self._refuse_too_long(excess, conversation.param)
+        else:
+            self._scoring = scoring
+            self._reward.subscribe(self._happenings.put_nowait)
+            self._start(self._scoring_tasks, self._charged("score", partial(self._prefill, scoring)))
+
+    def _refuse_too_long(self, excess: int, param: str) -> None:
+        if self._reward.on_failure == "error":
+            message = (
+                f"{param}: the prompt alone is {excess} tokens more than the reward model reads, which is "
+                f"{self._reward.max_tokens} with an answer; shorten it, or ask for best_of 1 without rerank"
+            )
+            raise InvalidRequest(message, param=param)
+        self._strategy = self._unranked("prompt_too_long")
+
+    def _unranked(self, reason: str) -> Unranked:
+        plan = self.ledger.plan
+        return Unranked(self._strategy, plan.n, plan.best_of, plan.selection.pick.votes, reason)
 
     def _perform(self, actions: Sequence[Action]) -> None:
         for action in actions if not self._closed else ():
@@ -179,12 +212,14 @@ class Run:
         """Go on without the reward model, or give up; any other trouble ends the run."""
         if not isinstance(error, RewardUnavailable):
             raise error
-        if isinstance(self._strategy, FirstFinished):
-            return
+        if not isinstance(self._strategy, Unranked):
+            self._give_up_ranking(error)
+            self._perform(self._strategy.decide(RewardLost(), self.ledger.candidates))
+
+    def _give_up_ranking(self, error: RewardUnavailable) -> None:
         if self._reward.on_failure == "error":
             raise RewardModelDown(f"the reward model is unavailable: {error}") from error
-        self._strategy = FirstFinished(self._strategy, self.ledger.plan.n)
-        self._perform(self._strategy.decide(RewardLost(), self.ledger.candidates))
+        self._strategy = self._unranked("reward_unavailable")
 
     async def _sample_in(self, place: Place, record: CandidateRecord) -> None:
         """A candidate that was aborted while it waited ends without a place."""
@@ -265,14 +300,24 @@ class Run:
 
     def _select(self) -> tuple[int, ...]:
         began_s = time.monotonic()
-        self.ledger.choice = self.ledger.plan.choose(self.ledger.candidates)
+        self.ledger.choice = self.ledger.plan.choose(self.ledger.candidates, unranked=self._goes_unranked)
         self.ledger.select_s = time.monotonic() - began_s
         if len(self.ledger.selected) < self.ledger.plan.least:
             raise self._nothing_to_return()
         return self.ledger.selected
 
+    @property
+    def _goes_unranked(self) -> bool:
+        strategy = self._strategy
+        return isinstance(strategy, Unranked) and not strategy.votes and not strategy.is_ranked(self.ledger.candidates)
+
     def _nothing_to_return(self) -> Exception:
         least = self.ledger.plan.min_reward
+        cut_off = sum(candidate.cut_off for candidate in self.ledger.candidates)
+        if cut_off and self.ledger.plan.incomplete == "never":
+            param = "rerank.incomplete"
+            reason = f"{cut_off} of {len(self.ledger.records)} candidates were cut off, no other can be returned"
+            return NothingComplete(f"{reason}, and {param} is never; allow more tokens", param=param)
         if least is not None and any(candidate.state == "finished" for candidate in self.ledger.candidates):
             return self._below(least)
         if self.ledger.stop_reason == "deadline":

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import secrets
 import time
+from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ from service.rerank.request import plain_ask
 from service.rerank.run import Run
 from service.rerank.strategies.profile import StrategyProfile
 from service.rerank.supervised_scorer import SupervisedScorer
-from service.vllm.conversation import ConversationRenderer, conversation_of
+from service.vllm.conversation import ConversationRenderer, Conversations, wants_whole
 from service.vllm.sampler import EngineRequest, VllmSampler
 
 _logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class RerankingEngine:
     """engine: generates. reward: scores, and says when it dies. meter: charges requests for the machine's time.
 
     parts: where what no HTTP request is known of is admitted and recorded. checkpoint_tokens: see `BestOfN`.
-    profile: how strategies are set where a request does not say.
+    profile: how strategies are set where a request does not say. args: of vLLM's command line.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class RerankingEngine:
         parts: Dependencies,
         checkpoint_tokens: int | None,
         profile: StrategyProfile,
+        args: Namespace | None = None,
     ) -> None:
         self._engine = engine
         self._reward = reward
@@ -55,6 +57,7 @@ class RerankingEngine:
         self._parts = parts
         self._checkpoint_tokens = checkpoint_tokens
         self._profile = profile
+        self._conversations = Conversations(engine, reward.scorer.template, args)
         self._loop = asyncio.get_running_loop()
         self._greedy_models: set[str | None] = set()  # of which the log says so already
         self.renderer = ConversationRenderer(engine.renderer)
@@ -109,7 +112,8 @@ class RerankingEngine:
         await context.close()
         self._parts.recorder.record(context, outcome)
 
-    def _plan(self, context: RequestContext, params: SamplingParams) -> Plan:
+    def _plan(self, context: RequestContext, request: EngineRequest) -> Plan:
+        params = request.params
         plan = make_plan(
             context.ask,
             n=params.n,
@@ -117,6 +121,7 @@ class RerankingEngine:
             checkpoint_tokens=self._checkpoint_tokens,
             profile=self._profile,
             seed=secrets.randbits(32) if params.seed is None else params.seed,
+            whole=wants_whole(request.prompt, params),
             spent_s=time.monotonic() - context.started_s,
         )
         if plan.fewer_because == "greedy" and context.ask.model not in self._greedy_models:
@@ -134,8 +139,8 @@ class RerankingEngine:
         try:
             if context.error is not None:
                 raise context.error
-            plan = self._plan(context, request.params)
-            conversation = conversation_of(request.prompt, self._engine.get_tokenizer()) if plan.ranked else None
+            plan = self._plan(context, request)
+            conversation = await self._conversations.of(request.prompt, context.ask) if plan.ranked else None
             sampler = VllmSampler(self._engine, request, plan)
             run = Run(plan, conversation, sampler, self._reward, self._meter, context.places)
             context.runs.append(run)

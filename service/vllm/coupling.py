@@ -17,7 +17,7 @@ from service.vllm.coupling_checks.names import failing_imports, one_line
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _CLIENT, _ENGINES, _SAMPLER = "service/vllm/client.py", "service/vllm/engines.py", "service/vllm/sampler.py"
-_CONVERSATION = "service/vllm/conversation.py"
+_CONVERSATION, _ANSWERS = "service/vllm/conversation.py", "service/vllm/answers.py"
 _SERVER, _COMMAND_LINE, _LOAD = "service/vllm/server.py", "service/vllm/command_line.py", "service/vllm/engine_load.py"
 _SCORER, _ROLLOUT, _METRICS = "reward/vllm_scorer.py", "training/policy/rollout.py", "service/observe/metrics.py"
 _ERRORS = "service/http/openai_errors.py"
@@ -112,8 +112,14 @@ SERVING = (
     Coupling(
         "rendered chat",
         _CONVERSATION,
-        "render_chat_async takes conversations and ChatParams, and returns the conversations and a dict for each",
+        "render_chat_async takes conversations, ChatParams and TokenizeParams, and returns conversations and dicts",
         http.rendered_chat,
+    ),
+    Coupling(
+        "answer parsers",
+        _ANSWERS,
+        "get_parser makes a class from the server's options, whose parse returns reasoning, content and tool calls",
+        http.answer_parsers,
     ),
     Coupling(
         "engine client",
@@ -197,7 +203,7 @@ SERVING = (
     Coupling(
         "raw rewards",
         _SCORER,
-        "PoolingParams turns the activation off, and a pooling output holds data and num_cached_tokens",
+        "PoolingParams turns the activation off, a pooling output holds data and num_cached_tokens, an input its salt",
         engine.raw_rewards,
     ),
 )
@@ -278,6 +284,7 @@ RUNNING = (
         (
             "tests/engine/test_scorers.py::test_both_scorers_agree_with_plain_transformers",
             "tests/engine/test_scorers.py::test_a_prefix_scored_before_costs_only_its_new_tokens",
+            "tests/engine/test_scorers.py::test_one_tenants_prompt_is_not_to_be_guessed_from_anothers_counts",
         ),
     ),
     RunningCoupling(

@@ -1,6 +1,7 @@
 """`bestofn serve`: vLLM's OpenAI application, over the reranking engine."""
 
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -39,7 +40,7 @@ from service.load.lifecycle import Lifecycle
 from service.observe.metrics import CostCounter, Metrics
 from service.records.candidate_log import CandidateLog
 from service.rerank.busy_time import BusyMeter
-from service.rerank.errors import EngineDown, ServiceError, error_body
+from service.rerank.errors import EngineDown, RewardModelDown, ServiceError, error_body
 from service.rerank.request import Limits
 from service.rerank.supervised_scorer import SupervisedScorer
 from service.settings import Settings
@@ -51,6 +52,7 @@ from service.vllm.engines import start_engines
 
 _ENGINE_DIED = 1
 _UNREAD_S = 0.3
+_logger = logging.getLogger(__name__)
 
 
 async def serve(args: Namespace, settings: Settings) -> int:
@@ -64,9 +66,13 @@ async def serve(args: Namespace, settings: Settings) -> int:
         sock.close()
         raise
     meter = BusyMeter()
-    reward = SupervisedScorer(engines.scorer, settings.on_reward_failure, settings.reward_timeout_s)
-    parts = dependencies(settings, reward, meter)
-    engine = RerankingEngine(engines.generator, reward, meter, parts, settings.prefix_score_tokens, settings.profile)
+    reward = SupervisedScorer(
+        engines.scorer, settings.on_reward_failure, settings.reward_timeout_s, settings.reward_hang_s
+    )
+    parts, tokens = dependencies(settings, reward, meter), settings.prefix_score_tokens
+    engine = RerankingEngine(engines.generator, reward, meter, parts, tokens, settings.profile, args)
+    if warning := reward.reads_less_than(engine.model_config.max_model_len):
+        _logger.warning(warning)
     watching = asyncio.create_task(reward.watch())
     try:
         app = await build(args, settings, engine, reward, parts, engines.loads)
@@ -227,12 +233,12 @@ async def check_ready(engine: RerankingEngine, reward: SupervisedScorer, lifecyc
     """Raises ServiceError: why the server cannot take requests now."""
     lifecycle.check()
     try:
+        reward.check_ready()
         await engine.check_health()
-        await reward.scorer.check_health()
     except EngineDeadError as error:
         raise EngineDown(words(error)) from error
     except RewardUnavailable as error:
-        raise EngineDown(str(error)) from error
+        raise RewardModelDown(f"the reward model is unavailable: {error}") from error
 
 
 def words(error: EngineDeadError) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.server import Server, running
@@ -67,14 +68,35 @@ async def test_a_dead_reward_model_can_be_done_without(fragile: Server) -> None:
     assert [status for status, _ in answers] == [200, 200], answers
     rerank = answers[0][1]["rerank"]
     assert rerank["stop_reason"] == "reward_unavailable"
-    assert rerank["reward"] is None
+    assert (rerank["reward"], rerank["selected"], rerank["finished"]) == (None, [0], 1)
     assert all(candidate["reward"] is None for candidate in rerank["candidates"])
     status, later = await ask(fragile, best_of=4, min_tokens=1, max_tokens=50)
     assert status == 200
-    assert later["rerank"]["stop_reason"] == "reward_unavailable"
+    assert (later["rerank"]["stop_reason"], later["rerank"]["sampled"]) == ("reward_unavailable", 1)
+    status, voted = await ask(fragile, best_of=4, min_tokens=1, max_tokens=50, rerank={"selection": "majority"})
+    assert (status, voted["rerank"]["sampled"], voted["rerank"]["finished"]) == (200, 4, 4)
     assert fragile.metric("bestofn_reward_model_up") == 0
-    assert fragile.get("/health")[0] == 200
-    assert fragile.get("/ready")[0] == 503
+    assert [fragile.get(path)[0] for path in ("/health", "/ready")] == [200, 200]
+
+
+@pytest.mark.parametrize("fragile", [["--reward-hang-s", "2"]], indirect=True)
+async def test_a_reward_model_that_hangs_is_down_until_it_answers_again(fragile: Server) -> None:
+    core = psutil.Process(fragile.engine_pids()[1])
+    stopped = [core, *core.children(recursive=True)]
+    for process in stopped:
+        process.suspend()
+    waiting = asyncio.create_task(ask(fragile, best_of=4, min_tokens=1, max_tokens=50))
+    status, answer = await waiting
+    assert (status, answer["error"]["code"]) == (503, "reward_unavailable")
+    assert fragile.metric("bestofn_reward_model_up") == 0
+    assert [fragile.get(path)[0] for path in ("/health", "/ready")] == [200, 503]
+    for process in stopped:
+        process.resume()
+    async with asyncio.timeout(30):
+        while not await asyncio.to_thread(fragile.metric, "bestofn_reward_model_up"):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    status, answer = await ask(fragile, best_of=4, min_tokens=1, max_tokens=50)
+    assert (status, answer["rerank"]["stop_reason"]) == (200, "complete")
 
 
 async def test_a_deadline_without_any_answer_is_504(server: Server) -> None:

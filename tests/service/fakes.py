@@ -17,6 +17,7 @@ from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable, Score
 from reward.template import ConversationTemplate, Prompt
 from reward.template import Message as ChatMessage
+from reward.template import Reply as Answered
 from service.rerank.busy_time import BusyMeter
 from service.rerank.context import RequestContext, current_request
 from service.rerank.errors import ServiceError, error_body
@@ -130,13 +131,16 @@ class FakeSampler:
 class FakeTemplate(ConversationTemplate):
     """Renders nothing; refuses when told to."""
 
-    def __init__(self, error: Exception | None = None) -> None:
-        self._error = error
+    def __init__(self, error: Exception | None = None, tokens: int = 0) -> None:
+        self._error, self._tokens = error, tokens
 
-    def prompt(self, messages: Sequence[ChatMessage]) -> Prompt:
+    def reads_as(self, other: object) -> bool:
+        return False
+
+    def prompt(self, messages: Sequence[ChatMessage], **_: Any) -> Prompt:
         if self._error is not None:
             raise self._error
-        return Prompt(tuple(messages), "", "", (), "")
+        return Prompt(tuple(messages), "", "", (), "", least_tokens=self._tokens)
 
 
 class FakeScorer:
@@ -153,13 +157,15 @@ class FakeScorer:
         template_error: Exception | None = None,
         turns: int = 0,
         config: RewardConfig = PLAIN,
+        prompt_tokens: int = 0,
     ) -> None:
         self.config = config
-        self.template: ConversationTemplate = FakeTemplate(template_error)
+        self.max_tokens: int | None = None
+        self.template: ConversationTemplate = FakeTemplate(template_error, prompt_tokens)
         self.rewards = dict(rewards or {})
         self.open = asyncio.Event()
         self.open.set()
-        self.asked: list[tuple[str, bool]] = []
+        self.asked: list[tuple[Any, bool]] = []
         self.prefills = 0
         self.pending = 0
         self._prefill_error = prefill_error
@@ -177,7 +183,7 @@ class FakeScorer:
         if self._prefill_error is not None:
             raise self._prefill_error
 
-    async def score(self, prompt: Prompt, response: str, *, finished: bool = True) -> Score:
+    async def score(self, prompt: Prompt, response: Answered, *, finished: bool = True) -> Score:
         self.asked.append((response, finished))
         self.pending += 1
         try:
@@ -186,7 +192,7 @@ class FakeScorer:
             await self.check_health()
         finally:
             self.pending -= 1
-        given = self.rewards.get(response, 0.0)
+        given = self.rewards.get(response, 0.0) if isinstance(response, str) else 0.0
         if isinstance(given, Exception):
             raise given
         return given if isinstance(given, Score) else Score(given, {}, 10 + len(response), 10)
@@ -492,7 +498,8 @@ class RecordScorer(FakeScorer):
         super().__init__()
         self._told = told
 
-    async def score(self, prompt: Prompt, response: str, *, finished: bool = True) -> Score:
+    async def score(self, prompt: Prompt, response: Answered, *, finished: bool = True) -> Score:
+        assert isinstance(response, str)
         told = self._told[ord(response[0]) - 0x4E00]
         place = len(told.lengths) if finished else told.lengths.index(len(response))
         return Score(told.rewards[place], {}, 10 + len(response), 10)

@@ -8,7 +8,7 @@ from service.rerank.ledger import CandidateRecord, Ledger
 from service.rerank.prices import HourlyPrice
 from service.rerank.selection import Choice
 from service.rerank.strategies import Candidate
-from tests.service.fakes import plan_for
+from tests.service.fakes import CONVERSATION, plan_for
 from tests.service.http.ledgers import context_of, ledger_of_two
 
 
@@ -103,3 +103,12 @@ def test_no_duration_is_negative() -> None:
     context = context_of(ledger_of_two())
     context.started_s = 99.0
     assert min(rerank_object(context)["timing"].values()) >= 0
+
+
+def test_what_the_reward_model_read_is_told_where_it_was_asked() -> None:
+    assert "scored_as" not in rerank_object(context_of(ledger_of_two()))
+    told = rerank_object(context_of(replace(ledger_of_two(), conversation=CONVERSATION)))
+    assert (told["scored_as"], "left_out" in told) == ("conversation", False)
+    rendered = replace(CONVERSATION, scored_as="rendered", left_out=("tools",))
+    told = rerank_object(context_of(replace(ledger_of_two(), conversation=rendered)))
+    assert (told["scored_as"], list(told["left_out"])) == ("rendered", ["tools"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 from vllm.outputs import RequestOutput
-from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from service.http.dependencies import Dependencies
@@ -32,7 +32,7 @@ class FakeRenderer:
 
     tokenizer = "the renderer's own"
 
-    async def render_chat_async(self, messages: Any, chat_params: Any, *_: Any) -> Any:
+    async def render_chat_async(self, messages: Any, chat_params: Any, tok_params: Any = None, *_: Any) -> Any:
         return messages, [{"prompt": f"rendered {number}"} for number, _ in enumerate(messages)]
 
 
@@ -81,6 +81,14 @@ async def test_only_the_best_of_the_candidates_comes_out() -> None:
         assert await read(reranking(engine).generate({"prompt": "hi"}, params(), "id", priority=1)) == ["bb"]
     assert [call.options for call in engine.calls] == [{"priority": 1}] * 2
     assert [ledger.rewards for ledger in context.ledgers] == [[0.0, 2.0]]
+
+
+async def test_an_answer_that_was_cut_off_does_not_win_where_a_schema_is_asked_for() -> None:
+    for schema, best in ((None, "bb"), (StructuredOutputsParams(json={"type": "object"}), "a")):
+        engine = FakeEngine(says("a"), says("bb", reason="length"))
+        with request({"best_of": 2}):
+            asked = params(structured_outputs=schema)
+            assert await read(reranking(engine).generate({"prompt": "hi"}, asked, "id")) == [best]
 
 
 async def test_a_prompt_of_several_has_a_run_of_its_own() -> None:
