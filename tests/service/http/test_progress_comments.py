@@ -49,7 +49,7 @@ async def test_progress_tells_what_changed_since_it_was_last_told(monkeypatch: p
     sampler.release(1)
     reply = await task
     assert all(change["index"] == 1 for changes in told(messages)[comments:] for change in changes)
-    assert all(chunk.count(b"\n") == 2 for chunk in reply.chunks if chunk.startswith(b": "))
+    assert all(chunk.count(b"\n") == 1 and chunk.endswith(b"\n") for chunk in reply.chunks if chunk.startswith(b": "))
     assert reply.events[-2]["rerank"]["finished"] == 2
 
 
