@@ -151,17 +151,17 @@ def _with_payload(event: bytes, payload: Json) -> bytes:
 
 
 def _bill(dialect: Dialect, answer: Json, tokens: Tokens) -> None:
-    """Every generated token, and of them those that were not returned, as OpenAI gives what it bills beside the answer.
+    """Every generated token, and of them those that are in no answer, under OpenAI's name for what is billed like that.
 
-    Its name for them is of predicted outputs: in no answer, billed all the same.
+    OpenAI has it for predicted outputs.
     """
     usage = dialect.usage(answer)
     if not usage:
         return
     _count(dialect, usage, tokens.generated)
     if dialect.details_key is not None:
-        details = usage.get(dialect.details_key) or {}
-        usage[dialect.details_key] = {**details, "rejected_prediction_tokens": tokens.generated - tokens.returned}
+        details = dict.fromkeys(dialect.kinds, 0) | (usage.get(dialect.details_key) or {})
+        usage[dialect.details_key] = details | {"rejected_prediction_tokens": tokens.generated - tokens.returned}
 
 
 def _count(dialect: Dialect, usage: Json, generated: int) -> None:

@@ -11,6 +11,7 @@ class ChatDialect:
 
     completion_key = "completion_tokens"
     details_key: str | None = "completion_tokens_details"
+    kinds: tuple[str, ...] = ("reasoning_tokens", "audio_tokens", "accepted_prediction_tokens")
     done = b"data: [DONE]\n\n"
 
     def usage(self, answer: Json) -> Json | None:

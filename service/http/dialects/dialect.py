@@ -21,10 +21,14 @@ class Event:
 
 
 class Dialect(Protocol):
-    """completion_key: usage's name for generated tokens. details_key: for its object that tells them apart by kind."""
+    """completion_key: usage's name for generated tokens. details_key: for its object that tells them apart by kind.
+
+    kinds: what that object always counts; strict clients refuse one without them.
+    """
 
     completion_key: str
     details_key: str | None
+    kinds: tuple[str, ...]
     done: bytes  # what a stream ends with, whatever came before; empty where nothing does
 
     def usage(self, answer: Json) -> Json | None:

@@ -26,6 +26,7 @@ class MessagesDialect:
 
     completion_key = "output_tokens"
     details_key: str | None = None
+    kinds: tuple[str, ...] = ()
     done = b""
 
     def usage(self, answer: Json) -> Json | None:

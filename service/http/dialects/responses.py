@@ -13,6 +13,7 @@ class ResponsesDialect:
 
     completion_key = "output_tokens"
     details_key: str | None = "output_tokens_details"
+    kinds: tuple[str, ...] = ("reasoning_tokens",)
     done = b""
 
     def usage(self, answer: Json) -> Json | None:

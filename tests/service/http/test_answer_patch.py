@@ -16,7 +16,8 @@ from tests.service.fakes import make_ask, make_context, sse
 from tests.service.http.ledgers import context_of, ledger_of_two
 
 DONE = sse("[DONE]")
-REJECTED = {"completion_tokens_details": {"rejected_prediction_tokens": 8}}  # of the 15 tokens 7 are returned
+KINDS = {"reasoning_tokens": 0, "audio_tokens": 0, "accepted_prediction_tokens": 0}
+REJECTED = {"completion_tokens_details": KINDS | {"rejected_prediction_tokens": 8}}  # of 15 tokens 7 are returned
 
 
 # -- whole answers
@@ -128,7 +129,7 @@ def test_the_last_chunk_before_done_carries_rerank_and_the_bill(endpoint: str, u
 
 def test_the_completed_response_carries_rerank_and_the_bill() -> None:
     *events, last = payloads(patched_stream("responses", *RESPONSES_STREAM))
-    details = {"rejected_prediction_tokens": 8}
+    details = {"reasoning_tokens": 0, "rejected_prediction_tokens": 8}
     assert last["response"]["usage"] == {"output_tokens": 15, "total_tokens": 25, "output_tokens_details": details}
     assert last["response"]["rerank"]["best_of"] == 4
     assert "rerank" not in json.dumps(events)
@@ -235,7 +236,7 @@ def test_usage_on_the_way_counts_all_candidates_and_never_falls() -> None:
     usages = [event["usage"] for event in payloads(b"".join(out))[:-1]]
     assert [usage["completion_tokens"] for usage in usages] == [11, 14, 14, 15, 16]
     assert all(usage["total_tokens"] == 10 + usage["completion_tokens"] for usage in usages)
-    assert usages[-1]["completion_tokens_details"] == {"rejected_prediction_tokens": 9}
+    assert usages[-1]["completion_tokens_details"] == KINDS | {"rejected_prediction_tokens": 9}
 
 
 def test_a_chunk_that_ends_one_of_several_choices_has_the_usage_so_far_too() -> None:
