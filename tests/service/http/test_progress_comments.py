@@ -110,7 +110,7 @@ def _by_httpx(stream: bytes) -> list[str]:
 
 
 def _by_old_go(stream: bytes) -> list[str]:
-    """As openai-go read until 2025: an empty line ends an event, whether it had data or not."""
+    """As older openai-go reads: an empty line ends an event, whether it had data or not."""
     events, data = [], ""
     for line in stream.decode().split("\n")[:-1]:
         if not line:
