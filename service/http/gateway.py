@@ -86,9 +86,9 @@ class Gateway:
         token = current_request.set(None if context.ask.background else context)
         try:
             await self._app(_with_length(scope, body), _replay(body, receive, answer.left), answer.send)
-        except Exception:
-            answer.raised = True
-            raise
+        except Exception as error:
+            if not await answer.fail(error):
+                raise
         finally:
             current_request.reset(token)
             ending = asyncio.create_task(self._end(context, answer))

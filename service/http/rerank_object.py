@@ -11,6 +11,8 @@ from service.rerank.selection import ARGMAX
 
 Json = dict[str, Any]
 
+RERANK_HEADERS = ("x-bestofn-reward", "x-bestofn-best-of", "x-bestofn-sampled", "x-bestofn-generated-tokens")
+
 
 def rerank_object(context: RequestContext) -> Json:
     """The answer's `rerank`: for one prompt its own object, for several the totals and one object each."""
@@ -19,6 +21,20 @@ def rerank_object(context: RequestContext) -> Json:
         return each[0]
     totals = _totals(context.ledgers, context)
     return totals | {"prompts": each}
+
+
+def rerank_headers(context: RequestContext) -> dict[str, str]:
+    """The gist of `rerank` for clients that drop the object; nothing while any of it can still change.
+
+    Without a reward, and for several prompts, which have several, there is no header of one.
+    """
+    ledgers = context.ledgers
+    if len(ledgers) < context.ask.prompts or any(ledger.ended_s is None for ledger in ledgers):
+        return {}
+    reward = ledgers[0].reward if len(ledgers) == 1 else None
+    sampled = sum(len(ledger.candidates) for ledger in ledgers)
+    values = (reward, context.best_of, sampled, count_tokens(ledgers).generated)
+    return {name: str(value) for name, value in zip(RERANK_HEADERS, values, strict=True) if value is not None}
 
 
 def _of_prompt(ledger: Ledger, context: RequestContext) -> Json:

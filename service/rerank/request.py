@@ -239,14 +239,27 @@ def _alias(request: Mapping[str, Any]) -> re.Match[str] | None:
     return _ALIAS.fullmatch(model) if isinstance(model, str) else None
 
 
+def model_behind(model: str, max_best_of: int) -> str:
+    """What a model alias stands for, or the name itself. Raises InvalidRequest where its N is out of bounds."""
+    alias = _ALIAS.fullmatch(model)
+    if alias is None:
+        return model
+    _check_best_of(_bounded_int(alias["best_of"]), "model", max_best_of)
+    return alias["model"]
+
+
+def _check_best_of(best_of: int, field: str, max_best_of: int) -> None:
+    if not 1 <= best_of <= max_best_of:
+        shown = best_of if abs(best_of) < _HUGE else "far too many"
+        message = f"{field} asks for {shown} candidates; it must be between 1 and {max_best_of}"
+        raise InvalidRequest(message, param=field)
+
+
 def _resolve_best_of(asked: tuple[int, str] | None, n: int, request: Mapping[str, Any], limits: Limits) -> int:
     if asked is None:
         return 1 if _generates_elsewhere(request) else max(n, limits.default_best_of)
     best_of, field = asked
-    if not 1 <= best_of <= limits.max_best_of:
-        shown = best_of if abs(best_of) < _HUGE else "far too many"
-        message = f"{field} asks for {shown} candidates; it must be between 1 and {limits.max_best_of}"
-        raise InvalidRequest(message, param=field)
+    _check_best_of(best_of, field, limits.max_best_of)
     if best_of < n:
         raise InvalidRequest(f"{field} asks for {best_of} candidates, fewer than n = {n} to return", param=field)
     return best_of

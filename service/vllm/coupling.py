@@ -20,7 +20,7 @@ _CLIENT, _ENGINES, _SAMPLER = "service/vllm/client.py", "service/vllm/engines.py
 _CONVERSATION, _ANSWERS = "service/vllm/conversation.py", "service/vllm/answers.py"
 _SERVER, _COMMAND_LINE, _LOAD = "service/vllm/server.py", "service/vllm/command_line.py", "service/vllm/engine_load.py"
 _SCORER, _ROLLOUT, _METRICS = "reward/vllm_scorer.py", "training/policy/rollout.py", "service/observe/metrics.py"
-_ERRORS = "service/http/openai_errors.py"
+_ERRORS, _INNER_APP = "service/http/openai_errors.py", "service/vllm/inner_app.py"
 _IMPORTING = ("service/vllm/*.py", _SCORER)
 
 
@@ -65,14 +65,14 @@ SERVING = (
     ),
     Coupling(
         "middleware stack",
-        _SERVER,
+        _INNER_APP,
         "an application whose middleware_stack is set to None builds it again, with the handlers added since",
         http.middleware_stack,
         library="starlette",
     ),
     Coupling(
         "base model paths",
-        _SERVER,
+        _INNER_APP,
         "/v1/models lists what openai_serving_models.base_model_paths holds at the time",
         http.base_model_paths,
     ),
@@ -228,13 +228,13 @@ RUNNING = (
     ),
     RunningCoupling(
         "answers",
-        "service/http/answer_patch.py",
+        "service/http/dialects",
         "each endpoint answers, streams and ends as the official clients expect",
         ("tests/contract/test_openai.py",),
     ),
     RunningCoupling(
         "handlers",
-        _SERVER,
+        _INNER_APP,
         "vLLM's application answers with our handlers what is wrong with a request",
         ("tests/contract/test_openai.py::test_bad_input_is_400_and_names_the_field",),
     ),

@@ -12,19 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import vllm
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse
 from vllm import envs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
-from vllm.entrypoints.launchers.launcher import serve_http, setup_server, terminate_if_errored
+from vllm.entrypoints.launchers.launcher import serve_http, setup_server
 from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
-from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
 from vllm.logger import configure_logging_from_args
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -32,7 +29,6 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from reward.scorer import RewardUnavailable
 from service.http.app import create_app
 from service.http.dependencies import Dependencies
-from service.http.openai_errors import field_error
 from service.http.recorder import Recorder
 from service.load.admission import Admission
 from service.load.latency_controller import SloController
@@ -40,7 +36,7 @@ from service.load.lifecycle import Lifecycle
 from service.observe.metrics import CostCounter, Metrics
 from service.records.candidate_log import CandidateLog
 from service.rerank.busy_time import BusyMeter
-from service.rerank.errors import EngineDown, RewardModelDown, ServiceError, error_body
+from service.rerank.errors import EngineDown, RewardModelDown
 from service.rerank.request import Limits
 from service.rerank.supervised_scorer import SupervisedScorer
 from service.settings import Settings
@@ -49,6 +45,7 @@ from service.vllm.client import RerankingEngine
 from service.vllm.command_line import parse
 from service.vllm.engine_load import EngineLoad
 from service.vllm.engines import start_engines
+from service.vllm.inner_app import EXPOSED_HEADERS, adapt, reason
 
 _ENGINE_DIED = 1
 _UNREAD_S = 0.3
@@ -133,8 +130,7 @@ async def build(
     tasks = await engine.get_supported_tasks()
     inner = build_app(args, tasks, engine.model_config)
     await init_app_state(engine, inner.state, args, tasks)  # type: ignore[arg-type]
-    _handle_errors(inner)
-    _list_aliases(inner, settings.max_best_of)
+    adapt(inner, settings.max_best_of)
     for name, load in loads.items():
         parts.recorder.metrics.observe_engine(name, load)
     app = create_app(
@@ -208,6 +204,7 @@ def _cross_origin(args: Namespace) -> Middleware:
         allow_credentials=args.allow_credentials,
         allow_methods=args.allowed_methods,
         allow_headers=args.allowed_headers,
+        expose_headers=EXPOSED_HEADERS,
     )
 
 
@@ -217,18 +214,6 @@ def _authentication(args: Namespace) -> list[Middleware]:
     return [Middleware(AuthenticationMiddleware, tokens=tokens)] if tokens else []
 
 
-def _list_aliases(inner: FastAPI, max_best_of: int) -> None:
-    """`<name>:best-of-<N>` for powers of two in /v1/models; any other N up to the maximum works too."""
-    paths = inner.state.openai_serving_models.base_model_paths
-    powers = [1 << power for power in range(max_best_of.bit_length())]
-    aliases = [
-        BaseModelPath(name=f"{path.name}:best-of-{best_of}", model_path=path.model_path)
-        for path in paths
-        for best_of in powers
-    ]
-    paths.extend(aliases)
-
-
 async def check_ready(engine: RerankingEngine, reward: SupervisedScorer, lifecycle: Lifecycle) -> None:
     """Raises ServiceError: why the server cannot take requests now."""
     lifecycle.check()
@@ -236,37 +221,9 @@ async def check_ready(engine: RerankingEngine, reward: SupervisedScorer, lifecyc
         reward.check_ready()
         await engine.check_health()
     except EngineDeadError as error:
-        raise EngineDown(words(error)) from error
+        raise EngineDown(reason(error)) from error
     except RewardUnavailable as error:
         raise RewardModelDown(f"the reward model is unavailable: {error}") from error
-
-
-def words(error: EngineDeadError) -> str:
-    """The reason that it was given. Its own text is the tuple of that and of vLLM's advice to look at the log."""
-    return str(error.args[-1])
-
-
-def _handle_errors(inner: FastAPI) -> None:
-    inner.add_exception_handler(ServiceError, _service_error)
-    inner.add_exception_handler(EngineDeadError, _engine_dead)
-    inner.add_exception_handler(RequestValidationError, _name_the_field)
-    inner.middleware_stack = None  # built by vLLM already; starlette builds it again with our handlers
-
-
-async def _service_error(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ServiceError)
-    return JSONResponse(error_body(error), status_code=error.status, headers=error.headers)
-
-
-async def _engine_dead(request: Request, error: Exception) -> JSONResponse:
-    terminate_if_errored(server=request.app.state.server, engine=request.app.state.engine_client)
-    return await _service_error(request, EngineDown(words(error)))
-
-
-async def _name_the_field(request: Request, error: Exception) -> JSONResponse:
-    """FastAPI's validation error as one sentence that names the field, with status 400."""
-    assert isinstance(error, RequestValidationError)
-    return await _service_error(request, field_error(error.errors()[0]))
 
 
 def _banner(address: str, args: Namespace) -> str:

@@ -60,9 +60,9 @@ async def test_a_place_that_comes_back_is_given_to_who_waits() -> None:
     admission = admission_of(1)
     first, (taken,) = asks(admission, 1)
     second = admission.ticket()
-    assert not second.admitted
+    before = second.admitted
     first.leave(taken)
-    assert second.admitted
+    assert (before, second.admitted) == (False, True)
     await second.wait()
     assert admission.in_flight == 1
 
@@ -145,9 +145,9 @@ async def test_a_request_that_comes_back_for_more_has_kept_its_turn() -> None:
     more = early.ask()
     answer_one(admission, [held])
     assert more.granted.done()
-    assert not later.admitted
+    before = later.admitted
     early.leave(first)
-    assert later.admitted
+    assert (before, later.admitted) == (False, True)
 
 
 @pytest.mark.parametrize("seed", range(20))

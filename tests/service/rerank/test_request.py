@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reward.config import RewardConfig
 from service.rerank.errors import InvalidRequest
-from service.rerank.request import Ask, Endpoint
+from service.rerank.request import Ask, Endpoint, model_behind
 from service.rerank.selection import Selection
 from service.rerank.selection.heads import Worst
 from service.rerank.selection.picks import Soft
@@ -352,3 +352,17 @@ def test_the_servers_strategy_is_used_where_a_request_does_not_say() -> None:
 def test_fewer_than_are_returned_are_never_enough() -> None:
     assert refusal({"n": 3, "rerank": {"stop_after": 2}}) == "rerank.stop_after"
     assert read({"n": 3, "rerank": {"stop_after": 3}}).options.stop_after == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "behind"), [("m:best-of-7", "m"), ("org/m:best-of-8", "org/m"), ("m", "m"), ("m:best-of-", "m:best-of-")]
+)
+def test_behind_an_alias_is_a_model(name: str, behind: str) -> None:
+    assert model_behind(name, 8) == behind
+
+
+@pytest.mark.parametrize("best_of", ["0", "9", "9" * 5000])
+def test_an_alias_out_of_bounds_stands_for_nothing(best_of: str) -> None:
+    with pytest.raises(InvalidRequest, match="between 1 and 8") as refused:
+        model_behind(f"m:best-of-{best_of}", 8)
+    assert refused.value.param == "model"

@@ -1,4 +1,4 @@
-"""`bestofn serve` around vLLM's application: aliases, errors, readiness, and what a person reads first."""
+"""`bestofn serve` around vLLM's application: readiness, who may ask, and what a person reads first."""
 
 import asyncio
 import errno
@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
@@ -27,14 +26,14 @@ from service.load.admission import Admission
 from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
 from service.rerank.busy_time import BusyMeter
-from service.rerank.errors import EngineDown, InvalidRequest, Overloaded, RewardModelDown, ShuttingDown
+from service.rerank.errors import EngineDown, RewardModelDown, ShuttingDown
 from service.rerank.strategies.profile import DEFAULTS
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from service.settings import Settings
 from service.vllm import server
 from service.vllm.client import RerankingEngine
 from service.vllm.engine_load import EngineLoad
-from tests.service.fakes import CHAT, LIMITS, FakeScorer, Reply, call, is_openai_error
+from tests.service.fakes import CHAT, LIMITS, FakeScorer, Reply, call
 from tests.service.vllm.fake_engine import FakeEngine
 
 KEY = "a key"
@@ -59,85 +58,12 @@ def _no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
 
 
-# -- aliases
-
-
 def vllm_app(*names: str) -> FastAPI:
     """vLLM's application as far as ours looks into it."""
     app = FastAPI(openapi_url=None)
     paths = [BaseModelPath(name=name, model_path=f"/{name}") for name in names]
     app.state.openai_serving_models = SimpleNamespace(base_model_paths=paths)
     return app
-
-
-@pytest.mark.parametrize(
-    ("max_best_of", "powers"), [(1, [1]), (2, [1, 2]), (7, [1, 2, 4]), (8, [1, 2, 4, 8]), (9, [1, 2, 4, 8])]
-)
-def test_each_model_is_listed_with_the_powers_of_two_that_may_be_asked_for(max_best_of: int, powers: list[int]) -> None:
-    app = vllm_app("a", "b")
-    server._list_aliases(app, max_best_of)
-    first, second, *aliases = app.state.openai_serving_models.base_model_paths
-    assert (first.name, second.name) == ("a", "b")
-    expected = [(f"{name}:best-of-{power}", f"/{name}") for name in "ab" for power in powers]
-    assert [(alias.name, alias.model_path) for alias in aliases] == expected
-
-
-# -- errors
-
-
-class Body(BaseModel):
-    temperature: float
-
-
-def failing() -> FastAPI:
-    """An application that was built already, as vLLM's is, with a route for each thing that goes wrong."""
-    app = vllm_app()
-
-    @app.get("/ours")
-    async def ours() -> None:
-        raise InvalidRequest("top_k: too small", param="top_k")
-
-    @app.get("/busy")
-    async def busy() -> None:
-        raise Overloaded("full", retry_after_s=3)
-
-    @app.get("/dead")
-    async def dead() -> None:
-        raise EngineDeadError("no core left")
-
-    @app.post("/field")
-    async def field(body: Body) -> None: ...
-
-    app.middleware_stack = app.build_middleware_stack()
-    server._handle_errors(app)
-    return app
-
-
-async def test_an_error_of_ours_has_its_own_status_and_headers() -> None:
-    app = failing()
-    reply = await call(app, path="/ours", method="GET")
-    assert (reply.status, reply.json["error"]["param"]) == (400, "top_k")
-    assert is_openai_error(reply.json)
-    busy = await call(app, path="/busy", method="GET")
-    assert (busy.status, busy.headers["retry-after"]) == (429, "3")
-
-
-@pytest.mark.parametrize("running", [False, True])
-async def test_a_dead_engine_is_a_503_and_the_end_of_the_server(running: bool) -> None:
-    app, engine = failing(), FakeEngine()
-    app.state.server, app.state.engine_client = SimpleNamespace(should_exit=False), engine
-    engine.errored, engine.is_running = True, running
-    reply = await call(app, path="/dead", method="GET")
-    assert (reply.status, reply.json["error"]["code"]) == (503, "engine_unavailable")
-    assert is_openai_error(reply.json)
-    assert app.state.server.should_exit is not running
-
-
-@pytest.mark.parametrize(("body", "message"), [({}, "Field required"), ({"temperature": "hot"}, "valid number")])
-async def test_a_field_that_is_wrong_is_a_400_that_names_it(body: dict[str, Any], message: str) -> None:
-    reply = await call(failing(), body, path="/field", headers={"content-type": "application/json"})
-    assert (reply.status, reply.json["error"]["param"]) == (400, "temperature")
-    assert message in reply.json["error"]["message"]
 
 
 # -- readiness
