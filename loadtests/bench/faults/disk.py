@@ -63,7 +63,7 @@ async def _taken_away(life: Life, target: str, take: Callable[[Path], object], a
     before = await quiet(life)
     await _answers(life, _BEFORE_S)
     await asyncio.sleep(_BEFORE_S)
-    for path in life.candidates.glob("*.jsonl"):
+    for path in await asyncio.to_thread(_files, life.candidates, *([aside] if target == "removed" else [])):
         take(path)
     began_s = time.monotonic()
     replies = await _answers(life, _DURING_S)
@@ -74,6 +74,10 @@ async def _taken_away(life: Life, target: str, take: Callable[[Path], object], a
     if fault.records_lost:
         fault.wrong.append(_counted_as(before, after, fault.records_lost))
     return fault
+
+
+def _files(*folders: Path) -> list[Path]:
+    return [path for folder in folders for path in folder.glob("*.jsonl")]
 
 
 def _counted_as(before: Counted, after: Counted, lost: int) -> str:

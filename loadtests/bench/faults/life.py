@@ -65,7 +65,9 @@ class Life:
     async def shows(self, target: Target, within_s: float) -> bool:
         """Whether that process is there, once it is; False where it is not within so long."""
         give_up_s = time.monotonic() + within_s
-        while self.pid(target) is None and self.process.poll() is None and time.monotonic() < give_up_s:
+        while time.monotonic() < give_up_s:
+            if self.pid(target) is not None or self.process.poll() is not None:
+                break
             await asyncio.sleep(_POLL_S)
         return self.pid(target) is not None
 

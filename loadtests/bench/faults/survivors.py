@@ -83,11 +83,14 @@ async def disconnect(life: Life, path: str, streamed: bool, rng: random.Random) 
 
 
 async def slow(life: Life, best_of: int) -> Fault:
-    """A client that reads 512 bytes a second of a stream that holds all there is, beside clients that read."""
+    """A client that reads 512 bytes a second, beside clients that read.
+
+    Its stream holds every candidate with log-probabilities, since the kernel takes up to 4 MB from a server.
+    """
     fault = Fault("slow", "streaming", f"best_of {best_of}")
 
-    more = {"progress": True, "return_candidates": True, "trace": True}
-    asked = asking(CHAT, True, best_of=best_of, tokens=400, ignore_eos=True, rerank=more)
+    more = {"n": best_of, "logprobs": True, "top_logprobs": 20}
+    asked = asking(CHAT, True, best_of=best_of, tokens=150, ignore_eos=True, **more)
 
     async def inject(traffic: Traffic) -> tuple[float, float]:
         began_s = time.monotonic()

@@ -89,12 +89,12 @@ async def send(url: str, asked: Asked, manners: Manners | None = None) -> Reply:
 
 async def _exchange(url: str, reply: Reply, manners: Manners) -> None:
     host, port = url.removeprefix("http://").split(":")
-    sock = socket.socket()
-    sock.setblocking(False)
-    if manners.pause_s:  # else the kernel reads on for a client that does not
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BYTES)
-    await asyncio.get_running_loop().sock_connect(sock, (host, int(port)))
-    reader, writer = await asyncio.open_connection(sock=sock, limit=min(manners.read_bytes, _READ_BYTES))
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        if manners.pause_s:  # else the kernel reads on for a client that does not
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BYTES)
+        await asyncio.get_running_loop().sock_connect(sock, (host, int(port)))
+        reader, writer = await asyncio.open_connection(sock=sock.dup(), limit=min(manners.read_bytes, _READ_BYTES))
     try:
         writer.write(_request(reply.asked, f"{host}:{port}"))
         await writer.drain()
