@@ -67,7 +67,8 @@ def _judge_events(reply: Reply) -> Verdict:
         return Verdict("miss", f"a stream without its end: {_shown(reply.body[-_SHOWN:])}")
     merged: dict[str, Any] = {}
     for event in found:
-        inner = event.get("response") if isinstance(event.get("response"), dict) else event
+        response = event.get("response")
+        inner: Json = response if isinstance(response, dict) else event
         merged.update({key: inner[key] for key in ("usage", "rerank") if inner.get(key)})
     return _counted(merged)
 

@@ -28,7 +28,7 @@ _CLIENTS = 8
 _MANNERS = Manners(patience_s=30)
 _SHOWN = 1500
 
-_OWN = {
+_OWN: dict[str, dict[str, Any]] = {
     "best_of": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 8}, {"type": "null"}]},
     "rerank": {
         "type": "object",
@@ -63,7 +63,7 @@ async def fuzz(life: Life, examples: int, seed: int) -> list[Fault]:
     share |= {path: examples * _OTHERS_SHARE / max(len(paths), 1) for path in paths}
     faults = []
     for path, number in share.items():
-        asked = await asyncio.to_thread(lambda path=path, number=number: odd(schema, path, int(number) + 1, seed))
+        asked = await asyncio.to_thread(odd, schema, path, int(number) + 1, seed)
         replies = await _send_all(life.url, asked)
         faults.append(Fault(KIND, "asking", path, [_judged(reply) for reply in replies], is_timed=False))
     leaked = (await quiet(life)).leaked

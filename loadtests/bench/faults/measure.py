@@ -24,7 +24,7 @@ from rich.console import Console
 from loadtests.bench.faults import clock, disk, kills, malformed, survivors
 from loadtests.bench.faults.life import TARGETS, living
 from loadtests.bench.faults.record import Fault, table, write
-from loadtests.bench.faults.stages import STAGES
+from loadtests.bench.faults.stages import ALIVE, STAGES
 from loadtests.bench.faults.traffic import SHAPES
 from measuring.server_process import ServerFailed
 
@@ -59,7 +59,7 @@ async def _shared(kinds: Sequence[str], arguments: argparse.Namespace, rng: rand
     async with living() as life:
         for _ in range(arguments.rounds):
             for target in TARGETS if "stop" in kinds else ():
-                for stage in survivors.ALIVE:
+                for stage in ALIVE:
                     if _is_wanted(arguments.only, target, stage):
                         yield await survivors.stop(life, target, stage)
             for path, streamed in SHAPES * _DISCONNECTS if "disconnect" in kinds else ():

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any
 
 from loadtests.bench.faults.aftermath import judged_after, quiet, settle
 from loadtests.bench.faults.life import MAX_CANDIDATES, TARGETS, Life, Target
@@ -64,11 +65,6 @@ async def stop(life: Life, target: Target, stage: Stage) -> Fault:
     return await around(life, fault, inject)
 
 
-async def stops(life: Life) -> list[Fault]:
-    """Every process at every stage of a request."""
-    return [await stop(life, target, stage) for target in TARGETS for stage in ALIVE]
-
-
 async def disconnect(life: Life, path: str, streamed: bool, rng: random.Random) -> Fault:
     """A client that leaves at a random moment, beside others that stay."""
     fault = Fault("disconnect", "random", f"{path}{' streamed' if streamed else ''}")
@@ -89,7 +85,7 @@ async def slow(life: Life, best_of: int) -> Fault:
     """
     fault = Fault("slow", "streaming", f"best_of {best_of}")
 
-    more = {"n": best_of, "logprobs": True, "top_logprobs": 20}
+    more: dict[str, Any] = {"n": best_of, "logprobs": True, "top_logprobs": 20}
     asked = asking(CHAT, True, best_of=best_of, tokens=150, ignore_eos=True, **more)
 
     async def inject(traffic: Traffic) -> tuple[float, float]:

@@ -56,4 +56,4 @@ async def test_what_is_not_there_cannot_be_signalled(tmp_path: Path) -> None:
 def test_a_log_is_read_line_by_line(tmp_path: Path, text: str, ids: set[str], torn: int, open_ends: int) -> None:
     (tmp_path / "one.jsonl").write_text(text)
     found = read_log(tmp_path, tmp_path / "nowhere")
-    assert (found.request_ids, found.torn, found.open_ends) == (ids, torn, open_ends)
+    assert (found.request_ids, found.torn, found.open_ends) == (frozenset(ids), torn, open_ends)

@@ -11,9 +11,9 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
-from typing import ClassVar
+from typing import Any, ClassVar
 
-BODIES = {
+BODIES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"choices": [{"finish_reason": "stop"}], "usage": {"completion_tokens": 8}},
     "/v1/completions": {"choices": [{"finish_reason": "length"}], "usage": {"completion_tokens": 8}},
     "/v1/messages": {"type": "message", "stop_reason": "end_turn", "usage": {"output_tokens": 8}},
