@@ -27,6 +27,7 @@ _GRAFTS = 6  # requests from one body, beside itself
 _CLIENTS = 8
 _MANNERS = Manners(patience_s=30)
 _SHOWN = 1500
+_NOT_IMPLEMENTED = 501
 
 _OWN: dict[str, dict[str, Any]] = {
     "best_of": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 8}, {"type": "null"}]},
@@ -189,9 +190,9 @@ async def _send_all(url: str, asked: list[Asked]) -> list[Reply]:
 
 
 def _judged(reply: Reply) -> Judged:
-    """Any 5xx is a miss here. What is no generating endpoint's owes no more than JSON."""
+    """Any 5xx is a miss here, but for 501: the model cannot do that at all. Endpoints of other kinds owe only JSON."""
     verdict = judge(reply)
-    if reply.status >= 500:
+    if reply.status >= 500 and reply.status != _NOT_IMPLEMENTED:
         verdict = Verdict("miss", verdict.evidence or f"{reply.status}")
     elif reply.status == 200 and reply.whole and reply.asked.path not in _GENERATING:
         verdict = Verdict("answer")

@@ -3,10 +3,11 @@
     python -m loadtests.bench.faults.memory                      # 30 minutes, of which 5 are warm-up
     python -m loadtests.bench.faults.memory --minutes 4 --warm-up 1 --kv-cache-mb 16
 
-Each 10 s: resident memory of each process, and of what lies in it: unique, shared (the models' files among it), and
-anonymous pages in few large mappings (KV cache, tensors) or in the heap. After the warm-up a line is fitted through
-each; its slope has a 95 % interval from a bootstrap over blocks of time, since neighbours are alike. A process is flat
-where the interval holds 0 or lies below `_FLAT_MB` an hour.
+Each 10 s: resident memory of each process, what of it is its own, and what lies in large anonymous mappings (KV cache,
+tensors) or in the heap. After the warm-up a line is fitted through each; its slope has a 95 % interval from a bootstrap
+over blocks of time, since neighbours are alike. A process is flat where the interval holds 0 or the slope is below
+`_FLAT_MB` an hour. The mappings that grew most from the first sample on say where it went: one that grows up to its
+size was reserved at the start and is only touched since.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from loadtests.bench.faults.life import Life, living
 from loadtests.bench.faults.traffic import SHAPES, asking
 from loadtests.bench.faults.wire import Manners, send
 from measuring.estimators import Floats
+from service.vllm.bundled import REWARD_ENGINE_ARGS
 
 _EVERY_S = 10.0
 _CLIENTS = 6
@@ -39,6 +41,7 @@ _DRAWS = 2000
 _FLAT_MB = 6.0  # an hour: 3 MB in the half hour that is measured
 _LARGE_BYTES = 4 * 2**20
 _MB = 2**20
+_SHOWN = 6
 _KINDS = ("rss", "uss", "large", "heap")
 
 
@@ -105,6 +108,32 @@ def processes(life: Life) -> dict[str, psutil.Process]:
     return found
 
 
+@dataclass(frozen=True)
+class Region:
+    """One mapping of a process, in MB."""
+
+    size: float
+    rss: float
+
+
+def mappings(process: psutil.Process) -> dict[str, Region]:
+    """By their first address. Raises psutil.Error where the process is gone."""
+    found = process.memory_maps(grouped=False)
+    return {one.addr.partition("-")[0]: Region(one.size / _MB, one.rss / _MB) for one in found}
+
+
+def most_grown(before: Mapping[str, Region], after: Mapping[str, Region]) -> list[str]:
+    """A line for each of the mappings that grew by 1 MB and more, the most first."""
+    grown = {address: one.rss - before[address].rss for address, one in after.items() if address in before}
+    new = sum(one.rss for address, one in after.items() if address not in before)
+    named = [
+        f"+{grown[address]:.0f} MB to {after[address].rss:.0f} of {after[address].size:.0f} MB"
+        for address in sorted(grown, key=lambda address: -grown[address])[:_SHOWN]
+        if grown[address] >= 1
+    ]
+    return [*named, f"+{new:.0f} MB in mappings that are new"] if new >= 1 else named
+
+
 def take(name: str, process: psutil.Process, at_s: float) -> Sample:
     """Raises psutil.Error where it is gone."""
     uss, large, heap = 0.0, 0.0, 0.0
@@ -136,15 +165,17 @@ async def load(life: Life, until_s: float, rng: random.Random) -> int:
     return asked
 
 
-async def watch(life: Life, began_s: float, until_s: float, samples: list[Sample]) -> None:
-    """Note every process each 10 s."""
+async def watch(life: Life, began_s: float, until_s: float, samples: list[Sample]) -> dict[str, list[str]]:
+    """Note every process each 10 s; then where each has grown since."""
     known = processes(life)
+    first = {name: mappings(process) for name, process in known.items()}
     while time.monotonic() < until_s:
         at_s = time.monotonic() - began_s
         for name, process in known.items():
             with suppress(psutil.Error):
                 samples.append(await asyncio.to_thread(take, name, process, at_s))
         await asyncio.sleep(_EVERY_S)
+    return {name: most_grown(first[name], mappings(process)) for name, process in known.items()}
 
 
 def report(samples: Sequence[Sample], warm_up_s: float) -> tuple[Table, list[str]]:
@@ -176,7 +207,7 @@ def read(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench.faults.memory")
     parser.add_argument("--minutes", type=float, default=30, help="of load, the warm-up included")
     parser.add_argument("--warm-up", type=float, default=5, help="minutes that are not measured")
-    parser.add_argument("--kv-cache-mb", type=int, default=0, help="of the generator; 0: the server's own")
+    parser.add_argument("--kv-cache-mb", type=int, default=0, help="of each engine; 0: the server's own")
     parser.add_argument("--environment", nargs="*", default=[], metavar="NAME=VALUE", help="of the server")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("runs/faults/memory.json"))
@@ -186,7 +217,7 @@ def read(argv: Sequence[str]) -> argparse.Namespace:
 async def main(argv: Sequence[str]) -> int:
     """The status is 1 where a process grows."""
     arguments = read(argv)
-    options = ["--kv-cache-memory-bytes", str(arguments.kv_cache_mb * _MB)] if arguments.kv_cache_mb else []
+    options = _kv_cache(arguments.kv_cache_mb * _MB) if arguments.kv_cache_mb else []
     environment = dict(text.split("=", 1) for text in arguments.environment)
     samples: list[Sample] = []
     console = Console(width=150)
@@ -195,15 +226,23 @@ async def main(argv: Sequence[str]) -> int:
         until_s = began_s + 60 * arguments.minutes
         watching = asyncio.create_task(watch(life, began_s, until_s, samples))
         asked = await load(life, until_s, random.Random(arguments.seed))
-        await watching
+        grown = await watching
     table, growing = report(samples, 60 * arguments.warm_up)
     console.print(table)
     console.print(f"{asked} requests in {arguments.minutes:g} minutes")
+    for name, lines in grown.items():
+        console.print(f"{name} grew, from the first sample to the last: {'; '.join(lines) or 'nowhere by 1 MB'}")
     for line in growing or ["every process is flat"]:
         console.print(line)
     text = json.dumps([asdict(sample) for sample in samples])
     await asyncio.to_thread(_write, arguments.output, text)
     return 1 if growing else 0
+
+
+def _kv_cache(size_bytes: int) -> list[str]:
+    """Options for both engines; the reward model's keep what suits the bundled one."""
+    reward = {**REWARD_ENGINE_ARGS, "kv_cache_memory_bytes": size_bytes}
+    return ["--kv-cache-memory-bytes", str(size_bytes), "--reward-engine-args", json.dumps(reward)]
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from loadtests.bench.faults.aftermath import judged_after, quiet, settle
-from loadtests.bench.faults.life import MAX_CANDIDATES, TARGETS, Life, Target
+from loadtests.bench.faults.life import MAX_CANDIDATES, Life, Target
 from loadtests.bench.faults.record import Fault
-from loadtests.bench.faults.stages import ALIVE, Stage, reach
+from loadtests.bench.faults.stages import Stage, reach
 from loadtests.bench.faults.traffic import CHAT, COMPLETIONS, SHAPES, Traffic, asking
 from loadtests.bench.faults.wire import Manners
 

@@ -9,7 +9,19 @@ import numpy as np
 import psutil
 import pytest
 
-from loadtests.bench.faults.memory import Sample, load, processes, read, report, slope, take, watch
+from loadtests.bench.faults.memory import (
+    Region,
+    Sample,
+    load,
+    mappings,
+    most_grown,
+    processes,
+    read,
+    report,
+    slope,
+    take,
+    watch,
+)
 from measuring.estimators import Floats
 from tests.loadtests.bench.faults.lives import tiny_life
 
@@ -59,6 +71,14 @@ def test_a_large_mapping_is_told_from_the_heap() -> None:
     assert held.sum() > 0
 
 
+def test_where_memory_went_is_named_by_its_mapping() -> None:
+    before = {"a": Region(64, 10), "b": Region(64, 64), "c": Region(8, 8)}
+    after = {"a": Region(64, 40), "b": Region(64, 64.5), "d": Region(4, 3), "e": Region(132, 2)}
+    assert most_grown(before, after) == ["+30 MB to 40 of 64 MB", "+5 MB in mappings that are new"]
+    assert most_grown(before, before) == []
+    assert sum(region.rss for region in mappings(psutil.Process()).values()) > 10
+
+
 def test_only_processes_that_grow_after_the_warm_up_are_named() -> None:
     def sample(process: str, at_s: float, rss: float) -> Sample:
         return Sample(process, at_s, rss, rss, 0.0, 0.0, 1)
@@ -77,7 +97,7 @@ async def test_a_server_under_load_is_watched(tmp_path: Path) -> None:
         began_s = time.monotonic()
         samples: list[Sample] = []
         asked = await load(life, began_s + 0.3, random.Random(0))
-        await watch(life, began_s, time.monotonic() - 1, samples)
+        assert list(await watch(life, began_s, time.monotonic() - 1, samples)) == ["api"]
         assert asked > 6
         assert samples == []
 
