@@ -22,7 +22,7 @@ from loadtests.bench.faults.wire import Asked, Manners, Reply, send
 
 KIND = "malformed"
 _GENERATING = (CHAT, COMPLETIONS, MESSAGES, RESPONSES)
-_OTHERS_SHARE = 0.25  # of all requests, to all other endpoints together
+_OTHERS_SHARE = 0.15  # of all requests, to all other endpoints together
 _GRAFTS = 6  # requests from one body, beside itself
 _CLIENTS = 8
 _MANNERS = Manners(patience_s=30)

@@ -73,7 +73,7 @@ async def _shared(kinds: Sequence[str], arguments: argparse.Namespace, rng: rand
                 yield fault
 
 
-_DISCONNECTS = 20
+_DISCONNECTS = 16
 _SLOW_READERS = (1, 16, 64)
 _FLOODS = (1, 4, 16, 64)
 

@@ -19,7 +19,7 @@ _STOPPED_S = 3.0
 _AFTER_S = 0.1
 _LONGEST_STAY_S = 0.4
 _FLOOD = 4
-_SLOW = Manners(read_bytes=256, pause_s=0.5, patience_s=6)
+_SLOW = Manners(read_bytes=256, pause_s=0.5, patience_s=10)
 
 Inject = Callable[[Traffic], Awaitable[tuple[float, float]]]
 """Returns when the fault began and when it was over."""
@@ -79,22 +79,24 @@ async def disconnect(life: Life, path: str, streamed: bool, rng: random.Random) 
 
 
 async def slow(life: Life, best_of: int) -> Fault:
-    """A client that reads 512 bytes a second, beside clients that read.
+    """A client that reads 512 bytes a second, and clients that come after it and read.
 
     Its stream holds every candidate with log-probabilities, since the kernel takes up to 4 MB from a server.
     """
-    fault = Fault("slow", "streaming", f"best_of {best_of}")
-
+    fault = Fault("slow", "streaming", f"best_of {best_of}", is_timed=False)
     more: dict[str, Any] = {"n": best_of, "logprobs": True, "top_logprobs": 20}
     asked = asking(CHAT, True, best_of=best_of, tokens=150, ignore_eos=True, **more)
 
     async def inject(traffic: Traffic) -> tuple[float, float]:
         began_s = time.monotonic()
-        traffic.add(asked, _SLOW)
-        await asyncio.sleep(_SLOW.patience_s)
+        single = traffic.add(asked, _SLOW)
+        await asyncio.sleep(_WARM_S)
+        traffic.start([(CHAT, False), (COMPLETIONS, True)])
+        if (reply := await single).status != 200:
+            fault.wrong.append(f"the slow client was not served: {reply.status} {reply.body[:200]!r}")
         return began_s, began_s
 
-    await around(life, fault, inject, shapes=[(CHAT, False), (COMPLETIONS, True)], at_fault=[asked.request_id])
+    await around(life, fault, inject, shapes=[], at_fault=[asked.request_id])
     if not fault.count("answer"):
         fault.wrong.append("a client that does not read kept all others from being answered")
     return fault

@@ -42,8 +42,13 @@ class Traffic:
         self._stopping = False
         self._more = more
         self.replies: list[Reply] = []
-        self._clients = [asyncio.create_task(self._ask(*shape)) for shape in shapes]
+        self._clients: list[asyncio.Task[None]] = []
         self._single: list[asyncio.Task[Reply]] = []
+        self.start(shapes)
+
+    def start(self, shapes: Sequence[tuple[str, bool]]) -> None:
+        """A client more for each of these shapes."""
+        self._clients += [asyncio.create_task(self._ask(*shape)) for shape in shapes]
 
     def add(self, asked: Asked, manners: Manners | None = None) -> "asyncio.Task[Reply]":
         """One request more, whose reply counts as the others do."""
