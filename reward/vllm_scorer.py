@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
 _HEALTH_CHECK_S = 0.25
+_END_S = 0.5
 
 
 class VllmScorer:
@@ -84,5 +85,5 @@ class VllmScorer:
             await asyncio.sleep(_HEALTH_CHECK_S)
 
     async def close(self) -> None:
-        """Stop the engine, which takes a while."""
-        await asyncio.to_thread(self._engine.shutdown, timeout=1)
+        """Stop the engine, which takes a while, in a thread."""
+        await asyncio.to_thread(self._engine.shutdown, _END_S)

@@ -5,9 +5,11 @@ Command line over environment (`BESTOFN_MAX_BEST_OF=32`) over `--config` file ov
 
 import argparse
 import json
+import logging
 import os
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -21,8 +23,12 @@ from service.rerank.strategies.profile import DEFAULTS, StrategyProfile
 from service.rerank.supervised_scorer import OnRewardFailure
 from service.rerank.variants import help_of, named
 
-# Kubernetes describes a Service called "bestofn" to every pod of its namespace in variables of these names.
-_KUBERNETES = re.compile(r"BESTOFN_(SERVICE_|PORT(_|$))")
+# Kubernetes describes each Service to every pod of its namespace, so one called "bestofn-metrics" in
+# BESTOFN_METRICS_SERVICE_HOST, BESTOFN_METRICS_PORT, BESTOFN_METRICS_PORT_8000_TCP and more; Docker's links are alike.
+_KUBERNETES = re.compile(r"BESTOFN_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
+_SURELY_MEANT = 0.9  # how alike names are of which one is a slip of the other: a letter more, less, or exchanged
+_PERHAPS_MEANT = 0.6
+_logger = logging.getLogger(__name__)
 _OWN_OPTIONS = {
     "model": "--reward-model",
     "dtype": "--reward-dtype",
@@ -205,13 +211,35 @@ class Settings(BaseSettings):
         """command_line: what was given there. file: our keys of the `--config` file.
 
         Raises:
-            ValueError: a value is out of bounds, or an environment variable names no setting.
+            ValueError: a value is out of bounds, or an environment variable is a setting's with a slip in its name.
         """
-        known = {f"BESTOFN_{name.upper()}" for name in cls.model_fields}
-        for name in os.environ:
-            if name.startswith("BESTOFN_") and name not in known and not _KUBERNETES.match(name):
-                raise ValueError(f"the environment variable {name} names no setting of bestofn")
+        _judge_environment({f"BESTOFN_{name.upper()}" for name in cls.model_fields})
         return cls(**{**file, **EnvSettingsSource(cls)(), **command_line})
+
+
+def _judge_environment(known: set[str]) -> None:
+    """A slip in a setting's name would leave the setting as it is in silence, so it is refused.
+
+    Any other name may be somebody else's, since programs beside this one and deployment tools give out names too: it
+    is warned of, with the setting that comes nearest.
+    """
+    for name in sorted(os.environ):
+        if not name.startswith("BESTOFN_") or name in known or _KUBERNETES.fullmatch(name):
+            continue
+        if near := _nearest(name, known, _SURELY_MEANT):
+            raise ValueError(f"the environment variable {name} names no setting of bestofn; did you mean {near}?")
+        hint = f"; did you mean {near}?" if (near := _nearest(name, known, _PERHAPS_MEANT)) else ""
+        _logger.warning("the environment variable %s names no setting of bestofn and is ignored%s", name, hint)
+
+
+def _nearest(name: str, known: set[str], least: float) -> str | None:
+    """Compared without what all have in common, the prefix and the underscores."""
+    bare = {_bare(each): each for each in known}
+    return next((bare[found] for found in get_close_matches(_bare(name), bare, 1, least)), None)
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix("BESTOFN_").replace("_", "")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,7 @@
 """`bestofn serve`: hands the rest of the command line to the server, with the models to serve where it names none."""
 
+import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -18,12 +20,24 @@ FORWARD: dict[str, Any] = {
 
 def serve(context: typer.Context) -> None:
     """Serve a model with best-of-N: every option of `vllm serve`, and ours (see `bestofn serve --help`)."""
+    _quieten(context.args)
     from service.vllm import coupling
 
     coupling.require()
     from service.vllm.server import main
 
     main(context.args, bundled())
+
+
+def _quieten(arguments: Sequence[str]) -> None:
+    """Let vLLM and what it stands on report errors alone, unless somebody has asked for more.
+
+    Read when they are imported, and by the engines' processes.
+    """
+    asked = any(word.split("=")[0].replace("_", "-") in ("--log-level", "--logging-config") for word in arguments)
+    if not asked and "VLLM_LOGGING_LEVEL" not in os.environ:
+        os.environ["VLLM_LOGGING_LEVEL"] = "ERROR"
+        os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
 
 
 def bundled() -> "Bundled":

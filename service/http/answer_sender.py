@@ -27,13 +27,14 @@ class AnswerSender:
     places free.
     """
 
-    def __init__(self, context: RequestContext, send: Send) -> None:
+    def __init__(self, context: RequestContext, send: Send, keep_alive_s: float | None = None) -> None:
         self.status = 500
         self.raised = False
         self._complete = False
         self._left = False
         self._context = context
         self._send = send
+        self._keep_alive_s = _KEEP_ALIVE_S if keep_alive_s is None else keep_alive_s
         self._start: Message | None = None
         self._begun = False
         self._beginning = asyncio.Lock()
@@ -111,7 +112,8 @@ class AnswerSender:
         if not self._reports():
             await self._begin()
             return self._watch_stream
-        self._comments.append(asyncio.create_task(self._keep_alive()))
+        if self._keep_alive_s:
+            self._comments.append(asyncio.create_task(self._keep_alive()))
         if self._context.ask.options.progress:
             self._comments.append(asyncio.create_task(self._send_progress()))
         return self._patch_stream
@@ -187,8 +189,8 @@ class AnswerSender:
     async def _keep_alive(self) -> None:
         """Send an SSE comment while there is nothing else to send, so that proxies keep the connection."""
         while True:
-            await asyncio.sleep(_KEEP_ALIVE_S)
-            if time.monotonic() - self._sent_s < _KEEP_ALIVE_S:
+            await asyncio.sleep(self._keep_alive_s)
+            if time.monotonic() - self._sent_s < self._keep_alive_s:
                 continue
             views = [view for ledger in self._context.ledgers for view in ledger.candidates]
             finished = sum(view.state == "finished" for view in views)

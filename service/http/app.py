@@ -12,6 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from service.http.dependencies import Dependencies
+from service.http.drain import Drain
 from service.http.gateway import Gateway
 from service.http.openai_errors import OpenAIErrors
 from service.http.request_id import RequestId
@@ -40,6 +41,8 @@ def create_app(
 
     async def ready(_: Request) -> Response:
         try:
+            if (refusal := dependencies.lifecycle.refusal) is not None:
+                raise refusal
             await check_ready()
         except ServiceError as error:
             return JSONResponse(error_body(error), status_code=error.status, headers=error.headers)
@@ -61,6 +64,7 @@ def create_app(
             Middleware(RequestId),
             Middleware(OpenAIErrors),
             *guards,
+            Middleware(Drain, lifecycle=dependencies.lifecycle),
             Middleware(Gateway, dependencies=dependencies),
         ],
         exception_handlers={Exception: _unexpected},

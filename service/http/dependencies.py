@@ -1,6 +1,6 @@
 """What the way of a request through HTTP stands on, made once when the server starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.http.recorder import Recorder
 from service.load.admission import Admission
@@ -16,5 +16,7 @@ class Dependencies:
     limits: Limits
     admission: Admission
     recorder: Recorder
-    lifecycle: Lifecycle
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
     prices: Prices | None = None
+    # Seconds after which a stream that has nothing to say sends a comment: 1 where None, never where 0.
+    keep_alive_s: float | None = None

@@ -42,7 +42,6 @@ class Gateway:
     async def _serve(self, endpoint: Endpoint, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         """The way of a request: read, admit, answer, record."""
         try:
-            self._parts.lifecycle.check()
             ask = read_ask(endpoint, body, Headers(scope=scope).get(BEST_OF_HEADER), self._parts.limits)
             context = await self._admit(ask, scope, receive)
         except ServiceError as error:
@@ -54,7 +53,7 @@ class Gateway:
     async def _admit(self, ask: Ask, scope: Scope, receive: Receive) -> RequestContext:
         """The request with the N that the load leaves it, and its first place.
 
-        Raises Overloaded, ClientLeft, DeadlineExceeded, ShuttingDown.
+        Raises Overloaded, ClientLeft, DeadlineExceeded.
         """
         admission, slo = self._parts.admission, self._parts.recorder.slo
         with ExitStack() as held:
@@ -66,8 +65,8 @@ class Gateway:
             started_s = time.monotonic()
             if not ticket.admitted:
                 waiting = _in_time(ticket.wait(), ask.options.deadline_ms)
-                await _first_of(waiting, _until_left(receive), self._parts.lifecycle.until_ended())
-            context = RequestContext(
+                await _first_of(waiting, _until_left(receive))
+            return RequestContext(
                 ask,
                 ticket,
                 Headers(scope=scope).get("x-request-id", ""),
@@ -76,12 +75,11 @@ class Gateway:
                 prices=self._parts.prices,
                 started_s=started_s,
             )
-            context.held.enter_context(self._parts.lifecycle.holds(context))
-            return context
 
     async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
         body = context.ask.body
-        answer = AnswerSender(context, send)
+        answer = AnswerSender(context, send, self._parts.keep_alive_s)
+        self._parts.lifecycle.track(context)
         # what a background request generates outlives it: the engine then admits and records it by itself
         token = current_request.set(None if context.ask.background else context)
         try:
@@ -98,6 +96,7 @@ class Gateway:
 
     async def _end(self, context: RequestContext, answer: AnswerSender) -> None:
         """In a task of its own: whoever cancels the request again and again does not stop its accounting."""
+        self._parts.lifecycle.forget(context)
         await answer.close()
         await context.close()
         self._parts.recorder.record(context, answer.outcome)

@@ -1,61 +1,112 @@
-"""Whether the server takes requests, and which of them are not answered yet: what a signal to stop has to know."""
+"""The life of one server, from its start to its end, and what becomes of the requests in flight when it ends.
+
+A server that is told to stop takes in nothing more that generates. What is in flight has a while to finish; then all of
+it is ended at once, each request with the same error: through its runs, so that the answer has the shape of its
+endpoint, and where that does not help by cancelling whoever answers it.
+"""
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any, Literal, Protocol
 
-from service.rerank.context import RequestContext
-from service.rerank.errors import ShuttingDown
+from service.rerank.errors import ServiceError, ShuttingDown
 
-_RETRY_AFTER_S = 1.0
-_LAST_ANSWERS_S = 0.4
+State = Literal["starting", "ready", "draining", "stopped"]
+
+_RETRY_AFTER_S = 1.0  # whoever stands in for this server can answer now
+_ANSWER_S = 0.2  # for answers to leave by the way of their endpoint
+_END_S = 0.5  # for who was cancelled to end
+
+
+class Failable(Protocol):
+    """A request that can be made to fail, whatever it is at."""
+
+    def fail(self, error: ServiceError) -> None: ...
 
 
 class Lifecycle:
-    """One server's. draining: since a signal to stop, nothing new is begun."""
+    """drain_s: how long requests in flight may take to finish once the server is told to stop."""
 
-    def __init__(self) -> None:
-        self.draining = False
-        self.ended = asyncio.Event()  # whatever is not answered now will be refused
-        self._open: dict[int, RequestContext] = {}
-        self._nothing_open = asyncio.Event()
-        self._nothing_open.set()
+    def __init__(self, drain_s: float = 0.0) -> None:
+        self.state: State = "starting"
+        self.drain_s = drain_s
+        self._told = asyncio.Event()
+        self._hurried = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._answering: set[asyncio.Task[Any]] = set()
+        self._tracked: dict[int, Failable] = {}
 
-    def check(self) -> None:
-        """Raises ShuttingDown where nothing new may be begun."""
-        if self.draining:
-            raise self._refusal()
+    # -- requests
+
+    @property
+    def refusal(self) -> ShuttingDown | None:
+        """Why nothing may come in any more; None while it may."""
+        return self._error("the server is shutting down") if self.state in {"draining", "stopped"} else None
 
     @contextmanager
-    def holds(self, context: RequestContext) -> Iterator[None]:
-        """A request that is being answered."""
-        self._open[id(context)] = context
-        self._nothing_open.clear()
+    def answering(self) -> Iterator[None]:
+        """Count the current task as the answer to a request. Raises ShuttingDown.
+
+        It is cancelled where nothing else ends it in time, and should then answer with `refusal`.
+        """
+        if (refusal := self.refusal) is not None:
+            raise refusal
+        task = asyncio.current_task()
+        assert task is not None
+        self._answering.add(task)
+        self._idle.clear()
         try:
             yield
         finally:
-            del self._open[id(context)]
-            if not self._open:
-                self._nothing_open.set()
+            self._answering.discard(task)
+            if not self._answering:
+                self._idle.set()
 
-    async def drain(self, timeout_s: float) -> None:
-        """Refuse what comes, let what is open finish within the time, and then refuse that too."""
-        self.draining = True
-        await self._until_nothing_is_open(timeout_s)
-        self.ended.set()
-        for context in list(self._open.values()):
-            context.stop(self._refusal())
-        await self._until_nothing_is_open(_LAST_ANSWERS_S)
+    def track(self, request: Failable) -> None:
+        """Make the request fail when the server ends, until it is forgotten."""
+        self._tracked[id(request)] = request
 
-    async def until_ended(self) -> None:
-        """Wait for the end of the drain. Raises ShuttingDown."""
-        await self.ended.wait()
-        raise self._refusal()
+    def forget(self, request: Failable) -> None:
+        self._tracked.pop(id(request), None)
 
-    async def _until_nothing_is_open(self, timeout_s: float) -> None:
-        waiting = asyncio.ensure_future(self._nothing_open.wait())
-        await asyncio.wait([waiting], timeout=timeout_s)
-        waiting.cancel()
+    # -- the server
 
-    def _refusal(self) -> ShuttingDown:
-        return ShuttingDown("the server is shutting down", retry_after_s=_RETRY_AFTER_S)
+    def ready(self) -> None:
+        if self.state == "starting":
+            self.state = "ready"
+
+    def stop(self) -> None:
+        """The server is told to stop; told again, it waits for nothing any more."""
+        if self._told.is_set():
+            self._hurried.set()
+        self._told.set()
+        self.state = "draining" if self.state != "stopped" else "stopped"
+
+    @property
+    def told_to_stop(self) -> bool:
+        return self._told.is_set()
+
+    async def drained(self) -> None:
+        """Wait until the server is told to stop, and then until no request is in flight any more."""
+        await self._told.wait()
+        waiting = [asyncio.create_task(event.wait()) for event in (self._idle, self._hurried)]
+        await asyncio.wait(waiting, timeout=self.drain_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        for request in list(self._tracked.values()):
+            request.fail(self._error("the server was shut down before the request was done"))
+        await self._until_idle(_ANSWER_S)
+        for task in list(self._answering):
+            task.cancel()
+        await self._until_idle(_END_S)
+        self.state = "stopped"
+
+    async def _until_idle(self, within_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._idle.wait()
+
+    def _error(self, why: str) -> ShuttingDown:
+        return ShuttingDown(f"{why}; ask again, another may answer", retry_after_s=_RETRY_AFTER_S)

@@ -5,8 +5,8 @@ with `scores` the reward model's, and `training.data.read` reads each as what it
 
 The event loop only appends to a bounded queue. One thread writes whole lines in batches, each batch made durable
 before it is counted as written: what is counted survives `kill -9`. Whatever goes wrong, answers go on; what was not
-kept is counted. A file that a write has failed on is never written to again, so only the last line of a file can be
-incomplete, and then it has no newline.
+kept is counted. A file that was moved or removed is left for a new one. One that a write has failed on is never
+written to again, so only the last line of a file can be incomplete, and then it has no newline.
 """
 
 import json
@@ -37,6 +37,7 @@ _COMMIT_INTERVAL_S = 0.1
 _RETRY_S = 1.0
 _CLOSE_S = 10.0
 _REPORT_INTERVAL_S = 60.0
+_FILES_TRIED = 3
 _METRIC = "bestofn_candidate_log_records_total"
 
 _logger = logging.getLogger(__name__)
@@ -257,11 +258,17 @@ class CandidateLog:
                     entry.settle(None)
 
     def _append(self, data: bytes) -> None:
-        if self._file is not None and self._file.size + len(data) > self._max_bytes:
-            self._discard_file()
-        if self._file is None:
-            self._file = DurableFile(self._directory)
-        self._file.append(data)
+        """Into a file that is still in its place afterwards; one that was moved meanwhile holds the lines as well."""
+        for _ in range(_FILES_TRIED):
+            file = self._file
+            if file is not None and (file.size + len(data) > self._max_bytes or not file.in_place):
+                self._discard_file()
+            if self._file is None:
+                self._file = DurableFile(self._directory)
+            self._file.append(data)
+            if self._file.in_place:
+                return
+        raise OSError("its files are removed as fast as they are written")
 
     def _discard_file(self) -> None:
         """The next append opens a new one."""

@@ -33,11 +33,20 @@ class DurableFile:
             raise
         self.size += len(data)
 
+    @property
+    def in_place(self) -> bool:
+        """Whether its name still leads to it; one that was removed or moved would take what is written, for nobody."""
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        except OSError:
+            return False
+
     def close(self) -> None:
         """An empty file is removed. What was appended is durable already, so trouble here loses nothing."""
+        unwanted = not self.size and self.in_place
         with suppress(OSError):
             os.close(self._descriptor)
-        if not self.size:
+        if unwanted:
             with suppress(OSError):
                 self._path.unlink()
 

@@ -60,11 +60,11 @@ class RequestContext:
         self.beams.absorb(run.ledger)
         self.runs.remove(run)
 
-    def stop(self, error: ServiceError) -> None:
-        """End the request with an error, as soon as its candidates can be ended."""
+    def fail(self, error: ServiceError) -> None:
+        """End the request with an error, whatever it is at."""
         self.error = self.error or error
         for run in self.runs:
-            run.stop(error)
+            run.fail(error)
 
     async def close(self) -> None:
         """End whatever the request left running, wait until it is accounted for, and give its places back.

@@ -10,7 +10,7 @@ ServiceError
 ├── NothingGenerated     502  every candidate failed
 ├── RewardModelDown      503  the reward model cannot answer
 ├── EngineDown           503  the generation engine died
-├── ShuttingDown         503  the server was told to stop
+├── ShuttingDown         503  the server was told to stop; names a time to come back
 ├── DeadlineExceeded     504  time was up before any candidate finished
 └── NotKept              507  the candidate log could not store the record
 """

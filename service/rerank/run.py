@@ -22,6 +22,8 @@ from service.rerank.errors import (
     NothingComplete,
     NothingGenerated,
     RewardModelDown,
+    ServiceError,
+    ShuttingDown,
 )
 from service.rerank.ledger import CandidateRecord, Ledger
 from service.rerank.places import Place, Places
@@ -50,6 +52,13 @@ from service.rerank.strategies.unranked import Unranked
 from service.rerank.supervised_scorer import SupervisedScorer
 
 _ENDED: Mapping[State, type[Finished | Aborted | Failed]] = {"finished": Finished, "aborted": Aborted, "failed": Failed}
+
+
+class _GivenUp(EngineDown):
+    """The engine ended a candidate that nobody had asked it to end, as it does when a signal to stop reaches it too."""
+
+    def __init__(self) -> None:
+        super().__init__("the generation engine gave up the request: it is stopping")
 
 
 class Run:
@@ -117,8 +126,8 @@ class Run:
         await asyncio.wait([self._work])
         return self._work.result()
 
-    def stop(self, error: Exception) -> None:
-        """Make `best` raise this, unless it has its answer."""
+    def fail(self, error: ServiceError) -> None:
+        """End everything that still runs; who waits for the best candidates gets the error."""
         self._happenings.put_nowait(error)
 
     def close(self) -> "asyncio.Task[tuple[int, ...]]":
@@ -210,6 +219,10 @@ class Run:
 
     def _do_without(self, error: Exception) -> None:
         """Go on without the reward model, or give up; any other trouble ends the run."""
+        if isinstance(error, ShuttingDown | _GivenUp):
+            self.ledger.stop_reason = "shutdown"
+        if isinstance(error, _GivenUp) and any(candidate.state == "finished" for candidate in self.ledger.candidates):
+            return
         if not isinstance(error, RewardUnavailable):
             raise error
         if not isinstance(self._strategy, Unranked):
@@ -245,7 +258,9 @@ class Run:
                     record.growth.append((record.view.tokens, time.monotonic()))
                 if draft.finish_reason is not None:
                     ended = self.ledger.note_end(record, draft.finish_reason)
-                    self._happenings.put_nowait(_ENDED[ended](index))
+                    asked_for = record.view.aborting or self._closed or self.ledger.plan.passes_on
+                    given_up = ended == "aborted" and not asked_for
+                    self._happenings.put_nowait(_GivenUp() if given_up else _ENDED[ended](index))
                 elif at_checkpoint:
                     noted_tokens = record.view.tokens
                     self._happenings.put_nowait(Progress(index))

@@ -9,7 +9,12 @@ from typing import Any
 from service.settings import Settings
 
 # Arguments of a vLLM engine that suit a model of a million parameters on any machine.
-REWARD_ENGINE_ARGS: Mapping[str, Any] = {"enforce_eager": True, "kv_cache_memory_bytes": 256 * 2**20, "block_size": 32}
+REWARD_ENGINE_ARGS: Mapping[str, Any] = {
+    "enforce_eager": True,
+    "kv_cache_memory_bytes": 256 * 2**20,
+    "block_size": 32,
+    "use_tqdm_on_load": False,
+}
 _POLICY_ENGINE_ARGS: Mapping[str, Any] = {"dtype": "float32", **REWARD_ENGINE_ARGS}
 
 

@@ -58,7 +58,6 @@ class RerankingEngine:
         self._checkpoint_tokens = checkpoint_tokens
         self._profile = profile
         self._conversations = Conversations(engine, reward.scorer.template, args)
-        self._loop = asyncio.get_running_loop()
         self._greedy_models: set[str | None] = set()  # of which the log says so already
         self.renderer = ConversationRenderer(engine.renderer)
 
@@ -93,8 +92,7 @@ class RerankingEngine:
         context = RequestContext(plain_ask("other"), ticket, request.request_id, prices=self._parts.prices)
         context.held.callback(ticket.close)
         try:
-            self._parts.lifecycle.check()
-            context.held.enter_context(self._parts.lifecycle.holds(context))
+            self._parts.lifecycle.track(context)
             await ticket.wait()
             async for output in self._answer(context, request):
                 yield output
@@ -109,6 +107,7 @@ class RerankingEngine:
             await asyncio.shield(asyncio.create_task(self._end(context, outcome)))
 
     async def _end(self, context: RequestContext, outcome: str) -> None:
+        self._parts.lifecycle.forget(context)
         await context.close()
         self._parts.recorder.record(context, outcome)
 
@@ -157,7 +156,7 @@ class RerankingEngine:
         context = current_request.get()
         self._engine.check_admission(n if context is None else max(n, context.ask.best_of), request_id)
 
-    # -- health and the end
+    # -- health
 
     @property
     def errored(self) -> bool:
@@ -172,13 +171,6 @@ class RerankingEngine:
         if self._engine.errored:
             return self._engine.dead_error
         return EngineDeadError(f"the reward model is unavailable: {self._reward.failure}")
-
-    def shutdown(self, timeout: float | None = None) -> None:
-        """As `AsyncLLM.shutdown`, but the requests end first. vLLM's launcher calls it in a thread, after a signal."""
-        asyncio.run_coroutine_threadsafe(self._parts.lifecycle.drain(timeout or 0.0), self._loop).result()
-        closing = asyncio.run_coroutine_threadsafe(self._reward.scorer.close(), self._loop)
-        self._engine.shutdown(timeout=1)
-        closing.result()
 
     async def check_health(self) -> None:
         """Raises EngineDeadError, which vLLM's /health answers with 503."""

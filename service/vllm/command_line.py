@@ -1,8 +1,10 @@
 """The command line of `bestofn serve`: vLLM's arguments and our settings."""
 
-from argparse import Namespace
+from argparse import Namespace, _SubParsersAction
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, NoReturn
 
 from pydantic import ValidationError
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
@@ -12,39 +14,77 @@ from service.records.durable_file import prepare
 from service.settings import Settings, add_arguments
 from service.vllm.bundled import Bundled, use_bundled_policy, with_bundled_reward
 
+_BUNDLED = "the bundled model"  # stands where vLLM asks for a model
+_NEAR = 0.7  # of names that may be meant for each other
+
 
 def parse(argv: Sequence[str], bundled: Bundled) -> tuple[Namespace, Settings]:
     """vLLM's arguments and our settings, from one command line (and `--config` file); `bundled` where it has no MODEL.
 
-    Exits with a message, as argparse does, for what cannot be meant.
+    Exits with a message, as argparse does, for what cannot be meant. The arguments get one of ours: stream_comments_s,
+    of `Dependencies.keep_alive_s`.
     """
     parser = _serve_parser()
-    args = parser.parse_args(["serve", *argv])
-    ours = FlexibleArgumentParser(add_help=False, allow_abbrev=False)
-    add_arguments(ours)
-    command_line = vars(ours.parse_known_args(list(argv))[0])
-    merged = {name: getattr(args, name) for name in Settings.model_fields if hasattr(args, name)}
-    try:
-        settings = Settings.resolve(command_line, file=merged)
-    except ValueError as error:
-        parser.error(_one_line(error))
     defaults = vars(parser.parse_args(["serve"]))
+    try:
+        args, command_line = _read(parser, _split_config(argv))
+        merged = {name: getattr(args, name) for name in Settings.model_fields if hasattr(args, name)}
+        settings = Settings.resolve(command_line, file=merged)
+    except (ValueError, OSError) as error:
+        parser.error(_one_line(error))
     if args.model_tag is not None:
         args.model = args.model_tag
-    else:
+    elif args.model == defaults["model"]:
         use_bundled_policy(args, defaults, bundled)
         settings = settings if settings.reward_model else with_bundled_reward(settings, bundled)
     shared_device = settings.reward_backend == "vllm" or settings.reward_device != "cpu"
     if shared_device and args.gpu_memory_utilization == defaults["gpu_memory_utilization"]:
         args.gpu_memory_utilization -= settings.reward_gpu_memory_utilization
+    args.stream_comments_s = args.sse_keep_alive_interval
+    args.sse_keep_alive_interval = args.sse_keep_alive_interval or 0
     _refuse_unsupported(parser, args, settings)
-    validate_parsed_serve_args(args)
+    try:
+        validate_parsed_serve_args(args)
+    except (ValueError, TypeError) as error:
+        parser.error(_one_line(error))
     return args, settings
+
+
+def _split_config(argv: Sequence[str]) -> list[str]:
+    """vLLM overlooks a file that is given as `--config=FILE`."""
+    return [part for word in argv for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
+
+
+def _read(parser: FlexibleArgumentParser, argv: list[str]) -> tuple[Namespace, dict[str, Any]]:
+    """All arguments, and what of ours the command line itself gives.
+
+    vLLM reads a file only behind a model, which may be missing here, stand behind options, or come from the file.
+    """
+    at = argv.index("--config") if "--config" in argv else len(argv)
+    without_file = [*argv[:at], *argv[at + 2 :]]
+    ours = FlexibleArgumentParser(add_help=False, allow_abbrev=False)
+    add_arguments(ours)
+    command_line = vars(ours.parse_known_args(without_file)[0])
+    model = parser.parse_args(["serve", *without_file]).model_tag
+    if at == len(argv):
+        return parser.parse_args(["serve", *argv]), command_line
+    if model is not None:
+        without_file.remove(model)
+    named = model or ("" if _names_model(parser, argv[at:]) else _BUNDLED)
+    args = parser.parse_args(["serve", *([named] if named else []), *argv[at : at + 2], *without_file])
+    args.model_tag = model
+    return args, command_line
+
+
+def _names_model(parser: FlexibleArgumentParser, config: Sequence[str]) -> bool:
+    if len(config) < 2:
+        raise ValueError("--config: expected a file")
+    return "--model" in parser.load_config_file(config[1])
 
 
 def _serve_parser() -> FlexibleArgumentParser:
     """vLLM's parser finds the model and `--config` only behind a sub-command, so there is one."""
-    parser = FlexibleArgumentParser(prog="bestofn")
+    parser = _Parser(prog="bestofn")
     commands = parser.add_subparsers(dest="subparser")
     serve_parser = commands.add_parser(
         "serve",
@@ -53,13 +93,26 @@ def _serve_parser() -> FlexibleArgumentParser:
         epilog="Our own options: bestofn serve --help=bestofn. All options: bestofn serve --help=all.",
     )
     add_arguments(make_arg_parser(serve_parser))
+    serve_parser.set_defaults(sse_keep_alive_interval=None)  # so that a given 0 can be known from none
     return parser
 
 
-def _one_line(error: ValueError) -> str:
+class _Parser(FlexibleArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """With the nearest option for one that there is not."""
+        before, separator, unknown = message.partition("unrecognized arguments: ")
+        if separator:
+            name = unknown.split()[0].partition("=")[0].replace("_", "-")
+            (commands,) = (action for action in self._actions if isinstance(action, _SubParsersAction))
+            near = get_close_matches(name, commands.choices["serve"]._option_string_actions, 1, _NEAR)
+            message = f"{before}{separator}{unknown}" + (f" (did you mean {near[0]}?)" if near else "")
+        super().error(message)
+
+
+def _one_line(error: Exception) -> str:
     """The first thing that is wrong, with the option it is about."""
     if not isinstance(error, ValidationError):
-        return str(error)
+        return " ".join(str(error).removeprefix("Error: ").split())
     first = error.errors()[0]
     option = "".join(f"--{str(part).replace('_', '-')}: " for part in first["loc"][:1])
     given = f", not {first['input']!r}" if first["loc"] else ""

@@ -21,7 +21,8 @@ _CONVERSATION, _ANSWERS = "service/vllm/conversation.py", "service/vllm/answers.
 _SERVER, _COMMAND_LINE, _LOAD = "service/vllm/server.py", "service/vllm/command_line.py", "service/vllm/engine_load.py"
 _SCORER, _ROLLOUT, _METRICS = "reward/vllm_scorer.py", "training/policy/rollout.py", "service/observe/metrics.py"
 _ERRORS, _INNER_APP = "service/http/openai_errors.py", "service/vllm/inner_app.py"
-_IMPORTING = ("service/vllm/*.py", _SCORER)
+_HTTP_SERVER, _ENGINE_PROCESS = "service/vllm/life/http_server.py", "service/vllm/life/engine_process.py"
+_IMPORTING = ("service/vllm/*.py", "service/vllm/life/*.py", _SCORER)
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,20 @@ SERVING = (
     Coupling(
         "application",
         _SERVER,
-        "build_app, init_app_state, setup_server and serve_http make and serve an application over any engine client",
+        "build_app, init_app_state and setup_server make an application over any engine client, and its socket",
         http.application,
+    ),
+    Coupling(
+        "HTTP server",
+        _HTTP_SERVER,
+        "NoSignalServer is a uvicorn server that leaves signals to us, and has a startup after which it listens",
+        http.http_server,
+    ),
+    Coupling(
+        "engine process",
+        _ENGINE_PROCESS,
+        "each engine is a process that runs EngineCoreProc.run_engine_core, looked up when it is started",
+        engine.engine_process,
     ),
     Coupling(
         "middleware stack",
@@ -241,7 +254,7 @@ RUNNING = (
     RunningCoupling(
         "application state",
         _SERVER,
-        "serve_http finds the engine in app.state, puts the server there, and ends it when the engine has died",
+        "vLLM's error handlers find the engine and the server in app.state, and end it when the engine has died",
         ("tests/engine/test_failure.py::test_a_dead_generator_fails_its_requests_at_once_and_ends_the_process",),
     ),
     RunningCoupling(

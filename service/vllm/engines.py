@@ -23,9 +23,15 @@ from reward.torch_scorer import TorchScorer
 from reward.vllm_scorer import VllmScorer
 from service.settings import Settings
 from service.vllm.engine_load import EngineLoad, Unregistered
+from service.vllm.life.engine_process import cause, end_engines, watched
 
 _BIND = "VLLM_CPU_OMP_THREADS_BIND"
 _SPAWN_POLL_S, _SPAWN_POLLS = 0.05, 2400
+_END_S = 0.5
+
+
+class StartFailed(RuntimeError):
+    """An engine could not be started. The message names it and the root cause."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,30 @@ class Engines:
     scorer: Scorer
     loads: Mapping[str, EngineLoad]
 
+    async def close(self) -> None:
+        """End both at once; nothing of them is left when this returns."""
+        ending = asyncio.to_thread(self.generator.shutdown, _END_S)
+        await asyncio.gather(ending, self.scorer.close(), return_exceptions=True)
+        end_engines()
+
 
 async def start_engines(args: Namespace, settings: Settings) -> Engines:
+    """The generator and the scorer. Where one fails, the other is ended at once, and StartFailed is raised."""
+    with watched() as first_report:
+        try:
+            return await _start_both(args, settings)
+        except Exception as error:
+            end_engines()
+            raise StartFailed(_reason(error, first_report())) from error
+
+
+def _reason(error: Exception, reported: str | None) -> str:
+    """What an engine's process has reported of itself is nearer to the cause than what this process saw of it."""
+    failed = next((note for note in getattr(error, "__notes__", ())), "an engine")
+    return f"{failed} did not start: {reported or cause(error)}"
+
+
+async def _start_both(args: Namespace, settings: Settings) -> Engines:
     """The generator and the scorer.
 
     On a GPU one after the other, since vLLM measures the memory of the whole device while it starts. On a CPU at the
@@ -49,14 +77,26 @@ async def start_engines(args: Namespace, settings: Settings) -> Engines:
     loggers: list[StatLoggerFactory] = [load.logger for load in loads.values()]
     if settings.reward_backend == "torch":
         torch_scorer = TorchScorer(settings.reward_model, device=settings.reward_device, dtype=settings.reward_dtype)
-        return Engines(await _start_on(None, generator_args, loggers), torch_scorer, loads)
+        started = _start_on(None, generator_args, loggers)
+        return Engines(await _named(f"the generator {args.model}", started), torch_scorer, loads)
     halves = _core_halves()
     generator = _start_on(halves[0], generator_args, loggers)
     await (_until_spawned(generator) if current_platform.is_cpu() else generator)
     loads["reward"] = EngineLoad()
     reward_model = _start_on(halves[1], reward_engine_args(settings), [Unregistered, loads["reward"].logger])
-    engine, reward_engine = await asyncio.gather(generator, reward_model)
+    engine, reward_engine = await asyncio.gather(
+        _named(f"the generator {args.model}", generator),
+        _named(f"the reward model {settings.reward_model}", reward_model),
+    )
     return Engines(engine, await scorer_of(reward_engine), loads)
+
+
+async def _named(name: str, engine: "asyncio.Task[AsyncLLM]") -> AsyncLLM:
+    try:
+        return await engine
+    except Exception as error:
+        error.add_note(name)
+        raise
 
 
 def _generator_args(args: Namespace) -> AsyncEngineArgs:

@@ -106,8 +106,8 @@ async def _name_the_field(request: Request, error: Exception) -> JSONResponse:
 
 
 def reason(error: EngineDeadError) -> str:
-    """What it was given. Its own text is the tuple of that and of vLLM's advice to look at the log."""
-    return str(error.args[-1])
+    """In words: vLLM puts a sentence about its own log before what it is given, and the text of both is a tuple's."""
+    return "; ".join(map(str, error.args[1:])) or "the generation engine has died"
 
 
 def _is_no_answer_of_ours(record: logging.LogRecord) -> bool:

@@ -6,8 +6,8 @@ import os
 import socket
 import sys
 from argparse import Namespace
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from vllm import envs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
-from vllm.entrypoints.launchers.launcher import serve_http, setup_server
-from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
+from vllm.entrypoints.launchers.launcher import setup_server
 from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
 from vllm.logger import configure_logging_from_args
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -44,53 +43,47 @@ from service.vllm.bundled import Bundled
 from service.vllm.client import RerankingEngine
 from service.vllm.command_line import parse
 from service.vllm.engine_load import EngineLoad
-from service.vllm.engines import start_engines
+from service.vllm.engines import StartFailed, start_engines
 from service.vllm.inner_app import EXPOSED_HEADERS, adapt, reason
+from service.vllm.life import http_server
+from service.vllm.life.engine_process import leave, leave_on_signals
+from service.vllm.life.preflight import NotServable, check
 
 _ENGINE_DIED = 1
-_UNREAD_S = 0.3
+_CANNOT_BE_SERVED = 2
 _logger = logging.getLogger(__name__)
 
 
 async def serve(args: Namespace, settings: Settings) -> int:
     """Start everything and serve until told to stop. Returns the process's exit status."""
-    configure_logging_from_args(args)
     address, sock = setup_server(args, reuse_port=False)
     leave_who_does_not_read(sock, settings.write_timeout_s)
     try:
         engines = await start_engines(args, settings)
-    except BaseException:
-        sock.close()
-        raise
+    except StartFailed as error:
+        print(f"bestofn serve: {error}", file=sys.stderr)
+        leave(_ENGINE_DIED)
     meter = BusyMeter()
     reward = SupervisedScorer(
         engines.scorer, settings.on_reward_failure, settings.reward_timeout_s, settings.reward_hang_s
     )
-    parts, tokens = dependencies(settings, reward, meter), settings.prefix_score_tokens
+    parts, tokens = dependencies(args, settings, reward, meter), settings.prefix_score_tokens
     engine = RerankingEngine(engines.generator, reward, meter, parts, tokens, settings.profile, args)
     if warning := reward.reads_less_than(engine.model_config.max_model_len):
         _logger.warning(warning)
     watching = asyncio.create_task(reward.watch())
     try:
         app = await build(args, settings, engine, reward, parts, engines.loads)
-        print(_banner(address, args), flush=True)
-        shutdown = await _run(app, sock, args)
-        await _leave(app, shutdown)
-        sock.close()
-        return 0 if parts.lifecycle.draining else _ENGINE_DIED
+        await http_server.run(app, sock, args, parts.lifecycle, lambda: print(_banner(address, args), flush=True))
+        died = engine.errored and not parts.lifecycle.told_to_stop
     finally:
         watching.cancel()
-        await asyncio.gather(asyncio.to_thread(engines.generator.shutdown, timeout=0), engines.scorer.close())
+        await engines.close()
+        sock.close()
+    return _ENGINE_DIED if died else 0
 
 
-async def _leave(app: Starlette, shutdown: Awaitable[None]) -> None:
-    """Close connections: every request has its answer, and who does not read it is not waited for."""
-    leaving = asyncio.get_running_loop().call_later(_UNREAD_S, setattr, app.state.server, "force_exit", True)
-    await shutdown
-    leaving.cancel()
-
-
-def dependencies(settings: Settings, reward: SupervisedScorer, meter: BusyMeter) -> Dependencies:
+def dependencies(args: Namespace, settings: Settings, reward: SupervisedScorer, meter: BusyMeter) -> Dependencies:
     """What requests stand on, beside the engines."""
     prices = settings.prices
     costs = None if prices is None else CostCounter(prices.cost([]), lambda: prices.idle(meter.idle_s))
@@ -115,7 +108,14 @@ def dependencies(settings: Settings, reward: SupervisedScorer, meter: BusyMeter)
         reward.config,
     )
     slo = None if target_s is None else SloController(target_s)
-    return Dependencies(limits, admission, Recorder(metrics, candidate_log, slo), Lifecycle(), prices)
+    return Dependencies(
+        limits,
+        admission,
+        Recorder(metrics, candidate_log, slo),
+        Lifecycle(args.shutdown_timeout),
+        prices,
+        args.stream_comments_s,
+    )
 
 
 async def build(
@@ -137,12 +137,12 @@ async def build(
         inner,
         parts,
         guards=[_cross_origin(args), *_authentication(args)],
-        check_ready=lambda: check_ready(engine, reward, parts.lifecycle),
+        check_ready=lambda: check_ready(engine, reward),
         engine_version=vllm.__version__,
         root_path=args.root_path or "",
         lifespan=_lifespan(inner, parts.recorder.candidate_log),
     )
-    app.state = inner.state  # serve_http and vLLM's error handlers find the server and the engine there
+    app.state = inner.state  # `http_server` and vLLM's error handlers find the server and the engine there
     return app
 
 
@@ -173,29 +173,6 @@ def _lifespan(inner: FastAPI, candidate_log: CandidateLog | None) -> Any:
     return lifespan
 
 
-async def _run(app: Starlette, sock: Any, args: Namespace) -> Any:
-    log_config = get_uvicorn_log_config(args)
-    log: dict[str, Any] = {} if log_config is None else {"log_config": log_config}
-    return await serve_http(
-        app,  # type: ignore[arg-type]
-        sock=sock,
-        enable_ssl_refresh=args.enable_ssl_refresh,
-        host=args.host,
-        port=args.port,
-        log_level=args.uvicorn_log_level,
-        access_log=not args.disable_uvicorn_access_log,
-        timeout_keep_alive=envs.VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
-        ssl_keyfile=args.ssl_keyfile,
-        ssl_certfile=args.ssl_certfile,
-        ssl_ca_certs=args.ssl_ca_certs,
-        ssl_cert_reqs=args.ssl_cert_reqs,
-        ssl_ciphers=args.ssl_ciphers,
-        h11_max_incomplete_event_size=args.h11_max_incomplete_event_size,
-        h11_max_header_count=args.h11_max_header_count,
-        **log,
-    )
-
-
 def _cross_origin(args: Namespace) -> Middleware:
     """vLLM's own rules, in front of ours: a web page of another origin may read our refusals too."""
     return Middleware(
@@ -214,9 +191,8 @@ def _authentication(args: Namespace) -> list[Middleware]:
     return [Middleware(AuthenticationMiddleware, tokens=tokens)] if tokens else []
 
 
-async def check_ready(engine: RerankingEngine, reward: SupervisedScorer, lifecycle: Lifecycle) -> None:
-    """Raises ServiceError: why the server cannot take requests now."""
-    lifecycle.check()
+async def check_ready(engine: RerankingEngine, reward: SupervisedScorer) -> None:
+    """Raises ServiceError: why the server cannot answer now."""
     try:
         reward.check_ready()
         await engine.check_health()
@@ -227,13 +203,17 @@ async def check_ready(engine: RerankingEngine, reward: SupervisedScorer, lifecyc
 
 
 def _banner(address: str, args: Namespace) -> str:
-    url = address.replace("0.0.0.0", "127.0.0.1")
     name = (args.served_model_name or [args.model])[0]
     key = ' -H "Authorization: Bearer $API_KEY"' if _authentication(args) else ""
     question = '{"role": "user", "content": "What is 35+21+81?"}'
+    if args.uds:
+        at, curl, url = f"{args.uds}  (a unix socket)", f"curl --unix-socket {args.uds} ", "http://localhost"
+    else:
+        url = address.replace("0.0.0.0", "127.0.0.1")
+        at, curl = f"{url}  (page: {url}/, metrics: {url}/metrics)", "curl "
     return (
-        f"\nbestofn serves {name} at {url}  (page: {url}/, metrics: {url}/metrics)\nTry:\n"
-        f"curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n"
+        f"\nbestofn serves {name} at {at}\nTry:\n"
+        f"{curl}{url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n"
         f'  -d \'{{"model": "{name}", "messages": [{question}], "best_of": 8}}\'\n'
     )
 
@@ -242,7 +222,13 @@ def main(argv: Sequence[str], bundled: Bundled) -> None:
     """Entry of `bestofn serve`."""
     import uvloop
 
+    leave_on_signals()
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     args, settings = parse(argv, bundled)
-    with suppress(KeyboardInterrupt):
-        sys.exit(uvloop.run(serve(args, settings)))
+    configure_logging_from_args(args)
+    try:
+        check(args, settings)
+    except NotServable as error:
+        print(f"bestofn serve: {error}", file=sys.stderr)
+        sys.exit(_CANNOT_BE_SERVED)
+    sys.exit(uvloop.run(serve(args, settings)))

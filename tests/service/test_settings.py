@@ -80,10 +80,33 @@ def test_a_wrong_environment_variable_is_refused_by_its_name(
         Settings.resolve({}, {})
 
 
-def test_an_unknown_environment_variable_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BESTOFN_BESTOF", "4")
-    with pytest.raises(ValueError, match="BESTOFN_BESTOF"):
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("BESTOFN_BESTOF", "BESTOFN_BEST_OF"),
+        ("BESTOFN_BEST_OFF", "BESTOFN_BEST_OF"),
+        ("BESTOFN_REWARDMODEL", "BESTOFN_REWARD_MODEL"),
+        ("BESTOFN_MAX_CANDIDATE", "BESTOFN_MAX_CANDIDATES"),
+    ],
+)
+def test_a_slip_in_the_name_of_a_variable_is_refused_with_the_name_that_is_meant(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    monkeypatch.setenv(name, "4")
+    with pytest.raises(ValueError, match=rf"{name} names no setting of bestofn; did you mean {meant}\?"):
         Settings.resolve({}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("BESTOFN_IMAGE_TAG", ""), ("BESTOFN_REPLICAS", ""), ("BESTOFN_MODEL", "; did you mean BESTOFN_REWARD_MODEL?")],
+)
+def test_a_variable_that_may_be_somebody_elses_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, hint: str
+) -> None:
+    monkeypatch.setenv(name, "4")
+    assert Settings.resolve({}, {}).best_of == 1
+    assert caplog.messages == [f"the environment variable {name} names no setting of bestofn and is ignored{hint}"]
 
 
 def test_an_unknown_key_of_the_file_is_refused_by_its_name() -> None:
@@ -161,12 +184,17 @@ def test_engine_arguments_that_are_no_json_object_are_refused_by_name(
     assert "--reward-engine-args" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["BESTOFN_SERVICE_HOST", "BESTOFN_PORT", "BESTOFN_PORT_8000_TCP_ADDR"])
-def test_what_kubernetes_says_of_a_service_called_bestofn_is_no_setting(
-    monkeypatch: pytest.MonkeyPatch, name: str
+@pytest.mark.parametrize("service", ["", "METRICS_", "BEST_OFF_", "REWARD_MODEL_V2_"])
+@pytest.mark.parametrize(
+    "kind",
+    ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8000_TCP", "PORT_8000_TCP_ADDR", "PORT_53_UDP"],
+)
+def test_what_kubernetes_says_of_a_service_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, service: str, kind: str
 ) -> None:
-    monkeypatch.setenv(name, "10.0.0.1")
+    monkeypatch.setenv(f"BESTOFN_{service}{kind}", "10.0.0.1")
     assert Settings.resolve({}, {}).best_of == 1
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("name", ["model", "dtype", "gpu_memory_utilization", "runner"])

@@ -208,3 +208,12 @@ def _streamed(*, stream_interval: int) -> list[Any]:
 def _tokens(output: Any) -> list[int]:
     tokens: list[int] = output.outputs[0].token_ids
     return tokens
+
+
+def engine_process() -> bool:
+    from vllm.v1.engine.core import EngineCoreProc
+    from vllm.v1.engine.utils import CoreEngineProcManager
+
+    started = inspect.getsource(CoreEngineProcManager.__init__)
+    own = isinstance(inspect.getattr_static(EngineCoreProc, "run_engine_core"), staticmethod)
+    return own and "target=EngineCoreProc.run_engine_core" in started

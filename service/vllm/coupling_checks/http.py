@@ -18,6 +18,7 @@ _ARGUMENTS = (
     *("model", "served_model_name", "api_key", "root_path", "host", "port", "uvicorn_log_level"),
     *("disable_uvicorn_access_log", "h11_max_incomplete_event_size", "h11_max_header_count"),
     *("enable_ssl_refresh", "ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "ssl_cert_reqs", "ssl_ciphers"),
+    *("shutdown_timeout", "sse_keep_alive_interval", "uds", "use_tqdm_on_load"),
     *("allowed_origins", "allow_credentials", "allowed_methods", "allowed_headers"),
     *("enable_auto_tool_choice", "tool_call_parser", "runner", "dtype", "enforce_eager", "block_size"),
     *("kv_cache_memory_bytes", "gpu_memory_utilization", "enable_chunked_prefill", "disable_log_stats"),
@@ -27,20 +28,36 @@ _ARGUMENTS = (
 def application() -> bool:
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.app import build_app
-    from vllm.entrypoints.launchers.launcher import serve_http, setup_server, terminate_if_errored
+    from vllm.entrypoints.launchers.launcher import setup_server, terminate_if_errored, watchdog_loop
     from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
 
     calls: list[tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]]] = [
         (build_app, ("args", "tasks", "model_config"), ()),
         (init_app_state, ("engine", "state", "args", "tasks"), ()),
         (setup_server, ("args",), ("reuse_port",)),
-        (serve_http, ("app",), ("sock", "enable_ssl_refresh", "host", "port", "log_config")),
+        (watchdog_loop, ("server", "engine"), ()),
         (get_uvicorn_log_config, ("args",), ()),
         (terminate_if_errored, (), ("server", "engine")),
     ]
     for function, positional, named in calls:
         inspect.signature(function).bind(*positional, **dict.fromkeys(named))
-    return all(inspect.iscoroutinefunction(function) for function in (init_app_state, serve_http))
+    return all(inspect.iscoroutinefunction(function) for function in (init_app_state, watchdog_loop))
+
+
+def http_server() -> bool:
+    import signal
+
+    from uvicorn import Config
+    from vllm.entrypoints.launchers.launcher import NoSignalServer
+    from vllm.entrypoints.launchers.utils.ssl import SSLCertRefresher
+
+    before = signal.getsignal(signal.SIGTERM)
+    server = NoSignalServer(Config(lambda: None))
+    with server.capture_signals():
+        untouched = signal.getsignal(signal.SIGTERM) is before
+    inspect.signature(server.startup).bind(sockets=[])
+    inspect.signature(SSLCertRefresher).bind(ssl_context=None, key_path=None, cert_path=None, ca_path=None)
+    return untouched and not server.started and not server.should_exit
 
 
 def middleware_stack() -> bool:

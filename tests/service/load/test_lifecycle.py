@@ -1,93 +1,109 @@
-"""What a signal to stop does to requests."""
+"""A server's life: what may come in, what is waited for, and how what is left is ended."""
 
 import asyncio
-from typing import Any
+import time
 
 import pytest
 
-from service.load.admission import Admission
 from service.load.lifecycle import Lifecycle
-from service.rerank.context import RequestContext
-from service.rerank.errors import ShuttingDown
-from tests.service.fakes import FREE, FakeSampler, FakeScorer, FakeVllm, make_ask, make_run, says, settle, until
-from tests.service.http.served import REWARDS, Served
+from service.rerank.errors import ServiceError, ShuttingDown
 
 
-async def test_a_server_that_drains_begins_nothing_and_says_when_to_come_back() -> None:
+class Request:
+    """Answers when it is made to fail, unless it is deaf; then it waits until it is cancelled."""
+
+    def __init__(self, lifecycle: Lifecycle, *, deaf: bool = False, done_after_s: float = 60) -> None:
+        self.failed_with: ServiceError | None = None
+        self._deaf = deaf
+        self._over = asyncio.Event()
+        self._lifecycle = lifecycle
+        self.task = asyncio.create_task(self._answer(done_after_s))
+
+    def fail(self, error: ServiceError) -> None:
+        self.failed_with = error
+        if not self._deaf:
+            self._over.set()
+
+    async def _answer(self, done_after_s: float) -> str:
+        with self._lifecycle.answering():
+            self._lifecycle.track(self)
+            try:
+                async with asyncio.timeout(done_after_s):
+                    await self._over.wait()
+            except TimeoutError:
+                return "done"
+            finally:
+                self._lifecycle.forget(self)
+        return "failed"
+
+
+async def drained(lifecycle: Lifecycle) -> float:
+    began_s = time.monotonic()
+    async with asyncio.timeout(10):
+        await lifecycle.drained()
+    return time.monotonic() - began_s
+
+
+async def test_it_is_ready_once_and_takes_nothing_in_when_told_to_stop() -> None:
     lifecycle = Lifecycle()
-    lifecycle.check()
-    await lifecycle.drain(60)
-    with pytest.raises(ShuttingDown) as refused:
-        lifecycle.check()
-    assert (refused.value.headers["retry-after"], refused.value.headers["x-should-retry"]) == ("1", "true")
+    assert (lifecycle.state, lifecycle.refusal) == ("starting", None)
+    lifecycle.ready()
+    assert (lifecycle.state, lifecycle.refusal, lifecycle.told_to_stop) == ("ready", None, False)
+    lifecycle.stop()
+    lifecycle.ready()
+    assert (lifecycle.state, lifecycle.told_to_stop) == ("draining", True)
+    assert isinstance(lifecycle.refusal, ShuttingDown)
+    with pytest.raises(ShuttingDown, match="shutting down"), lifecycle.answering():
+        pytest.fail("it came in")
+    await drained(lifecycle)
+    lifecycle.stop()
+    assert lifecycle.state == "stopped"
+    assert lifecycle.refusal is not None
 
 
-async def test_what_is_open_may_finish_in_its_time() -> None:
-    lifecycle, context = Lifecycle(), RequestContext(make_ask(), FREE)
-    with lifecycle.holds(context):
-        draining = asyncio.create_task(lifecycle.drain(60))
-        await settle()
-        assert (draining.done(), lifecycle.draining, lifecycle.ended.is_set()) == (False, True, False)
-    await draining
-    assert context.error is None
-
-
-async def test_what_outlives_its_time_gets_the_same_refusal() -> None:
+async def test_with_no_time_to_drain_all_fail_at_once() -> None:
     lifecycle = Lifecycle()
-    context = RequestContext(make_ask(), FREE, runs=[make_run(FakeSampler(says("a", held=True)))])
-    context.held.enter_context(lifecycle.holds(context))
-    draining = asyncio.create_task(lifecycle.drain(0.01))
-    with pytest.raises(ShuttingDown):
-        await context.runs[0].best()
-    await context.close()
-    await draining
-    assert isinstance(context.error, ShuttingDown)
+    requests = [Request(lifecycle) for _ in range(3)]
+    await asyncio.sleep(0)
+    lifecycle.stop()
+    await drained(lifecycle)
+    assert [await request.task for request in requests] == ["failed"] * 3
+    assert all(isinstance(request.failed_with, ShuttingDown) for request in requests)
 
 
-# -- through HTTP
+async def test_what_finishes_in_time_is_left_alone_and_nothing_is_waited_for_longer() -> None:
+    lifecycle = Lifecycle(drain_s=60)
+    request = Request(lifecycle, done_after_s=0.05)
+    await asyncio.sleep(0)
+    lifecycle.stop()
+    assert await drained(lifecycle) < 5
+    assert (await request.task, request.failed_with) == ("done", None)
 
 
-def held() -> FakeSampler:
-    return FakeSampler(says("a", held=True), says("bb", held=True))
+async def test_what_outlives_the_time_to_drain_fails() -> None:
+    lifecycle = Lifecycle(drain_s=0.05)
+    request = Request(lifecycle)
+    await asyncio.sleep(0)
+    lifecycle.stop()
+    assert 0.05 <= await drained(lifecycle) < 5
+    assert await request.task == "failed"
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("scoring", [False, True])
-async def test_without_time_everybody_is_refused_at_once(stream: bool, scoring: bool) -> None:
-    sampler, scorer = FakeSampler(says("a"), says("bb")) if scoring else held(), FakeScorer(REWARDS)
-    scorer.open.clear()
-    gateway = Served(FakeVllm(lambda: sampler, scorer))
-    asking = asyncio.create_task(gateway.call({"best_of": 2, "stream": stream}))
-    await until(lambda: bool(scorer.asked if scoring else sampler.running))
-    await gateway.lifecycle.drain(0)
-    reply = await asking
-    if stream:
-        assert '"code":"shutting_down"' in reply.body.decode().replace('": "', '":"')
-    else:
-        assert (reply.status, reply.json["error"]["code"]) == (503, "shutting_down")
-    assert gateway.counted("shutting_down") == 1
-    assert gateway.admission.in_flight == 0
+async def test_told_again_it_waits_for_nothing() -> None:
+    lifecycle = Lifecycle(drain_s=60)
+    request = Request(lifecycle)
+    await asyncio.sleep(0)
+    lifecycle.stop()
+    lifecycle.stop()
+    assert await drained(lifecycle) < 5
+    assert await request.task == "failed"
 
 
-async def test_who_waits_for_a_place_is_refused_too() -> None:
-    gateway = Served(FakeVllm(held), admission=Admission(1))
-    gateway.admission.ticket()
-    asking = asyncio.create_task(gateway.call({"best_of": 2}))
-    await until(lambda: gateway.admission.queued == 1)
-    await gateway.lifecycle.drain(0)
-    assert (await asking).json["error"]["code"] == "shutting_down"
-
-
-async def test_while_one_finishes_another_is_refused() -> None:
-    sampler = held()
-    gateway = Served(FakeVllm(lambda: sampler, FakeScorer(REWARDS)))
-    asking = asyncio.create_task(gateway.call({"best_of": 2}))
-    await until(lambda: len(sampler.running) == 2)
-    draining = asyncio.create_task(gateway.lifecycle.drain(60))
-    await settle()
-    refused: Any = await gateway.call({"best_of": 2})
-    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
-    sampler.release(0)
-    sampler.release(1)
-    assert (await asking).status == 200
-    await draining
+async def test_who_does_not_answer_when_made_to_fail_is_cancelled() -> None:
+    lifecycle = Lifecycle()
+    request = Request(lifecycle, deaf=True)
+    await asyncio.sleep(0)
+    lifecycle.stop()
+    await drained(lifecycle)
+    with pytest.raises(asyncio.CancelledError):
+        await request.task

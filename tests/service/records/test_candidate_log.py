@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -671,3 +672,51 @@ async def test_whoever_stops_waiting_for_a_record_does_not_stop_it(tmp_path: Pat
         asyncio.wrap_future(opened.log.put(row(1))).cancel()
         await asyncio.wrap_future(opened.log.put(row(2)))
     assert numbers(tmp_path) == [1, 2]
+
+
+# -- files that are moved or removed
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_what_is_written_after_a_file_was_moved_or_removed_is_found(tmp_path: Path, moved: bool) -> None:
+    counts: Counter[str] = Counter()
+    directory = tmp_path / "log"
+    directory.mkdir()
+    with CandidateLog(directory, HUGE, lambda outcome, n: counts.update({outcome: n}), commit_interval_s=0) as log:
+        log.put({"prompt": "1", "responses": []}).result(5)
+        (path,) = directory.iterdir()
+        path.rename(tmp_path / "rotated") if moved else path.unlink()
+        log.put({"prompt": "2", "responses": []}).result(5)
+    (path,) = directory.iterdir()
+    assert [json.loads(line)["prompt"] for line in path.read_text().splitlines()] == ["2"]
+    assert not moved or json.loads((tmp_path / "rotated").read_text())["prompt"] == "1"
+    assert counts["written"] == 2
+
+
+def test_a_record_whose_file_goes_while_it_is_written_goes_into_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, removals = os.fsync, iter([True])
+
+    def remove_first(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and next(removals, False):
+            next(tmp_path.iterdir()).unlink()
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", remove_first)
+    with CandidateLog(tmp_path, HUGE, lambda *_: None, commit_interval_s=0) as log:
+        log.put({"prompt": "1", "responses": []}).result(5)
+    (path,) = tmp_path.iterdir()
+    assert json.loads(path.read_text())["prompt"] == "1"
+
+
+def test_where_the_folder_itself_is_gone_nothing_counts_as_written(tmp_path: Path) -> None:
+    counts: Counter[str] = Counter()
+    directory = tmp_path / "log"
+    directory.mkdir()
+    with CandidateLog(directory, HUGE, lambda outcome, n: counts.update({outcome: n}), commit_interval_s=0) as log:
+        log.put({"prompt": "1", "responses": []}).result(5)
+        shutil.rmtree(directory)
+        with pytest.raises(OSError, match="No such file"):
+            log.put({"prompt": "2", "responses": []}).result(5)
+    assert (counts["written"], counts["failed"]) == (1, 1)

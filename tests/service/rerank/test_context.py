@@ -7,6 +7,7 @@ import pytest
 
 from service.load.admission import Admission
 from service.rerank.context import RequestContext
+from service.rerank.errors import ShuttingDown
 from service.rerank.ledger import Ledger
 from service.rerank.plan import Plan
 from service.rerank.prices import HourlyPrice
@@ -104,3 +105,16 @@ async def test_its_places_are_given_back_after_its_candidates_have_ended() -> No
     sampler.may_abort.set()
     await asyncio.gather(*closing)
     assert (admission.in_flight, sampler.running) == (0, set())
+
+
+async def test_a_request_that_is_made_to_fail_keeps_the_first_error_and_fails_its_runs() -> None:
+    sampler = FakeSampler(says("a", held=True), says("b", held=True))
+    context = RequestContext(make_ask(), FREE, runs=[make_run(sampler)])
+    await settle()
+    first, second = (ShuttingDown(text, retry_after_s=1) for text in ("first", "second"))
+    context.fail(first)
+    context.fail(second)
+    with pytest.raises(ShuttingDown, match="first"):
+        await context.runs[0].best()
+    assert (context.error, sampler.running) == (first, set())
+    await context.close()

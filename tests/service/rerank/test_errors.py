@@ -32,7 +32,7 @@ TABLE = [
     (NothingGenerated("m"), 502, "server_error", "generation_failed"),
     (RewardModelDown("m"), 503, "server_error", "reward_unavailable"),
     (EngineDown("m"), 503, "server_error", "engine_unavailable"),
-    (ShuttingDown("m", retry_after_s=1), 503, "server_error", "shutting_down"),
+    (ShuttingDown("m", retry_after_s=0.5), 503, "server_error", "shutting_down"),
     (DeadlineExceeded("m", param="rerank.deadline_ms"), 504, "timeout_error", "deadline_exceeded"),
     (NotKept("m"), 507, "server_error", "not_kept"),
 ]

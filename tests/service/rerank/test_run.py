@@ -19,6 +19,7 @@ from service.rerank.errors import (
     NothingComplete,
     NothingGenerated,
     RewardModelDown,
+    ShuttingDown,
 )
 from service.rerank.ledger import Ledger, count_tokens
 from service.rerank.run import Run
@@ -498,7 +499,7 @@ async def test_an_abort_that_the_engine_refuses_ends_the_request() -> None:
 
 
 async def test_candidates_that_the_engine_aborts_by_itself_do_not_hang_the_request() -> None:
-    with pytest.raises(NothingGenerated):
+    with pytest.raises(EngineDown, match="gave up the request"):
         await best(make_run(FakeSampler(*[Script(reason="abort")] * 2)), within_s=0.2)
 
 
@@ -678,3 +679,23 @@ async def test_an_odd_failure_to_score_ends_the_request_and_does_not_hang_it(mon
     monkeypatch.setattr(Ledger, "note_score", odd)
     with pytest.raises(KeyError, match="helpful"):
         await best(make_run(FakeSampler(says("a"), says("b"))))
+
+
+# -- the end of the server
+
+
+async def test_a_run_that_is_made_to_fail_ends_its_candidates_and_raises_the_error() -> None:
+    sampler = FakeSampler(says("a"), says("b", held=True))
+    run = make_run(sampler)
+    await settle()
+    run.fail(ShuttingDown("stopping", retry_after_s=1))
+    with pytest.raises(ShuttingDown, match="stopping"):
+        await best(run)
+    assert (states(run), run.ledger.stop_reason, sampler.running) == (["finished", "aborted"], "shutdown", set())
+
+
+async def test_what_had_finished_before_the_engine_gave_up_is_returned_and_says_so() -> None:
+    sampler = FakeSampler(says("a"), says("b", reason="abort", turns=9))
+    run = make_run(sampler, FakeScorer({"a": 1.0}))
+    assert await best(run) == (0,)
+    assert run.ledger.stop_reason == "shutdown"

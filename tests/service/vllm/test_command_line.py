@@ -61,6 +61,10 @@ def test_a_file_holds_options_of_both(bundled: Bundled, tmp_path: Path) -> None:
         (["--max-best-of", "none"], "--max-best-of: "),
         (["--candidate-log", "{file}/log"], "--candidate-log: "),
         (["--wild"], "unrecognized arguments: --wild"),
+        (["--best-off", "4"], "unrecognized arguments: --best-off 4 (did you mean --best-of?)"),
+        (["--config"], "--config: expected a file"),
+        (["--config", "{file}.yaml"], "No such file"),
+        (["--sse-keep-alive-interval", "-1"], "--sse-keep-alive-interval must be a non-negative integer"),
     ],
 )
 def test_what_cannot_be_meant_ends_with_one_line(
@@ -71,3 +75,32 @@ def test_what_cannot_be_meant_ends_with_one_line(
         parse([option.format(file=tmp_path / "file") for option in argv], bundled)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spelling", [["--config", "{file}"], ["--config={file}"]])
+def test_a_file_is_read_however_it_is_given_and_wherever_the_model_stands(
+    bundled: Bundled, tmp_path: Path, spelling: list[str]
+) -> None:
+    file = tmp_path / "serve.yaml"
+    file.write_text("port: 8124\napi-key: secret\nbest-of: 2\n", encoding="utf-8")
+    config = [part.format(file=file) for part in spelling]
+    alone, settings = parse([*config, "--max-best-of", "8"], bundled)
+    assert (alone.model, alone.port, alone.api_key) == (str(bundled.model), 8124, ["secret"])
+    assert (settings.best_of, settings.max_best_of, settings.reward_model) == (2, 8, str(bundled.reward_model))
+    behind, _ = parse(["--reward-model", "judge", "mine", *config], bundled)
+    assert (behind.model, behind.port) == ("mine", 8124)
+
+
+def test_a_file_may_name_the_model(bundled: Bundled, tmp_path: Path) -> None:
+    file = tmp_path / "serve.yaml"
+    file.write_text("model: mine\nreward-model: judge\n", encoding="utf-8")
+    args, settings = parse(["--config", str(file)], bundled)
+    assert (args.model, settings.reward_model, settings.strategy_profile) == ("mine", "judge", None)
+
+
+@pytest.mark.parametrize(("given", "ours", "vllms"), [([], None, 0), (["0"], 0, 0), (["7"], 7, 7)])
+def test_comments_in_streams_follow_vllms_own_option_where_it_is_given(
+    bundled: Bundled, given: list[str], ours: int | None, vllms: int
+) -> None:
+    args, _ = parse([word for value in given for word in ("--sse-keep-alive-interval", value)], bundled)
+    assert (args.stream_comments_s, args.sse_keep_alive_interval) == (ours, vllms)

@@ -19,7 +19,7 @@ from reward.vllm_scorer import VllmScorer
 from service.settings import Settings
 from service.vllm import engines
 from service.vllm.engine_load import Unregistered
-from service.vllm.engines import Engines, reward_engine_args, scorer_of, start_engines
+from service.vllm.engines import Engines, StartFailed, reward_engine_args, scorer_of, start_engines
 from training.labs.tokenizer import byte_tokenizer
 
 BIND = "VLLM_CPU_OMP_THREADS_BIND"
@@ -197,17 +197,25 @@ async def test_with_the_torch_backend_there_is_one_engine_on_all_cores(
     assert ([one.cores for one in begun], list(started.loads)) == ([None], ["generator"])
 
 
-async def test_an_engine_that_cannot_start_is_an_error_at_once(
-    on_cores: OnCores, begun: list[Started], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("broken", "named"), [("policy", "the generator policy did not"), ("judge", "the reward model judge did not")]
+)
+async def test_where_one_engine_cannot_start_the_other_is_ended_and_the_cause_is_named(
+    on_cores: OnCores, begun: list[Started], monkeypatch: pytest.MonkeyPatch, broken: str, named: str
 ) -> None:
     on_cores(0, 1)
+    start_one, ended = Started.from_engine_args, []
 
-    def fail(*_: Any, **__: Any) -> None:
-        raise OSError("no such model")
+    def fail(args: AsyncEngineArgs, **options: Any) -> Started:
+        if args.model == broken:
+            raise RuntimeError("see above") from OSError("no such model")
+        return start_one(args, **options)
 
     monkeypatch.setattr(Started, "from_engine_args", fail)
-    with pytest.raises(OSError, match="no such model"):
+    monkeypatch.setattr(engines, "end_engines", lambda: ended.append(True))
+    with pytest.raises(StartFailed, match=f"{named} start: OSError: no such model"):
         await start(Settings(reward_model="judge"))
+    assert ended
 
 
 async def test_a_scorer_reads_the_checkpoints_config_and_length(begun: list[Started]) -> None:

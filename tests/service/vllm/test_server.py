@@ -26,7 +26,7 @@ from service.load.admission import Admission
 from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
 from service.rerank.busy_time import BusyMeter
-from service.rerank.errors import EngineDown, RewardModelDown, ShuttingDown
+from service.rerank.errors import EngineDown, RewardModelDown
 from service.rerank.strategies.profile import DEFAULTS
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from service.settings import Settings
@@ -49,6 +49,8 @@ def arguments(**changes: Any) -> Namespace:
         "allow_credentials": False,
         "allowed_methods": ["*"],
         "allowed_headers": ["*"],
+        "uds": None,
+        "stream_comments_s": None,
     }
     return Namespace(**defaults | changes)
 
@@ -79,29 +81,21 @@ def reranking(scorer: FakeScorer, on_failure: OnRewardFailure = "error") -> tupl
 async def test_a_server_is_ready_while_it_can_answer(on_failure: OnRewardFailure) -> None:
     scorer = FakeScorer()
     engine, reward = reranking(scorer, on_failure)
-    await server.check_ready(engine, reward, Lifecycle())
+    await server.check_ready(engine, reward)
     scorer.die("out of memory")
     await reward.watch()
     if on_failure == "unranked":
-        await server.check_ready(engine, reward, Lifecycle())
+        await server.check_ready(engine, reward)
         return
     with pytest.raises(RewardModelDown, match="out of memory"):
-        await server.check_ready(engine, reward, Lifecycle())
+        await server.check_ready(engine, reward)
 
 
 async def test_a_dead_generator_is_why_a_server_is_not_ready() -> None:
     engine, reward = reranking(FakeScorer())
     engine._engine.unhealthy = EngineDeadError("no core left")  # type: ignore[attr-defined]
     with pytest.raises(EngineDown, match=r"^no core left$"):
-        await server.check_ready(engine, reward, Lifecycle())
-
-
-async def test_a_server_that_was_told_to_stop_is_not_ready() -> None:
-    engine, reward = reranking(FakeScorer())
-    lifecycle = Lifecycle()
-    await lifecycle.drain(0)
-    with pytest.raises(ShuttingDown):
-        await server.check_ready(engine, reward, lifecycle)
+        await server.check_ready(engine, reward)
 
 
 # -- who may ask
@@ -150,6 +144,13 @@ def test_the_banner_shows_a_command_that_can_be_pasted(
     assert (body["model"], body["best_of"], len(body["messages"])) == (name, 8, 1)
 
 
+def test_the_banner_of_a_unix_socket_has_curl_use_it() -> None:
+    banner = server._banner("unix:/run/bestofn.sock", arguments(uds="/run/bestofn.sock"))
+    command = shlex.split(banner[banner.index("curl") :].replace("\\\n", " "))
+    assert command[1:4] == ["--unix-socket", "/run/bestofn.sock", f"http://localhost{CHAT}"]
+    assert "at /run/bestofn.sock " in banner
+
+
 # -- the whole application
 
 
@@ -179,7 +180,7 @@ async def built(
     engine, reward = reranking(scorer)
     engine._engine.get_supported_tasks = _tasks  # type: ignore[assignment, method-assign]
     engine._engine.model_config = None  # type: ignore[assignment]
-    parts = server.dependencies(settings, reward, BusyMeter())
+    parts = server.dependencies(arguments(**changes), settings, reward, BusyMeter())
     app = await server.build(arguments(**changes), settings, engine, reward, parts, {"generator": EngineLoad()})
     return app, inner
 

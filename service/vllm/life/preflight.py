@@ -1,0 +1,203 @@
+"""What can be known to be wrong before an engine starts, which takes a minute or two and reports it in a traceback.
+
+Only files are read, and only what is surely wrong is refused: what these checks do not know, vLLM decides.
+"""
+
+import errno
+import json
+import os
+import re
+import socket
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from service.settings import Settings
+
+_LANGUAGE_MODEL = re.compile(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration)$")
+_CLASSIFIER = re.compile(r"ForSequenceClassification$")
+_HEAD = re.compile(r"(^|\.)(score|classifier|classification_head|v_head|value_head|reward_head|regression_head)\b")
+_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
+# Arguments of vLLM with which a checkpoint is read as something else than its config.json says.
+_REREAD = {"hf_overrides", "convert", "config_format", "tokenizer", "load_format", "hf_config_path"}
+
+TRAIN = "train one with `bestofn train reward`"
+
+
+class NotServable(ValueError):
+    """Something that was asked for cannot be served. The message says what to do."""
+
+
+def check(args: Namespace, settings: Settings) -> None:
+    """Raises NotServable for the first thing that is wrong with the models, the files or the address."""
+    assert settings.reward_model is not None
+    _check_address(args)
+    for option in ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs"):
+        path = getattr(args, option)
+        if path is not None and not Path(path).is_file():
+            raise NotServable(f"--{option.replace('_', '-')}: there is no file {path}")
+    _check_policy(args.model)
+    _check_reward_model(settings.reward_model, settings.reward_engine_args)
+
+
+# -- models
+
+
+def _check_policy(model: str) -> None:
+    folder = _folder("the model", "MODEL", model)
+    if folder is not None and (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise NotServable(
+            f"MODEL: {model} is a LoRA adapter; serve its base model, with --enable-lora --lora-modules NAME={model}"
+        )
+
+
+def _check_reward_model(model: str, engine_args: Mapping[str, Any]) -> None:
+    option = "--reward-model"
+    folder = _folder("the reward model", option, model)
+    if folder is not None and not (folder / "config.json").is_file() and (folder / "adapter_config.json").is_file():
+        raise NotServable(
+            f"{option}: {model} is a LoRA adapter; merge it into its base model (PeftModel.merge_and_unload) and serve "
+            "what that saves"
+        )
+    if _REREAD & engine_args.keys() or (folder is not None and not (folder / "config.json").is_file()):
+        return
+    config = _loaded(option, model, "config", _config)
+    _check_outputs(option, model, config)
+    if folder is not None:
+        _check_head(option, model, folder)
+    tokenizer = _loaded(option, model, "tokenizer", _tokenizer)
+    if not tokenizer.chat_template:
+        raise NotServable(
+            f"{option}: the tokenizer of {model} has no chat template, and a reward model reads conversations; save "
+            "the template that it was trained with as chat_template.jinja beside it"
+        )
+
+
+def _check_outputs(option: str, model: str, config: Any) -> None:
+    from reward.config import RewardConfig
+
+    architecture = next(iter(config.architectures or ()), "")
+    if _LANGUAGE_MODEL.search(architecture):
+        raise NotServable(
+            f"{option}: {model} is a language model ({architecture}) and has no reward head; name a sequence "
+            f"classification model, or {TRAIN}"
+        )
+    if _CLASSIFIER.search(architecture):
+        try:
+            RewardConfig.of(config)
+        except ValueError as error:
+            raise NotServable(f"{option}: {model}: {error}") from None
+
+
+def _check_head(option: str, model: str, folder: Path) -> None:
+    """Without its head's weights a model would be given random ones, or fail at the end of its start."""
+    names = _weights(folder)
+    if names and not any(_HEAD.search(name) for name in names):
+        raise NotServable(f"{option}: the weights of {model} hold no reward head (score.weight); {TRAIN}")
+
+
+def _weights(folder: Path) -> set[str]:
+    """Names of the weights in a folder of safetensors; empty where they are kept in another way."""
+    from safetensors import safe_open
+
+    names: set[str] = set()
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt") as file:
+                names.update(file.keys())
+        except Exception as error:
+            raise NotServable(f"{path} cannot be read: {error}") from None
+    return names
+
+
+def _folder(what: str, option: str, model: str) -> Path | None:
+    """The folder that a model's name means; None where it is a name of the Hub, a file, or elsewhere."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not any((path / name).is_file() for name in ("config.json", "params.json", "adapter_config.json")):
+            if not any(path.glob("*.gguf")):
+                raise NotServable(f"{option}: {model} holds no checkpoint: there is no config.json in it")
+        elif not any(found for pattern in _WEIGHTS for found in path.glob(pattern)):
+            raise NotServable(f"{option}: {model} holds no weights (*.safetensors)")
+        return path
+    if path.exists() or "://" in model or os.environ.get("VLLM_USE_MODELSCOPE"):
+        return None
+    if model.startswith(("/", ".", "~")) or model.count("/") > 1 or model.endswith("/"):
+        raise NotServable(f"{option}: there is no folder {model}, where {what} should be")
+    return None
+
+
+def _loaded(option: str, model: str, what: str, load: Callable[[str], Any]) -> Any:
+    try:
+        return load(model)
+    except Exception as error:
+        raise NotServable(f"{option}: the {what} of {model} cannot be read: {_first_sentence(error)}") from None
+
+
+def _config(model: str) -> Any:
+    """A model whose code is not in transformers is vLLM's to judge: its config comes as it was written."""
+    from transformers import AutoConfig, PreTrainedConfig
+    from transformers.utils import cached_file
+
+    path = cached_file(model, "config.json")
+    written = json.loads(Path(str(path)).read_text(encoding="utf-8"))
+    return PreTrainedConfig.from_dict(written) if "auto_map" in written else AutoConfig.from_pretrained(model)
+
+
+def _tokenizer(model: str) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model)
+
+
+def _first_sentence(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+# -- the address
+
+
+def _check_address(args: Namespace) -> None:
+    if args.uds:
+        _check_unix_socket(Path(args.uds))
+    elif args.port:
+        _check_port(args.host or "", args.port)
+
+
+def _check_unix_socket(path: Path) -> None:
+    """One that a server has left behind, and nobody listens on, is removed."""
+    if not path.parent.is_dir():
+        raise NotServable(f"--uds: there is no folder {path.parent}")
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise NotServable(f"--uds: {path} exists and is no socket; remove it, or choose another path")
+    with closing(socket.socket(socket.AF_UNIX)) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise NotServable(f"--uds: a server listens on {path} already; stop it, or choose another path")
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            raise NotServable(_address_problem(host, port, error)) from None
+
+
+def _address_problem(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"--port: {port} is in use; stop what listens there, or give another with --port"
+    if error.errno == errno.EACCES:
+        return f"--port: {port} is not for this user to open; give one above 1023"
+    return f"--host: {host}:{port} cannot be listened on: {error.strerror or error}"

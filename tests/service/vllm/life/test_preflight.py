@@ -1,0 +1,167 @@
+"""What is refused before an engine starts, and by which words; and that nothing else is."""
+
+import json
+import shutil
+import socket
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from bestofn_server.commands.serve import bundled
+from service.settings import Settings
+from service.vllm.life.preflight import NotServable, check
+
+POLICY, REWARD = bundled().model, bundled().reward_model
+Change = Callable[[Path], None]
+
+
+def arguments(**changes: Any) -> Namespace:
+    files = dict.fromkeys(("ssl_keyfile", "ssl_certfile", "ssl_ca_certs"))
+    return Namespace(**{"model": str(POLICY), "uds": None, "host": "127.0.0.1", "port": 0, **files, **changes})
+
+
+def settings(model: object, **changes: Any) -> Settings:
+    return Settings(reward_model=str(model), **changes)
+
+
+@pytest.fixture
+def judge(tmp_path: Path) -> Path:
+    """A copy of the bundled reward model, to be broken."""
+    return Path(shutil.copytree(REWARD, tmp_path / "judge"))
+
+
+def without_config_key(name: str) -> Change:
+    def do(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        for key in (name, "id2label", "label2id"):
+            config.pop(key, None)
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return do
+
+
+def language_model(folder: Path) -> None:
+    shutil.rmtree(folder)
+    shutil.copytree(POLICY, folder)
+
+
+def without_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config.pop("chat_template", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def adapter(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "adapter_config.json")
+
+
+def without_head(folder: Path) -> None:
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    save_file({"model.embed_tokens.weight": torch.zeros(2, 2)}, folder / "model.safetensors")
+
+
+def torn(folder: Path) -> None:
+    next(folder.glob("*.safetensors")).write_bytes(b"half")
+
+
+def without_weights(folder: Path) -> None:
+    next(folder.glob("*.safetensors")).unlink()
+
+
+@pytest.mark.parametrize("model", [POLICY, "org/some-model"])
+def test_what_can_be_served_passes(model: object) -> None:
+    check(arguments(model=str(model)), settings(REWARD))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (shutil.rmtree, "there is no folder .*judge, where the reward model should be"),
+        (language_model, r"is a language model \(LlamaForCausalLM\) and has no reward head; name a sequence"),
+        (without_template, "has no chat template, and a reward model reads conversations; save the template"),
+        (adapter, "is a LoRA adapter; merge it into its base model"),
+        (without_head, r"hold no reward head \(score.weight\); train one with `bestofn train reward`"),
+        (without_weights, r"holds no weights \(\*.safetensors\)"),
+        (torn, "model.safetensors cannot be read"),
+        (lambda folder: (folder / "config.json").unlink(), "holds no checkpoint: there is no config.json in it"),
+        (lambda folder: (folder / "config.json").write_text("{"), "the config of .* cannot be read"),
+    ],
+)
+def test_a_reward_model_that_cannot_be_one_is_refused_in_one_line(judge: Path, change: Change, words: str) -> None:
+    change(judge)
+    with pytest.raises(NotServable, match=f"^(--reward-model: .*)?.*{words}") as caught:
+        check(arguments(), settings(judge))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_that_does_not_say_how_many_outputs_it_has_is_refused(judge: Path) -> None:
+    without_config_key("num_labels")(judge)
+    with pytest.raises(NotServable, match=r"num_labels=2 but config\.bestofn names 0 heads"):
+        check(arguments(), settings(judge))
+
+
+def test_what_the_engines_arguments_read_otherwise_is_left_to_vllm(judge: Path) -> None:
+    language_model(judge)
+    check(arguments(), settings(judge, reward_engine_args={"hf_overrides": {"architectures": ["Other"]}}))
+
+
+def test_a_missing_model_is_refused_and_a_name_of_the_hub_is_not(tmp_path: Path) -> None:
+    for model in (tmp_path / "absent", "./absent", "a/b/c"):
+        with pytest.raises(NotServable, match="MODEL: there is no folder"):
+            check(arguments(model=str(model)), settings(REWARD))
+    check(arguments(model="s3://bucket/model"), settings(REWARD))
+
+
+def test_an_adapter_as_the_model_is_refused_with_how_to_serve_it(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").touch()
+    (tmp_path / "adapter_model.safetensors").touch()
+    with pytest.raises(NotServable, match=f"--enable-lora --lora-modules NAME={tmp_path}"):
+        check(arguments(model=str(tmp_path)), settings(REWARD))
+
+
+def test_files_that_are_named_have_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(NotServable, match="--ssl-keyfile: there is no file"):
+        check(arguments(ssl_keyfile=str(tmp_path / "key")), settings(REWARD))
+
+
+# -- the address
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_port_in_use_is_refused(taken: int) -> None:
+    with pytest.raises(NotServable, match=f"--port: {taken} is in use; stop what listens there"):
+        check(arguments(port=taken), settings(REWARD))
+
+
+def test_a_host_that_is_not_this_machines_is_refused() -> None:
+    with pytest.raises(NotServable, match=r"--host: 192\.0\.2\.1:8000 cannot be listened on"):
+        check(arguments(host="192.0.2.1", port=8000), settings(REWARD))
+
+
+def test_a_socket_that_a_server_left_behind_is_removed_and_any_other_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with closing(socket.socket(socket.AF_UNIX)) as server:
+        server.bind(str(path))
+        server.listen()
+        with pytest.raises(NotServable, match="--uds: a server listens on"):
+            check(arguments(uds=str(path)), settings(REWARD))
+    check(arguments(uds=str(path)), settings(REWARD))
+    assert not path.exists()
+    path.touch()
+    with pytest.raises(NotServable, match="is no socket"):
+        check(arguments(uds=str(path)), settings(REWARD))
+    with pytest.raises(NotServable, match="--uds: there is no folder"):
+        check(arguments(uds=str(tmp_path / "absent" / "socket")), settings(REWARD))
