@@ -5,7 +5,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from openai.types.responses import ToolChoiceFunction
 from tokenizers import AddedToken
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionNamedToolChoiceParam
 
 from reward.conversation import Answer
 from service.vllm.answers import AnswerParsers
@@ -57,6 +59,20 @@ def test_a_tool_call_is_taken_out_once_it_is_whole() -> None:
     assert read(made, CALLED, tools=[TOOL], choice="auto") == Answer("", tool_calls=(CALL,))
     assert read(made, CALLED[:25], finished=False, tools=[TOOL], choice="auto") == Answer(CALLED[:25])
     assert read(made, "It is 2.", tools=[TOOL], choice="auto") == Answer("It is 2.")
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "required",
+        {"type": "function", "function": {"name": "add"}},
+        ChatCompletionNamedToolChoiceParam.model_validate({"type": "function", "function": {"name": "add"}}),
+        ToolChoiceFunction(type="function", name="add"),
+    ],
+    ids=["required", "as JSON", "chat's", "responses'"],
+)
+def test_a_call_that_is_forced_is_taken_out_too(choice: Any) -> None:
+    assert read(parsers(tools="hermes"), CALLED, tools=[TOOL], choice=choice) == Answer("", tool_calls=(CALL,))
 
 
 def test_thinking_before_a_tool_call_is_neither() -> None:
