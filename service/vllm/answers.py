@@ -68,12 +68,10 @@ class AnswerParsers:
 
 
 def _request(tools: Sequence[Mapping[str, Any]], tool_choice: Any) -> ChatCompletionRequest:
-    """What a parser wants to know of a request; tools of another shape than chat's are nothing that it could call."""
-    given: dict[str, Any] = {"messages": _NOBODY}
-    if tools:
-        given |= {"tools": list(tools), "tool_choice": _choice(tool_choice)}
+    """What a parser wants to know of a request; tools, or a choice, of an odd shape are nothing that it could call."""
     try:
-        return ChatCompletionRequest.model_validate(given)
+        called = {"tools": list(tools), "tool_choice": _choice(tool_choice)} if tools else {}
+        return ChatCompletionRequest.model_validate({"messages": _NOBODY, **called})
     except Exception:  # vLLM's own errors are no ValueErrors
         return ChatCompletionRequest.model_validate({"messages": _NOBODY})
 

@@ -81,7 +81,8 @@ def test_thinking_before_a_tool_call_is_neither() -> None:
 
 
 def test_tools_of_another_shape_are_nothing_to_call() -> None:
-    assert read(parsers(tools="hermes"), CALLED, tools=[{"odd": 1}], choice="auto") == Answer(CALLED)
+    for tool, choice in (({"odd": 1}, "auto"), (TOOL, object())):
+        assert read(parsers(tools="hermes"), CALLED, tools=[tool], choice=choice) == Answer(CALLED)
 
 
 def test_an_answer_that_cannot_be_parsed_is_whole(
