@@ -68,14 +68,20 @@ class AnswerParsers:
 
 
 def _request(tools: Sequence[Mapping[str, Any]], tool_choice: Any) -> ChatCompletionRequest:
-    """What a parser wants to know of a request; tools of another shape than chat's are nothing that it could call."""
-    given: dict[str, Any] = {"messages": _NOBODY}
-    if tools:
-        given |= {"tools": list(tools), "tool_choice": tool_choice or "auto"}
+    """What a parser wants to know of a request; tools, or a choice, of an odd shape are nothing that it could call."""
     try:
-        return ChatCompletionRequest.model_validate(given)
-    except ValueError:
+        called = {"tools": list(tools), "tool_choice": _choice(tool_choice)} if tools else {}
+        return ChatCompletionRequest.model_validate({"messages": _NOBODY, **called})
+    except Exception:  # vLLM's own errors are no ValueErrors
         return ChatCompletionRequest.model_validate({"messages": _NOBODY})
+
+
+def _choice(tool_choice: Any) -> Any:
+    """As chat says it: a word, or an object that names a function; responses name it one level higher."""
+    if tool_choice is None or isinstance(tool_choice, str):
+        return tool_choice or "auto"
+    named = tool_choice if isinstance(tool_choice, Mapping) else tool_choice.model_dump()
+    return {"type": "function", "function": {"name": named["name"]}} if "name" in named else named
 
 
 def _call(call: FunctionCall) -> Mapping[str, Any]:

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from openai.types.responses import ToolChoiceFunction
 from tokenizers import AddedToken
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionNamedToolChoiceParam
 
 from reward.conversation import Answer
 from service.vllm.answers import AnswerParsers
@@ -59,13 +61,28 @@ def test_a_tool_call_is_taken_out_once_it_is_whole() -> None:
     assert read(made, "It is 2.", tools=[TOOL], choice="auto") == Answer("It is 2.")
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "required",
+        {"type": "function", "function": {"name": "add"}},
+        ChatCompletionNamedToolChoiceParam.model_validate({"type": "function", "function": {"name": "add"}}),
+        ToolChoiceFunction(type="function", name="add"),
+    ],
+    ids=["required", "as JSON", "chat's", "responses'"],
+)
+def test_a_call_that_is_forced_is_taken_out_too(choice: Any) -> None:
+    assert read(parsers(tools="hermes"), CALLED, tools=[TOOL], choice=choice) == Answer("", tool_calls=(CALL,))
+
+
 def test_thinking_before_a_tool_call_is_neither() -> None:
     made = parsers("deepseek_r1", "hermes")
     assert read(made, f"<think>hm</think>{CALLED}", tools=[TOOL], choice="auto") == Answer("", "hm", (CALL,))
 
 
 def test_tools_of_another_shape_are_nothing_to_call() -> None:
-    assert read(parsers(tools="hermes"), CALLED, tools=[{"odd": 1}], choice="auto") == Answer(CALLED)
+    for tool, choice in (({"odd": 1}, "auto"), (TOOL, object())):
+        assert read(parsers(tools="hermes"), CALLED, tools=[tool], choice=choice) == Answer(CALLED)
 
 
 def test_an_answer_that_cannot_be_parsed_is_whole(
