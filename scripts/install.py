@@ -64,7 +64,7 @@ def main() -> None:
         if arguments.project != "absent":
             editable = ["--editable"] if arguments.project == "editable" else []
             pip(python, "--no-deps", "--no-build-isolation", *editable, str(ROOT))
-        if lock.stem == "cpu":  # its command looks for a distribution "vllm", which is not there, and crashes
+        if lock.stem == "cpu":  # this wheel's command looks for a distribution "vllm", which is not there, and crashes
             (folder / "bin" / "vllm").unlink(missing_ok=True)
         check(python, lock)
 

@@ -84,7 +84,7 @@ def _names_model(parser: FlexibleArgumentParser, config: Sequence[str]) -> bool:
 
 def _serve_parser() -> FlexibleArgumentParser:
     """vLLM's parser finds the model and `--config` only behind a sub-command, so there is one."""
-    parser = _Parser(prog="bestofn")
+    parser = _Parser(prog="bestofn")  # type: ignore[no-untyped-call]
     commands = parser.add_subparsers(dest="subparser")
     serve_parser = commands.add_parser(
         "serve",

@@ -62,11 +62,11 @@ def watched() -> Iterator[Callable[[], str | None]]:
 
     run = EngineCoreProc.run_engine_core
     with tempfile.TemporaryFile("r", encoding="utf-8") as report:
-        EngineCoreProc.run_engine_core = WatchedEngine(run, os.getpid(), report.fileno())  # type: ignore[method-assign, assignment]
+        EngineCoreProc.run_engine_core = WatchedEngine(run, os.getpid(), report.fileno())
         try:
             yield lambda: report.readline().strip() or None
         finally:
-            EngineCoreProc.run_engine_core = staticmethod(run)  # type: ignore[method-assign, assignment]
+            EngineCoreProc.run_engine_core = staticmethod(run)
 
 
 def end_with(server_pid: int) -> None:
@@ -82,10 +82,10 @@ def end_with(server_pid: int) -> None:
 
 def end_engines() -> None:
     """Kill every engine that this process has started, and what it started in turn."""
-    from vllm.utils.system_utils import kill_process_tree
-
     for process in multiprocessing.active_children():
         if process.pid is not None:
+            from vllm.utils.system_utils import kill_process_tree  # where there is an engine, it has been imported
+
             kill_process_tree(process.pid)
 
 

@@ -99,7 +99,9 @@ def _config(app: Starlette, args: Namespace) -> uvicorn.Config:
     return config
 
 
-def _refresher(config: uvicorn.Config, args: Namespace) -> SSLCertRefresher:
+def _refresher(config: uvicorn.Config, args: Namespace) -> SSLCertRefresher | None:
+    if config.ssl is None:
+        return None
     return SSLCertRefresher(
         ssl_context=config.ssl, key_path=args.ssl_keyfile, cert_path=args.ssl_certfile, ca_path=args.ssl_ca_certs
     )

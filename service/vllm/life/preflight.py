@@ -139,7 +139,7 @@ def _loaded(option: str, model: str, what: str, load: Callable[[str], Any]) -> A
 def _config(model: str) -> Any:
     """A model whose code is not in transformers is vLLM's to judge: its config comes as it was written."""
     from transformers import AutoConfig, PreTrainedConfig
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     path = cached_file(model, "config.json")
     written = json.loads(Path(str(path)).read_text(encoding="utf-8"))

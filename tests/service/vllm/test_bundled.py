@@ -15,6 +15,7 @@ DEFAULTS: dict[str, Any] = {
     "enforce_eager": False,
     "kv_cache_memory_bytes": None,
     "block_size": None,
+    "use_tqdm_on_load": True,
     "served_model_name": None,
     "tool_call_parser": None,
     "enable_auto_tool_choice": False,

@@ -61,7 +61,7 @@ def test_a_file_holds_options_of_both(bundled: Bundled, tmp_path: Path) -> None:
         (["--max-best-of", "none"], "--max-best-of: "),
         (["--candidate-log", "{file}/log"], "--candidate-log: "),
         (["--wild"], "unrecognized arguments: --wild"),
-        (["--best-off", "4"], "unrecognized arguments: --best-off 4 (did you mean --best-of?)"),
+        (["--best-off=4"], "unrecognized arguments: --best-off=4 (did you mean --best-of?)"),
         (["--config"], "--config: expected a file"),
         (["--config", "{file}.yaml"], "No such file"),
         (["--sse-keep-alive-interval", "-1"], "--sse-keep-alive-interval must be a non-negative integer"),

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from vllm import LLM, envs
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.engine.protocol import EngineClient
+from vllm.entrypoints.launchers.launcher import NoSignalServer
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.outputs import RequestOutput
@@ -25,6 +26,7 @@ from vllm.renderers.base import BaseRenderer
 from vllm.sampling_params import SamplingParams
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.core import EngineCoreProc
 from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.output_processor import OutputProcessor, RequestState
 from vllm.v1.engine.parallel_sampling import ParentRequest
@@ -39,6 +41,9 @@ CHECKED = {one.name: one for one in (*SERVING, *TRAINING)}
 
 
 def nothing(*_: Any, **__: Any) -> None: ...
+
+
+def nothing_of_ours() -> None: ...
 
 
 async def nothing_async(*_: Any, **__: Any) -> None: ...
@@ -81,7 +86,9 @@ models_of_a_copy = (
 
 # What another release might do: (class or module, name, what stands there instead).
 BREAKS: dict[str, tuple[tuple[Any, str, Any], ...]] = {
-    "application": (("vllm.entrypoints.launchers.launcher", "serve_http", nothing),),
+    "application": (("vllm.entrypoints.launchers.launcher", "setup_server", nothing_of_ours),),
+    "HTTP server": ((NoSignalServer, "startup", nothing_of_ours),),
+    "engine process": ((EngineCoreProc, "run_engine_core", nothing),),
     "middleware stack": ((Starlette, "add_exception_handler", refuse),),
     "base model paths": models_of_a_copy,
     "authentication": (("vllm.entrypoints.serve.middleware.authenticate", "GUARDED_PREFIX", ("/v2",)),),

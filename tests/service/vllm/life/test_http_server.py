@@ -48,7 +48,7 @@ async def test_it_greets_when_it_listens_and_ends_on_a_signal_when_all_is_answer
     serving = asyncio.create_task(http_server.run(app, sock, ARGUMENTS, lifecycle, listening.set))
     async with asyncio.timeout(20), httpx.AsyncClient(base_url=f"http://127.0.0.1:{sock.getsockname()[1]}") as client:
         await listening.wait()
-        assert lifecycle.state == "ready"
+        assert lifecycle.refusal is None
         asking = asyncio.create_task(client.get("/"))
         await asyncio.sleep(0.1)
         os.kill(os.getpid(), number)
