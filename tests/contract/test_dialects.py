@@ -91,6 +91,17 @@ def test_a_refusal_of_ours_has_its_status(
     assert b"Traceback" not in server.log.read_bytes()[before:]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_one_refusal_of_several_prompts_is_that_of_the_request(
+    client: openai.OpenAI, stream: bool, server: Server
+) -> None:
+    before = server.log.stat().st_size
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.completions.create(model="arithmetic", prompt=["1+2=", "3+4="], stream=stream, extra_body=TOO_HIGH)
+    assert (caught.value.status_code, caught.value.code) == (424, "below_min_reward")
+    assert b"Traceback" not in server.log.read_bytes()[before:]
+
+
 def test_a_refusal_in_a_stream_that_has_begun_is_an_error_of_the_client(ask: Ask, server: Server) -> None:
     before = server.log.stat().st_size
     long = {"ignore_eos": True, "min_tokens": 400}

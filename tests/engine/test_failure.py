@@ -137,7 +137,7 @@ async def test_too_much_in_flight_is_429_with_a_time_to_come_back(server: Server
 
 
 async def test_an_error_inside_a_stream_has_openais_shape(server: Server) -> None:
-    body = {**LONG, "stream": True, "rerank": {"deadline_ms": 50}}
+    body = {**LONG, "stream": True, "rerank": {"deadline_ms": 600, "progress": True}}  # a comment begins the stream
     text = await asyncio.to_thread(stream_text, server, body)
     assert '"code":"deadline_exceeded"' in text
     assert text.rstrip().endswith("data: [DONE]")
