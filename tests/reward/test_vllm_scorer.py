@@ -41,7 +41,7 @@ class FakeEngine:
             data = PoolingOutput(torch.tensor(self._raw, dtype=torch.bfloat16))
             yield PoolingRequestOutput(request_id, data, [1], self._cached_tokens, True)  # type: ignore[arg-type]
 
-    def shutdown(self) -> None:
+    def shutdown(self, timeout: float) -> None:
         self.was_shut_down = True
 
 
