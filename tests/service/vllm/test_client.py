@@ -21,6 +21,7 @@ from service.rerank.errors import NothingGenerated, Overloaded, ServiceError
 from service.rerank.strategies.profile import DEFAULTS
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from service.vllm.client import RerankingEngine
+from service.vllm.inner_app import reason
 from tests.service.fakes import FREE, LIMITS, METER, FakeScorer, Script, make_ask, says, settle, until
 from tests.service.vllm.fake_engine import FakeEngine
 
@@ -290,3 +291,8 @@ async def test_a_dead_generator_speaks_for_itself() -> None:
     assert (reranked.errored, reranked.is_running, reranked.dead_error) == (True, False, engine.dead_error)
     with pytest.raises(EngineDeadError, match="no core left"):
         await reranked.check_health()
+
+
+def test_a_dead_engines_reason_is_in_words() -> None:
+    assert reason(EngineDeadError("no core left")) == "no core left"
+    assert reason(EngineDeadError()) == "the generation engine has died"

@@ -51,6 +51,7 @@ def arguments(**changes: Any) -> Namespace:
         "allowed_headers": ["*"],
         "uds": None,
         "stream_comments_s": None,
+        "shutdown_timeout": 0,
     }
     return Namespace(**defaults | changes)
 
