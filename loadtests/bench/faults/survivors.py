@@ -83,7 +83,7 @@ async def slow(life: Life, best_of: int) -> Fault:
 
     Its stream holds every candidate with log-probabilities, since the kernel takes up to 4 MB from a server.
     """
-    fault = Fault("slow", "streaming", f"best_of {best_of}", is_timed=False)
+    fault = Fault("slow", "streaming", f"best_of {best_of}", goal_s=None)
     more: dict[str, Any] = {"n": best_of, "logprobs": True, "top_logprobs": 20}
     asked = asking(CHAT, True, best_of=best_of, tokens=150, ignore_eos=True, **more)
 
@@ -104,7 +104,7 @@ async def slow(life: Life, best_of: int) -> Fault:
 
 async def flood(life: Life, best_of: int) -> Fault:
     """Four times as many candidates as there are places, all at once."""
-    fault = Fault("flood", "waiting", f"best_of {best_of}", is_timed=False)
+    fault = Fault("flood", "waiting", f"best_of {best_of}", goal_s=None)
 
     async def inject(traffic: Traffic) -> tuple[float, float]:
         began_s = time.monotonic()
