@@ -53,7 +53,7 @@ bench-n: $(STAMP) ## Measure how latency grows with N beside plain vLLM's own n
 overload: $(STAMP) ## Drive a server to four times its capacity with locust, and hold its counters against locust's
 	@.venv/bin/python -m loadtests.bench.overload
 
-faults: $(STAMP) ## Inject faults into a real server and judge every answer (25 minutes; ARGS="--kinds disconnect,flood")
+faults: $(STAMP) ## Inject faults into a real server and judge every answer (half an hour; ARGS="--kinds disconnect,flood")
 	@.venv/bin/python -m loadtests.bench.faults.measure $(ARGS)
 
 slo: $(STAMP) ## Twice the load that fixed N = 16 can bear, with and without --slo-p99-ms (10 minutes)

@@ -86,6 +86,7 @@ class Life:
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        await asyncio.to_thread(psutil.wait_procs, left, _LINGER_S)
         return names
 
     def _linger(self) -> list[psutil.Process]:

@@ -66,7 +66,7 @@ async def fuzz(life: Life, examples: int, seed: int) -> list[Fault]:
     for path, number in share.items():
         asked = await asyncio.to_thread(odd, schema, path, int(number) + 1, seed)
         replies = await _send_all(life.url, asked)
-        faults.append(Fault(KIND, "asking", path, [_judged(reply) for reply in replies], is_timed=False))
+        faults.append(Fault(KIND, "asking", path, [_judged(reply) for reply in replies], goal_s=None))
     leaked = (await quiet(life)).leaked
     if faults and leaked:
         faults[-1].leaked = leaked

@@ -1,6 +1,6 @@
 """`make faults`: what becomes of clients when something goes wrong with a real server.
 
-    make faults                                                  # everything, about 25 minutes on two cores
+    make faults                                                  # everything, about half an hour on two cores
     make faults ARGS="--kinds disconnect,flood --rounds 3"       # some kinds, more often
     make faults ARGS="--kinds kill --only generator:decode"      # one fault
 

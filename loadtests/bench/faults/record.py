@@ -31,8 +31,8 @@ class Fault:
 
     kind: kill, stop, term and so on. stage: of a request or of the server. target: the process, or what the client
     does. judged: everything that was in flight or came after it. cut_off: replies that the death of the very process
-    that answers took away. is_timed: False where load alone makes answers late. wrong: one line for each thing that
-    should not be.
+    that answers took away. goal_s: for the slowest answer after it; None where load alone makes answers late. wrong:
+    one line for each thing that should not be.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Fault:
     target: str
     judged: list[Judged] = field(default_factory=list)
     cut_off: int = 0
-    is_timed: bool = True
+    goal_s: float | None = GOAL_S
     tokens_off: int | None = None
     leaked: int | None = None
     records_lost: int | None = None
@@ -54,7 +54,7 @@ class Fault:
     @property
     def slowest_s(self) -> float:
         """Of what was answered after the fault; 0 where all had come before, or load alone makes it late."""
-        if not self.is_timed:
+        if self.goal_s is None:
             return 0.0
         return max(
             (judged.after_s for judged in self.judged if judged.verdict.kind in ("answer", "error")), default=0.0
@@ -63,7 +63,11 @@ class Fault:
     @property
     def is_met(self) -> bool:
         """Whether every reply was typed and in time, and nothing was left behind or lost."""
-        return not (self.count("miss") or self.wrong or self.slowest_s > GOAL_S)
+        return not (self.count("miss") or self.wrong or self._is_late)
+
+    @property
+    def _is_late(self) -> bool:
+        return self.goal_s is not None and self.slowest_s > self.goal_s
 
     def faults(self) -> list[str]:
         """A line for each thing that is wrong, to hand on."""
@@ -76,7 +80,7 @@ class Fault:
             f"{name}: {path}: {len(alike)} times: {alike[0].verdict.evidence} {alike[0].asked}".rstrip()
             for (path, _), alike in misses.items()
         ]
-        if self.slowest_s > GOAL_S:
+        if self._is_late:
             lines.append(f"{name}: the slowest answer came {self.slowest_s:.1f} s after it")
         return lines + [f"{name}: {what}" for what in self.wrong]
 

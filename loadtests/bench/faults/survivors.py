@@ -13,6 +13,8 @@ from loadtests.bench.faults.record import Fault
 from loadtests.bench.faults.stages import Stage, reach
 from loadtests.bench.faults.traffic import CHAT, COMPLETIONS, SHAPES, Traffic, asking
 from loadtests.bench.faults.wire import Manners
+from measuring.client import connect
+from measuring.scrape import scrape
 
 _WARM_S = 0.2
 _STOPPED_S = 3.0
@@ -20,6 +22,7 @@ _AFTER_S = 0.1
 _LONGEST_STAY_S = 0.4
 _FLOOD = 4
 _SLOW = Manners(read_bytes=256, pause_s=0.5, patience_s=10)
+_LAST_LOOK_S = 0.5
 
 Inject = Callable[[Traffic], Awaitable[tuple[float, float]]]
 """Returns when the fault began and when it was over."""
@@ -83,28 +86,39 @@ async def slow(life: Life, best_of: int) -> Fault:
 
     Its stream holds every candidate with log-probabilities, since the kernel takes up to 4 MB from a server.
     """
-    fault = Fault("slow", "streaming", f"best_of {best_of}", is_timed=False)
+    fault = Fault("slow", "streaming", f"best_of {best_of}", goal_s=None)
     more: dict[str, Any] = {"n": best_of, "logprobs": True, "top_logprobs": 20}
-    asked = asking(CHAT, True, best_of=best_of, tokens=150, ignore_eos=True, **more)
+    asked = asking(CHAT, True, best_of=best_of, tokens=60, ignore_eos=True, **more)
+    held = ""
 
     async def inject(traffic: Traffic) -> tuple[float, float]:
+        nonlocal held
         began_s = time.monotonic()
         single = traffic.add(asked, _SLOW)
         await asyncio.sleep(_WARM_S)
         traffic.start([(CHAT, False), (COMPLETIONS, True)])
+        await asyncio.sleep(_SLOW.patience_s - 2 * _LAST_LOOK_S)
+        held = await _held(life)
         if (reply := await single).status != 200:
             fault.wrong.append(f"the slow client was not served: {reply.status} {reply.body[:200]!r}")
         return began_s, began_s
 
     await around(life, fault, inject, shapes=[], at_fault=[asked.request_id])
     if not fault.count("answer"):
-        fault.wrong.append("a client that does not read kept all others from being answered")
+        fault.wrong.append(f"a client that does not read kept all others from being answered: {held} at the end")
     return fault
+
+
+async def _held(life: Life) -> str:
+    async with connect(life.url, clients=1) as client:
+        seen = await scrape(client)
+    places, running = seen.total("bestofn_candidates_in_flight"), seen.total("vllm:num_requests_running")
+    return f"{places:.0f} places taken while {running:.0f} sequences ran"
 
 
 async def flood(life: Life, best_of: int) -> Fault:
     """Four times as many candidates as there are places, all at once."""
-    fault = Fault("flood", "waiting", f"best_of {best_of}", is_timed=False)
+    fault = Fault("flood", "waiting", f"best_of {best_of}", goal_s=None)
 
     async def inject(traffic: Traffic) -> tuple[float, float]:
         began_s = time.monotonic()

@@ -98,7 +98,7 @@ async def test_a_server_under_load_is_watched(tmp_path: Path) -> None:
         samples: list[Sample] = []
         asked = await load(life, began_s + 0.3, random.Random(0))
         assert list(await watch(life, began_s, time.monotonic() - 1, samples)) == ["api"]
-        assert asked > 6
+        assert asked >= 6
         assert samples == []
 
 

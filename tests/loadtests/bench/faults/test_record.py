@@ -29,7 +29,7 @@ MISS = Judged("/v1/completions", True, Verdict("miss", "no answer: reset"), 0.1)
             False,
             "kill of reward while decode: the slowest answer came 2.5 s after it",
         ),
-        (Fault("flood", "waiting", "n", [LATE], is_timed=False), True, ""),
+        (Fault("flood", "waiting", "n", [LATE], goal_s=None), True, ""),
         (Fault("term", "waiting", "api", wrong=["left running"]), False, "term of api while waiting: left running"),
     ],
 )

@@ -49,4 +49,4 @@ async def test_clients_that_leave_and_floods_are_answered(tmp_path: Path) -> Non
         assert left.count("miss") == 0
         flooded = await flood(life, 16)
         assert flooded.count("answer") >= 16
-        assert not flooded.is_timed
+        assert flooded.goal_s is None
