@@ -11,7 +11,7 @@ LOCK := requirements/$(VARIANT).lock
 STAMP := .venv/installed-$(VARIANT)-$(shell cat $(LOCK) pyproject.toml | sha256sum | cut -c1-16)
 TYPED := bestofn_server service reward training measuring loadtests tests scripts
 
-.PHONY: help install serve observe test check format bench bench-n bench-peers bench-training overload slo strategies compare dashboard tools lock clean
+.PHONY: help install serve observe test check format bench bench-n bench-peers bench-training overload faults slo strategies compare dashboard tools lock clean
 
 help: ## List these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench-n: $(STAMP) ## Measure how latency grows with N beside plain vLLM's own n
 
 overload: $(STAMP) ## Drive a server to four times its capacity with locust, and hold its counters against locust's
 	@.venv/bin/python -m loadtests.bench.overload
+
+faults: $(STAMP) ## Inject faults into a real server and judge every answer (half an hour; ARGS="--kinds disconnect,flood")
+	@.venv/bin/python -m loadtests.bench.faults.measure $(ARGS)
 
 slo: $(STAMP) ## Twice the load that fixed N = 16 can bear, with and without --slo-p99-ms (10 minutes)
 	@.venv/bin/python -m loadtests.bench.latency_target.measure $(ARGS)

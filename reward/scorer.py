@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from reward.config import RewardConfig
-from reward.template import ConversationTemplate, Prompt
+from reward.template import ConversationTemplate, Prompt, Reply
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,16 @@ class Scorer(Protocol):
     template: ConversationTemplate
     config: RewardConfig
 
+    @property
+    def max_tokens(self) -> int | None:
+        """The longest conversation that the model reads, where that is known."""
+        ...
+
     async def prefill(self, prompt: Prompt) -> None:
         """Warm the prompt's shared prefix; may do nothing."""
         ...
 
-    async def score(self, prompt: Prompt, response: str, *, finished: bool = True) -> Score:
+    async def score(self, prompt: Prompt, response: Reply, *, finished: bool = True) -> Score:
         """Score one answer. Raises RewardUnavailable, and ValueError when the conversation is too long."""
         ...
 

@@ -18,7 +18,7 @@ from reward.batching import batches, score_batch
 from reward.config import RewardConfig, combine
 from reward.model import load, max_positions, placement, refuse_too_long
 from reward.scorer import RewardUnavailable, Score
-from reward.template import Prompt
+from reward.template import Prompt, Reply
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class _Item:
     """One answer to score."""
 
     prompt: Prompt
-    response: str
+    response: Reply
     finished: bool
     loop: asyncio.AbstractEventLoop  # which `done` belongs to
     done: asyncio.Future[Score]
@@ -45,7 +45,7 @@ class TorchScorer:
     ) -> None:
         self._model, self.template = load(path, *placement(device, dtype))
         self.config = RewardConfig.of(self._model.config)
-        self._max_positions = max_positions(self._model.config)
+        self.max_tokens = max_positions(self._model.config)
         self._max_batch_tokens = max_batch_tokens
         self._collected: list[_Item] = []
         self._rounds: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
@@ -56,7 +56,7 @@ class TorchScorer:
     async def prefill(self, prompt: Prompt) -> None:
         """Does nothing: this backend keeps no prefix cache."""
 
-    async def score(self, prompt: Prompt, response: str, *, finished: bool = True) -> Score:
+    async def score(self, prompt: Prompt, response: Reply, *, finished: bool = True) -> Score:
         """Raises RewardUnavailable, and ValueError for a conversation longer than the model can read.
 
         Cancelling the call drops the answer if its round has not begun.
@@ -141,7 +141,7 @@ class TorchScorer:
 
     def _tokens(self, item: _Item) -> list[int]:
         tokens = self.template.tokens(item.prompt, item.response, finished=item.finished)
-        refuse_too_long(tokens, self._max_positions)
+        refuse_too_long(tokens, self.max_tokens)
         return tokens
 
     def _fail(self, items: list[_Item], error: Exception) -> None:

@@ -11,8 +11,9 @@ import itertools
 from typing import TYPE_CHECKING
 
 from reward.config import RewardConfig, combine
+from reward.off_loop import OffLoop
 from reward.scorer import RewardUnavailable, Score
-from reward.template import ConversationTemplate, Prompt
+from reward.template import ConversationTemplate, Prompt, Reply
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -34,32 +35,36 @@ class VllmScorer:
         self._params = PoolingParams(task="classify", use_activation=False)
         self._as_input = tokens_input
         self._numbers = itertools.count()
-        self._max_tokens: int = engine.model_config.max_model_len
+        self._off_loop = OffLoop()
+        self.max_tokens: int | None = engine.model_config.max_model_len
 
     async def prefill(self, prompt: Prompt) -> None:
         """Put the prompt's KV into the cache. Raises ValueError when it does not fit the model."""
         if tokens := self.template.prompt_tokens(prompt):
-            await self._encode(tokens)
+            await self._encode(tokens, prompt.cache_salt)
 
-    async def score(self, prompt: Prompt, response: str, *, finished: bool = True) -> Score:
+    async def score(self, prompt: Prompt, response: Reply, *, finished: bool = True) -> Score:
         """Reward of one response.
 
         Raises:
             ValueError: the conversation is longer than the reward model can read.
             RewardUnavailable: the engine has died.
         """
-        tokens = self.template.tokens(prompt, response, finished=finished)
-        raw, cached_tokens = await self._encode(tokens)
+        characters = len(prompt.shared_text) + len(str(response))
+        tokens = await self._off_loop.run(lambda: self.template.tokens(prompt, response, finished=finished), characters)
+        raw, cached_tokens = await self._encode(tokens, prompt.cache_salt)
         reward, rewards = combine(raw, self.config)
         return Score(reward, rewards, tokens=len(tokens), cached_tokens=cached_tokens)
 
-    async def _encode(self, tokens: list[int]) -> tuple[list[float], int]:
-        if len(tokens) > self._max_tokens:
-            raise ValueError(
-                f"{len(tokens)} tokens are {len(tokens) - self._max_tokens} more than the reward model reads"
-            )
+    async def _encode(self, tokens: list[int], cache_salt: str | None) -> tuple[list[float], int]:
+        """cache_salt: only who has the same one is served from what is computed here, or may learn that it was."""
+        excess = len(tokens) - (self.max_tokens or len(tokens))
+        if excess > 0:
+            raise ValueError(f"{len(tokens)} tokens are {excess} more than the reward model reads")
         try:
-            request = self._engine.encode(self._as_input(tokens), self._params, f"reward-{next(self._numbers)}")
+            request = self._engine.encode(
+                self._as_input(tokens, cache_salt=cache_salt), self._params, f"reward-{next(self._numbers)}"
+            )
             outputs = [output async for output in request]
         except Exception as error:
             raise RewardUnavailable(f"{type(error).__name__}: {error}") from error

@@ -296,12 +296,13 @@ _CANDIDATES = [
 _LOAD = [
     Panel(
         "Candidates in flight",
-        "Against --max-candidates (dashed), past which requests get 429. At the line with short queues: raise it. At "
-        "the line with long queues: more machines or a smaller N.",
+        "Against --max-candidates (dashed), past which they wait, and requests in a queue of their own. At the line "
+        "with short queues of the engines: raise it. At the line with long ones: more machines or a smaller N.",
         "short",
         [
             PromQuery(f"sum(bestofn_candidates_in_flight{{{_S}}})", "candidates"),
             PromQuery(f"sum(bestofn_candidates_limit{{{_S}}})", "limit", dashed=True),
+            PromQuery(f"sum(bestofn_requests_queued{{{_S}}})", "requests in the queue"),
             PromQuery(f"sum(bestofn_scores_in_flight{{{_S}}})", "scores"),
         ],
     ),

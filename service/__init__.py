@@ -8,6 +8,6 @@ The way of a request:
     generate  rerank.run.Run <-> rerank.strategies, vllm.sampler
     score     rerank.run.Run                        -> rerank.scoring, rerank.supervised_scorer
     select    rerank.plan.Plan.choose               -> rerank.selection
-    respond   http.answer_sender                    -> http.answer_patch, http.rerank_object
+    respond   http.answer_sender                    -> http.answer_patch, http.dialects, http.rerank_object
     record    observe.metrics, records.candidate_log, load.latency_controller <- rerank.ledger
 """

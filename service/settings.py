@@ -78,7 +78,21 @@ class Settings(BaseSettings):
     max_candidates: int = Field(
         default=512,
         ge=1,
-        description="Candidates in flight, over all requests; past it requests get 429 with retry-after.",
+        description="Candidates that the engines work on at once, over all requests; past it they wait in turn.",
+    )
+    max_queued_requests: int = Field(
+        default=128,
+        ge=0,
+        description="Requests that wait for their first candidate's place; past it they get 429 with a time to retry.",
+    )
+    max_queue_s: float = Field(
+        default=10, gt=0, allow_inf_nan=False, description="Seconds that a request waits so, before it gets 429."
+    )
+    write_timeout_s: float = Field(
+        default=60,
+        ge=1,
+        le=86_400,
+        description="Seconds after which a client that takes nothing of what was sent is disconnected (on Linux).",
     )
     slo_p99_ms: float | None = Field(
         default=None,
@@ -94,10 +108,13 @@ class Settings(BaseSettings):
     )
     on_reward_failure: OnRewardFailure = Field(
         default="error",
-        description="Without a reward model: answer 503, or with the first finished candidate, marked unranked.",
+        description="Without a reward model: answer 503, or with as many answers as are returned, marked unranked.",
     )
     reward_timeout_s: float = Field(
         default=60, gt=0, description="Seconds after which a score that has not come counts as a reward failure."
+    )
+    reward_hang_s: float = Field(
+        default=10, gt=0, description="Seconds without any score, though one was asked for, after which it is down."
     )
     prefix_score_tokens: int | None = Field(
         default=None,
@@ -144,7 +161,8 @@ class Settings(BaseSettings):
             raise ValueError(f"--best-of {self.best_of} is above --max-best-of {self.max_best_of}")
         if self.max_best_of > self.max_candidates:
             raise ValueError(
-                f"--max-best-of {self.max_best_of} could never be admitted: --max-candidates is {self.max_candidates}"
+                f"--max-best-of {self.max_best_of}: so many candidates never run at once, "
+                f"since --max-candidates is {self.max_candidates}"
             )
         if self.gpu_hour_dollars is not None and self._mtoken_dollars:
             raise ValueError(f"--gpu-hour-dollars and --{_option(next(iter(self._mtoken_dollars)))} exclude each other")

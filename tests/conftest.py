@@ -37,8 +37,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, candidate_log: Path) -> Ite
     """The bundled models under real vLLM, shared by all tests. Counters tell what all of them did: take differences."""
     options = ["--max-candidates", "256", "--gpu-hour-dollars", "2.5", "--allowed-origins", f'["{ALLOWED_ORIGIN}"]']
     options += ["--slo-p99-ms", "600000"]  # measured, and never missed
+    options += ["--max-queued-requests", "8"]
     options += ["--candidate-log", str(candidate_log)]
-    with running(tmp_path_factory.mktemp("server") / "log", options) as started:
+    stores = {"VLLM_ENABLE_RESPONSES_API_STORE": "1"}  # for background responses
+    with running(tmp_path_factory.mktemp("server") / "log", options, stores) as started:
         yield started
 
 

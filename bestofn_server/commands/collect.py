@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bestofn_server.commands.choices import LABS, SAMPLERS
 from bestofn_server.commands.errors import refuse, stop
 
 
@@ -14,7 +15,7 @@ def collect(
         Path,
         typer.Option(help="JSONL file to append to, or to resume from. With --trace: .parquet, beside such a file."),
     ],
-    lab: Annotated[str, typer.Option(help="The lab whose training prompts are asked.")] = "",
+    lab: Annotated[str, typer.Option(metavar=LABS, help="The lab whose training prompts are asked.")] = "",
     lab_option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the lab; can be given several times.")
     ] = None,
@@ -40,7 +41,7 @@ def collect(
     ] = 8,
     sampler: Annotated[
         str,
-        typer.Option(help="Engine that samples a checkpoint: vllm, transformers, or auto for vllm where installed."),
+        typer.Option(metavar=SAMPLERS, help="Engine that samples a checkpoint; auto: vllm where installed."),
     ] = "auto",
 ) -> None:
     """Sample candidates on many prompts, to be labelled and learned from.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from bestofn_server.commands.choices import LABS, SAMPLERS
 from bestofn_server.commands.errors import refuse, stop, stopping
 from training.run.config import positive_numbers, read_options
 
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
     from training.evaluation.policy import PolicyReport
     from training.evaluation.reward_model import RewardReport
 
-Lab = Annotated[str, typer.Option(help="The lab whose held-out prompts are asked.")]
+Lab = Annotated[str, typer.Option(metavar=LABS, help="The lab whose held-out prompts are asked.")]
 LabOptions = Annotated[
     list[str] | None,
     typer.Option("--lab-option", metavar="KEY=VALUE", help="Option of the lab; can be given several times."),
 ]
 Prompts = Annotated[int, typer.Option(min=1, help="Held-out prompts.")]
 Samples = Annotated[int, typer.Option(min=0, help="Answers to each prompt; 0: 16 with a reward model, else 4.")]
-Sampler = Annotated[str, typer.Option(help="What samples: vllm, transformers, or auto for vllm where installed.")]
+Sampler = Annotated[str, typer.Option(metavar=SAMPLERS, help="What samples; auto: vllm where installed.")]
 Seed = Annotated[int, typer.Option(help="Seed of the sampling.")]
 Folder = Annotated[Path | None, typer.Option(help="Folder to write the numbers to, with pictures.")]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bestofn_server.commands.choices import LABS
 from bestofn_server.commands.errors import stop
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def label(
     kind: Annotated[
         Kind, typer.Option(help="gold, file: name the best, rank all, or (gold) score each one.")
     ] = Kind.RANKING,
-    lab: Annotated[str, typer.Option(help="gold: the lab that the prompts are from.")] = "arithmetic",
+    lab: Annotated[str, typer.Option(metavar=LABS, help="gold: the lab that the prompts are from.")] = "arithmetic",
     noise: Annotated[float, typer.Option(min=0, max=1, help="gold: how often the labeller errs.")] = 0.0,
     judge_base_url: Annotated[str, typer.Option(help="judge: its OpenAI address.")] = "http://127.0.0.1:8000/v1",
     judge_model: Annotated[str, typer.Option(help="judge: name of the model; empty: the first that it lists.")] = "",

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bestofn_server.commands.choices import STRATEGIES
 from bestofn_server.commands.errors import refuse, stop, stopping
 
 
@@ -17,7 +18,9 @@ def replay(
     best_of: Annotated[int, typer.Option(min=1, help="Candidates that each strategy may sample.")] = 16,
     strategy: Annotated[
         list[str] | None,
-        typer.Option(help="A strategy as the server's --strategy names it; can be given several times."),
+        typer.Option(
+            metavar=STRATEGIES, help="A strategy as the server's --strategy names it; can be given several times."
+        ),
     ] = None,
     rerank: Annotated[
         list[str] | None,

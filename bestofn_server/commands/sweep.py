@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bestofn_server.commands.choices import WORKLOADS
 from bestofn_server.commands.errors import refuse, stopping
 from training.run.config import positive_numbers
 
@@ -26,7 +27,8 @@ def sweep(
     repeats: Annotated[int, typer.Option(min=1, help="How often the whole grid is measured.")] = 3,
     warm_up: Annotated[int, typer.Option(min=0, help="Requests of each client before a cell; not counted.")] = 1,
     workload: Annotated[
-        str, typer.Option(help="Prompts, lengths and streaming: a file, or one that ships; its best_of is not used.")
+        str,
+        typer.Option(help=f"Prompts, lengths and streaming: a file, or one of {WORKLOADS}; its best_of is not used."),
     ] = "sums",
     model: Annotated[str, typer.Option(help="Model to name in requests; empty: none.")] = "",
     best_of_field: Annotated[

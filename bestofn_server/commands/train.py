@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 import typer
 from typer.core import TyperCommand
 
+from bestofn_server.commands.choices import RECIPES
 from bestofn_server.commands.errors import stopping
 from training.run.config import Config, ConfigError, TrainingConfig, describe
 
@@ -14,7 +15,7 @@ app = typer.Typer(help="Train a policy or a reward model from a recipe.", no_arg
 
 Settings = TypeVar("Settings", bound=TrainingConfig)
 Loaded = TypeVar("Loaded", bound=Config)
-Recipe = Annotated[str, typer.Option(help="A recipe of training/recipes, or a YAML file.")]
+Recipe = Annotated[str, typer.Option(help=f"A YAML file, or one of {RECIPES}.")]
 Output = Annotated[
     Path | None,
     typer.Option(help="Folder of the checkpoint; an interrupted run there is resumed.", show_default="runs/RECIPE"),

@@ -1,61 +1,18 @@
 """What goes back to the client: vLLM's answer, with the whole bill in `usage` and one `rerank` object added.
 
-Each endpoint keeps its own shape; `Dialect` says where usage and `rerank` go. Nothing else of vLLM's answer is
-touched, and an answer that was not reranked is passed on byte for byte.
+Each endpoint keeps its own shape; its dialect says where usage and `rerank` go, and how a failure looks. Nothing else
+of vLLM's answer is touched, and an answer that was not reranked is passed on byte for byte.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
+from service.http.dialects import DIALECTS, Dialect
+from service.http.dialects.dialect import encoded
 from service.http.rerank_object import Json, rerank_object
 from service.rerank.context import RequestContext
 from service.rerank.errors import ServiceError, error_body
 from service.rerank.ledger import Tokens, count_tokens
-from service.rerank.request import Endpoint
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """usage: finds the usage object in an answer or event. completion_key: its name for generated tokens.
-
-    carrier: in an event of a stream, the object that takes `rerank`, if the event is one that may carry it.
-    """
-
-    usage: Callable[[Json], Json | None]
-    completion_key: str
-    carrier: Callable[[Json], Json | None]
-
-
-def _usage(event: Json) -> Json | None:
-    return event.get("usage")
-
-
-def _response(event: Json) -> Json | None:
-    """A Responses stream carries the whole response in its last event; a plain answer is the response."""
-    ends = ("response.completed", "response.incomplete", "response.failed")
-    return event.get("response") if event.get("type") in ends else None
-
-
-def _response_usage(event: Json) -> Json | None:
-    return (_response(event) or event).get("usage")
-
-
-def _final_chunk(event: Json) -> Json | None:
-    """A chunk that could be the last: it ends a choice, or carries the usage behind all of them."""
-    choices = event.get("choices")
-    ends = choices == [] or any(choice.get("finish_reason") for choice in choices or [])
-    return event if ends else None
-
-
-_OPENAI = Dialect(_usage, "completion_tokens", _final_chunk)
-
-DIALECTS: Mapping[Endpoint, Dialect] = {
-    "chat": _OPENAI,
-    "completions": _OPENAI,
-    "responses": Dialect(_response_usage, "output_tokens", _response),
-    "messages": Dialect(_usage, "output_tokens", lambda event: event if event.get("type") == "message_delta" else None),
-}
 
 
 def patch_answer(body: bytes, context: RequestContext) -> bytes:
@@ -65,14 +22,14 @@ def patch_answer(body: bytes, context: RequestContext) -> bytes:
         return body
     _bill(DIALECTS[context.ask.endpoint], answer, count_tokens(context.ledgers))
     answer["rerank"] = rerank_object(context)
-    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+    return encoded(answer)
 
 
 class StreamPatcher:
     """Rewrites a server-sent event stream.
 
     Holds each event that could be the last to carry `rerank`, and what follows it, until a later one comes or the
-    stream ends.
+    stream ends. Where an event gives usage before that, it is what all candidates have come to so far.
     """
 
     def __init__(self, context: RequestContext) -> None:
@@ -80,42 +37,101 @@ class StreamPatcher:
         self._dialect = DIALECTS[context.ask.endpoint]
         self._rest = b""
         self._held: list[bytes] = []
+        self._seen: list[Json] = []  # the first payload and the last
+        self._generated = 0  # tokens, as last reported
+        self._over = False
 
     def feed(self, chunk: bytes) -> bytes:
         """The events that can be sent on now."""
         *events, self._rest = (self._rest + chunk).split(b"\n\n")
-        return b"".join(part for event in events for part in self._pass(event + b"\n\n"))
+        return b"".join(part for event in events if not self._over for part in self._pass(event + b"\n\n"))
+
+    def note(self, chunk: bytes) -> None:
+        """Events that went out without coming through here; how a stream may end depends on them."""
+        payloads = (payload for event in chunk.split(b"\n\n") if (payload := _payload(event)) is not None)
+        for payload in payloads:
+            self._seen = [*self._seen[:1], payload]
 
     def _pass(self, event: bytes) -> Iterator[bytes]:
         payload = _payload(event)
-        if payload is not None and self._context.error is not None and _is_error(payload):
-            event = _with_payload(event, _our_error(payload, self._context.error))
-        if payload is not None and self._dialect.carrier(payload) is not None:
-            yield from self._held
-            self._held = [event]
-        elif _is_end(event, payload):
+        if payload is None:
+            yield from self._pass_other(event)
+            return
+        if self._dialect.is_error(payload):
+            yield from self._pass_error(event)
+            return
+        self._seen = [*self._seen[:1], payload]
+        if self._dialect.is_end(payload):
             yield self.flush()
             yield event
-        elif self._held and (payload is None or _is_error(payload)):
+            return
+        if self._dialect.carrier(payload) is None:
+            yield from self._let_go()
+            yield self._so_far(event, payload)
+            return
+        yield from self._let_go()
+        self._held = [self._so_far(event, payload)]
+
+    def _pass_other(self, event: bytes) -> Iterator[bytes]:
+        """What holds no object: the end of a stream, or a comment, which some clients take for an event without it."""
+        if event.startswith(b"data: [DONE]"):
+            yield self.flush()
+            yield event
+            return
+        passed = event[:-1] if event.startswith(b":") else event
+        if self._held:
+            self._held.append(passed)
+        else:
+            yield passed
+
+    def _pass_error(self, event: bytes) -> Iterator[bytes]:
+        """An error of ours in its own words; another's as it is, behind what is held."""
+        if self._context.error is not None:
+            yield self.fail(self._context.error)
+        elif self._held:
             self._held.append(event)
         else:
-            yield from self._held
-            self._held = []
             yield event
+
+    def _let_go(self) -> list[bytes]:
+        held, self._held = self._held, []
+        return held
+
+    def _so_far(self, event: bytes, payload: Json) -> bytes:
+        usage = self._dialect.usage(payload)
+        if not usage or not self._context.ledgers:
+            return event
+        given = usage.get(self._dialect.completion_key) or 0
+        self._generated = max(self._generated, given, count_tokens(self._context.ledgers).generated)
+        _count(self._dialect, usage, self._generated)
+        return _with_payload(event, payload)
 
     def flush(self) -> bytes:
         """What is held, completed; empty when nothing is."""
-        held, self._held = self._held, []
+        held = self._let_go()
         if not held or not self._context.ledgers:
             return b"".join(held)
         event, *rest = held
         payload = _payload(event)
         assert payload is not None
-        _bill(self._dialect, payload, count_tokens(self._context.ledgers))
-        carrier = self._dialect.carrier(payload)
-        assert carrier is not None
-        carrier["rerank"] = rerank_object(self._context)
+        self._complete(payload)
         return _with_payload(event, payload) + b"".join(rest)
+
+    def fail(self, error: ServiceError) -> bytes:
+        """What is held, and the end of a stream that has failed; nothing of vLLM's comes after it."""
+        held = self.flush()
+        self._over = True
+        events = self._dialect.error_events(error_body(error)["error"], error.status, self._seen)
+        for event in events:
+            self._complete(event.payload)
+        return held + b"".join(event.encode() for event in events) + self._dialect.done
+
+    def _complete(self, payload: Json) -> None:
+        """The whole bill and `rerank`, where the event can carry them."""
+        carrier = self._dialect.carrier(payload)
+        if carrier is not None and self._context.ledgers:
+            _bill(self._dialect, payload, count_tokens(self._context.ledgers))
+            carrier["rerank"] = rerank_object(self._context)
 
 
 def _payload(event: bytes) -> Json | None:
@@ -129,31 +145,27 @@ def _payload(event: bytes) -> Json | None:
 
 def _with_payload(event: bytes, payload: Json) -> bytes:
     """The event with other data and its own type line."""
-    data = b"data: " + json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+    data = b"data: " + encoded(payload)
     lines = [data if line.startswith(b"data:") else line for line in event.rstrip(b"\n").split(b"\n")]
     return b"\n".join(lines) + b"\n\n"
 
 
-def _is_error(payload: Json) -> bool:
-    return payload.get("error") is not None or payload.get("type") == "error"
-
-
-def _our_error(payload: Json, error: ServiceError) -> Json:
-    """An error event with our cause in it, in the shape that its endpoint has."""
-    ours = error_body(error)["error"]
-    return payload | ({"error": ours} if "error" in payload else ours | {"type": "error"})
-
-
-def _is_end(event: bytes, payload: Json | None) -> bool:
-    is_done = event.startswith(b"data: [DONE]")
-    return is_done or (payload is not None and payload.get("type") == "message_stop")
-
-
 def _bill(dialect: Dialect, answer: Json, tokens: Tokens) -> None:
+    """Every generated token, and of them those that are in no answer, under OpenAI's name for what is billed like that.
+
+    OpenAI has it for predicted outputs.
+    """
     usage = dialect.usage(answer)
     if not usage:
         return
-    extra = tokens.generated - (usage.get(dialect.completion_key) or 0)
-    usage[dialect.completion_key] = tokens.generated
+    _count(dialect, usage, tokens.generated)
+    if dialect.details_key is not None:
+        details = dict.fromkeys(dialect.kinds, 0) | (usage.get(dialect.details_key) or {})
+        usage[dialect.details_key] = details | {"rejected_prediction_tokens": tokens.generated - tokens.returned}
+
+
+def _count(dialect: Dialect, usage: Json, generated: int) -> None:
+    extra = generated - (usage.get(dialect.completion_key) or 0)
+    usage[dialect.completion_key] = generated
     if "total_tokens" in usage:
         usage["total_tokens"] += extra

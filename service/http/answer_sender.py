@@ -5,11 +5,13 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
 
 from service.http.answer_patch import StreamPatcher, patch_answer
 from service.http.progress_comments import CandidateProgress
+from service.http.rerank_object import rerank_headers
+from service.http.vllm_front.stream_headers import is_event_stream
 from service.rerank.context import RequestContext
 from service.rerank.errors import Overloaded, ServiceError, error_body
 
@@ -20,7 +22,9 @@ _PROGRESS_S = 0.1
 class AnswerSender:
     """The `send` of one request: passes on, patches or replaces what vLLM's application answers.
 
-    Closes the request before its last byte is sent, so that who asks again at once finds its places free.
+    A stream begins with its first event or comment: until then its headers can still say what was chosen, and its
+    status what went wrong. Closes the request before its last byte is sent, so that who asks again at once finds its
+    places free.
     """
 
     def __init__(self, context: RequestContext, send: Send, keep_alive_s: float | None = None) -> None:
@@ -32,8 +36,11 @@ class AnswerSender:
         self._send = send
         self._keep_alive_s = _KEEP_ALIVE_S if keep_alive_s is None else keep_alive_s
         self._start: Message | None = None
+        self._begun = False
+        self._beginning = asyncio.Lock()
         self._body = bytearray()
         self._stream: StreamPatcher | None = None
+        self._passed_on: list[bytes] = []  # of a stream that is not patched: the first and the last of what went out
         self._comments: list[asyncio.Task[None]] = []
         self._sent_s = 0.0
         self._handle: Callable[[Message], Awaitable[None]] = self._pass_on
@@ -65,32 +72,70 @@ class AnswerSender:
         await self._handle(message)
         self._complete = self._complete or last
 
-    async def _pass_on(self, message: Message) -> None:
-        await self._send(message)
+    async def fail(self, error: Exception) -> bool:
+        """End an answer that the application left half done.
+
+        Returns whether the client was answered with an error of ours, and nobody else has to hear of `error`.
+        """
+        ours = self._context.error
+        self.raised = True
+        if self._left or self._complete or (ours is None and not self._begun):
+            return False
+        await self.close()
+        await self._context.close()
+        told = ours or ServiceError(f"internal error: {type(error).__name__}")
+        if not self._begun:
+            await send_error(self._send, told)
+        elif self._stream is not None:
+            for passed_on in self._passed_on:
+                self._stream.note(passed_on)
+            await self._send({"type": "http.response.body", "body": self._stream.fail(told)})
+        else:
+            return False
+        self._complete = True
+        return ours is not None
 
     async def _start_answer(self) -> Callable[[Message], Awaitable[None]]:
-        """Send the start, unless the body decides its length; the handler of the body comes back."""
+        """How the body is handled that is to come."""
         assert self._start is not None
-        headers = Headers(raw=self._start.get("headers", []))
-        if headers.get("content-type", "").startswith("text/event-stream"):
-            await self._send(self._start)
-            if not self._reports():
-                return self._pass_on
-            self._stream = StreamPatcher(self._context)
-            if self._keep_alive_s:
-                self._comments.append(asyncio.create_task(self._keep_alive()))
-            if self._context.ask.options.progress:
-                self._comments.append(asyncio.create_task(self._send_progress()))
-            return self._patch_stream
+        if is_event_stream(self._start):
+            return await self._start_stream()
         if self.status < 400 and self._reports():
             return self._collect
-        await self._send(self._start)
+        if self.status >= 400 and self._context.error is not None:
+            return self._replace
+        await self._begin()
         return self._pass_on
+
+    async def _start_stream(self) -> Callable[[Message], Awaitable[None]]:
+        self._stream = StreamPatcher(self._context)
+        if not self._reports():
+            await self._begin()
+            return self._watch_stream
+        if self._keep_alive_s:
+            self._comments.append(asyncio.create_task(self._keep_alive()))
+        if self._context.ask.options.progress:
+            self._comments.append(asyncio.create_task(self._send_progress()))
+        return self._patch_stream
 
     def _reports(self) -> bool:
         """Whether the answer gets a `rerank` object: the client asked, or the server's default N is above n."""
         ask = self._context.ask
         return ask.explicit or ask.asked_best_of > ask.n
+
+    async def _begin(self) -> None:
+        """Send the start, once; two may want to at the same time."""
+        assert self._start is not None
+        async with self._beginning:
+            if not self._begun:
+                headers = MutableHeaders(raw=list(self._start.get("headers", [])))
+                if self._reports() and self.status < 400:
+                    headers.update(rerank_headers(self._context))
+                await self._send({**self._start, "headers": headers.raw})
+                self._begun = True
+
+    async def _pass_on(self, message: Message) -> None:
+        await self._send(message)
 
     async def _collect(self, message: Message) -> None:
         self._body += message.get("body", b"")
@@ -100,17 +145,45 @@ class AnswerSender:
         body = patch_answer(bytes(self._body), self._context)
         headers = MutableHeaders(raw=list(self._start.get("headers", [])))
         headers["content-length"] = str(len(body))
-        await self._send({**self._start, "headers": headers.raw})
+        self._start = {**self._start, "headers": headers.raw}
+        await self._begin()
         await self._send({"type": "http.response.body", "body": body})
+
+    async def _replace(self, message: Message) -> None:
+        """Whatever vLLM made of an error of ours, the client gets ours."""
+        if not message.get("more_body", False) and not self._complete:
+            await self._answer_error()
+
+    async def _answer_error(self) -> None:
+        assert self._context.error is not None
+        self.status = self._context.error.status
+        self._begun = self._complete = True
+        await send_error(self._send, self._context.error)
+
+    async def _watch_stream(self, message: Message) -> None:
+        """Pass a stream on as it is, unless it fails by an error of ours."""
+        if self._context.error is not None:
+            await self._patch_stream(message)
+            return
+        if body := message.get("body"):
+            self._passed_on = [*self._passed_on[:1], body]
+        await self._send(message)
 
     async def _patch_stream(self, message: Message) -> None:
         assert self._stream is not None
         last = not message.get("more_body", False)
+        if self._context.error is not None and not self._begun:
+            await self.close()
+            await self._context.close()
+            await self._answer_error()
+            self._handle = self._replace
+            return
         if last:
             await self.close()
         body = self._stream.feed(message.get("body", b"")) + (self._stream.flush() if last else b"")
         if body or last:
             self._sent_s = time.monotonic()
+            await self._begin()
             await self._send({"type": "http.response.body", "body": body, "more_body": not last})
 
     async def _keep_alive(self) -> None:
@@ -133,8 +206,12 @@ class AnswerSender:
                 await self._comment(json.dumps({"candidates": changes}, separators=(",", ":")))
 
     async def _comment(self, text: str) -> None:
-        """text: one line in ASCII, since clients disagree on which other characters end a line."""
-        note = f": {text}\n\n".encode("ascii")
+        """text: one line in ASCII, since clients disagree on which other characters end a line.
+
+        No empty line behind it: that would end an event, and some clients take it for one without data.
+        """
+        await self._begin()
+        note = f": {text}\n".encode("ascii")
         await self._send({"type": "http.response.body", "body": note, "more_body": True})
 
     async def close(self) -> None:
@@ -153,7 +230,7 @@ def _blame(status: int) -> str:
 
 
 async def send_error(send: Send, error: ServiceError) -> None:
-    """An error as a whole HTTP answer."""
+    """An error as a whole HTTP answer, in OpenAI's shape: `OpenAIErrors` translates it for who speaks another."""
     body = json.dumps(error_body(error)).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]

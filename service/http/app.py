@@ -29,21 +29,24 @@ def create_app(
     dependencies: Dependencies,
     *,
     guards: list[Middleware],
-    check_ready: Callable[[], Awaitable[ServiceError | None]],
+    check_ready: Callable[[], Awaitable[None]],
     engine_version: str,
     root_path: str = "",
     lifespan: Lifespan | None = None,
 ) -> Starlette:
     """inner: vLLM's application. guards: what a request passes before anything is done for it, outermost first.
 
-    check_ready: why the server cannot answer now, or None when it can.
+    check_ready: raises ServiceError, where the server cannot answer now.
     """
 
     async def ready(_: Request) -> Response:
-        problem = dependencies.lifecycle.refusal or await check_ready()
-        if problem is None:
-            return JSONResponse({"status": "ready"})
-        return JSONResponse(error_body(problem), status_code=problem.status, headers=problem.headers)
+        try:
+            if (refusal := dependencies.lifecycle.refusal) is not None:
+                raise refusal
+            await check_ready()
+        except ServiceError as error:
+            return JSONResponse(error_body(error), status_code=error.status, headers=error.headers)
+        return JSONResponse({"status": "ready"})
 
     async def versions(_: Request) -> Response:
         return JSONResponse({"version": engine_version, "bestofn": version("bestofn-server")})
@@ -52,7 +55,7 @@ def create_app(
         routes=[
             Route("/ready", ready),
             Route("/version", versions),
-            *preference_routes(dependencies.candidate_log),
+            *preference_routes(dependencies.recorder.candidate_log),
             *page_routes(),
             Mount("/", inner),
         ],

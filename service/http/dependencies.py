@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from service.http.recorder import Recorder
 from service.load.admission import Admission
-from service.load.latency_controller import SloController
 from service.load.lifecycle import Lifecycle
-from service.observe.metrics import Metrics
-from service.records.candidate_log import CandidateLog
 from service.rerank.prices import Prices
 from service.rerank.request import Limits
 
@@ -17,10 +15,8 @@ class Dependencies:
 
     limits: Limits
     admission: Admission
-    metrics: Metrics
+    recorder: Recorder
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     prices: Prices | None = None
-    candidate_log: CandidateLog | None = None
-    slo: SloController | None = None
     # Seconds after which a stream that has nothing to say sends a comment: 1 where None, never where 0.
     keep_alive_s: float | None = None

@@ -6,8 +6,9 @@ the request started is ended and accounted for before it is recorded.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,12 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.http.answer_sender import AnswerSender, send_error
 from service.http.dependencies import Dependencies
 from service.rerank.context import RequestContext, current_request
-from service.rerank.errors import ServiceError
-from service.rerank.request import BATCH_PATH, BEST_OF_HEADER, ENDPOINTS, Ask, Endpoint, read_ask, refuse_reranking
+from service.rerank.errors import ClientLeft, DeadlineExceeded, ServiceError
+from service.rerank.request import BEST_OF_HEADER, GENERATING, Ask, Endpoint, endpoint_of, read_ask
 
 
 class Gateway:
-    """ASGI middleware for the four completion endpoints; every other request passes untouched.
+    """ASGI middleware for whatever generates; every other request passes untouched.
 
     A request comes up again below vLLM's application, in `vllm.client.RerankingEngine.generate`, where
     `context.current_request` has carried it.
@@ -33,59 +34,59 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = _path(scope) if scope["type"] == "http" and scope["method"] == "POST" else ""
-        if path not in ENDPOINTS and path != BATCH_PATH:
+        if path not in GENERATING:
             await self._app(scope, receive, send)
-            return
-        body = await _read_body(receive)
-        if body is None:
-            return
-        if path == BATCH_PATH:
-            await self._pass_batch(body, scope, receive, send)
-        else:
-            await self._serve(ENDPOINTS[path], body, scope, receive, send)
-
-    async def _pass_batch(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        """Several conversations in one request are vLLM's alone; a client that asks to have them ranked is refused."""
-        try:
-            refuse_reranking(body, Headers(scope=scope).get(BEST_OF_HEADER))
-        except ServiceError as error:
-            await send_error(send, error)
-        else:
-            await self._app(scope, _replay(body, receive, lambda: None), send)
+        elif (body := await _read_body(receive)) is not None:
+            await self._serve(endpoint_of(path, body), body, scope, receive, send)
 
     async def _serve(self, endpoint: Endpoint, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         """The way of a request: read, admit, answer, record."""
         try:
             ask = read_ask(endpoint, body, Headers(scope=scope).get(BEST_OF_HEADER), self._parts.limits)
-            context = self._admit(ask, scope)
+            context = await self._admit(ask, scope, receive)
         except ServiceError as error:
-            self._parts.metrics.refused(endpoint, error)
+            self._parts.recorder.metrics.turned_away(endpoint, error.code)
             await send_error(send, error)
         else:
             await self._answer(context, scope, receive, send)
 
-    def _admit(self, ask: Ask, scope: Scope) -> RequestContext:
-        """The request with the N that the load leaves it, its places held. Raises Overloaded."""
-        admission, slo, places = self._parts.admission, self._parts.slo, ExitStack()
-        if slo is not None:
-            room = admission.limit - admission.in_flight
-            ask = slo.fit(ask, in_flight=admission.in_flight, room=room, now_s=time.monotonic())
-        places.enter_context(admission.hold(ask.candidates))
-        if slo is not None:
-            places.enter_context(slo.hold(ask))
-        request_id = Headers(scope=scope).get("x-request-id", "")
-        return RequestContext(ask, request_id, places, admission.in_flight, self._parts.prices)
+    async def _admit(self, ask: Ask, scope: Scope, receive: Receive) -> RequestContext:
+        """The request with the N that the load leaves it, and its first place.
+
+        Raises Overloaded, ClientLeft, DeadlineExceeded.
+        """
+        admission, slo = self._parts.admission, self._parts.recorder.slo
+        with ExitStack() as held:
+            if slo is not None:
+                ask = slo.fit(ask, room=admission.limit - slo.in_flight, now_s=time.monotonic())
+                held.enter_context(slo.hold(ask))
+            ticket = admission.ticket()
+            held.callback(ticket.close)
+            started_s = time.monotonic()
+            if not ticket.admitted:
+                waiting = _in_time(ticket.wait(), ask.options.deadline_ms)
+                await _first_of(waiting, _until_left(receive))
+            return RequestContext(
+                ask,
+                ticket,
+                Headers(scope=scope).get("x-request-id", ""),
+                held.pop_all(),
+                in_flight=0 if slo is None else slo.in_flight,
+                prices=self._parts.prices,
+                started_s=started_s,
+            )
 
     async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
         body = context.ask.body
         answer = AnswerSender(context, send, self._parts.keep_alive_s)
         self._parts.lifecycle.track(context)
-        token = current_request.set(context)
+        # what a background request generates outlives it: the engine then admits and records it by itself
+        token = current_request.set(None if context.ask.background else context)
         try:
             await self._app(_with_length(scope, body), _replay(body, receive, answer.left), answer.send)
-        except Exception:
-            answer.raised = True
-            raise
+        except Exception as error:
+            if not await answer.fail(error):
+                raise
         finally:
             current_request.reset(token)
             ending = asyncio.create_task(self._end(context, answer))
@@ -98,16 +99,7 @@ class Gateway:
         self._parts.lifecycle.forget(context)
         await answer.close()
         await context.close()
-        self._record(context, answer.outcome)
-
-    def _record(self, context: RequestContext, outcome: str) -> None:
-        self._parts.metrics.record(context, outcome)
-        if self._parts.slo is not None and outcome == "ok" and context.as_admitted:
-            # not until it was read: a client that reads slowly is not the server's load
-            now_s = max(ledger.end_s for ledger in context.ledgers)
-            self._parts.slo.answered(context.ask, context.in_flight, admitted_s=context.started_s, now_s=now_s)
-        if self._parts.candidate_log is not None:
-            self._parts.candidate_log.record(context, outcome)
+        self._parts.recorder.record(context, answer.outcome)
 
 
 def _path(scope: Scope) -> str:
@@ -125,6 +117,36 @@ async def _read_body(receive: Receive) -> bytes | None:
         body += message.get("body", b"")
         if not message.get("more_body", False):
             return bytes(body)
+
+
+async def _first_of(*waits: Coroutine[Any, Any, None]) -> None:
+    """Until the first of several ends, which raises what it raises; the others are cancelled."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _in_time(waiting: Coroutine[Any, Any, None], deadline_ms: int | None) -> None:
+    """Wait no longer than the request may take. Raises DeadlineExceeded, or what `waiting` raises."""
+    try:
+        async with asyncio.timeout(None if deadline_ms is None else deadline_ms / 1000):
+            await waiting
+    except TimeoutError:
+        param = "rerank.deadline_ms"
+        raise DeadlineExceeded(f"{param} passed while the request waited for a place", param=param) from None
+
+
+async def _until_left(receive: Receive) -> None:
+    """Raises ClientLeft when the client does."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    raise ClientLeft("the client left the queue")
 
 
 def _replay(body: bytes, receive: Receive, left: Callable[[], None]) -> Receive:

@@ -1,4 +1,4 @@
-"""OpenAI's shape for every error answer."""
+"""The shape of every error answer: OpenAI's, or that of the endpoint's own dialect."""
 
 import json
 from collections.abc import Mapping
@@ -7,11 +7,16 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.rerank.errors import InvalidRequest
+from service.http.dialects import dialect_of
+from service.http.rerank_object import Json
+from service.http.validation import field_error
+from service.rerank.errors import error_body
+
+_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
 class OpenAIErrors:
-    """Gives every error answer OpenAI's shape, whichever layer made it."""
+    """Gives every error answer the shape of its endpoint, whichever layer made it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -29,14 +34,20 @@ class OpenAIErrors:
             else:
                 body.extend(message.get("body", b""))
                 if not message.get("more_body", False):
-                    await _send_shaped(send, start, bytes(body))
+                    await _send_shaped(send, start, bytes(body), _path(scope))
 
         await self._app(scope, receive, shaped)
 
 
-async def _send_shaped(send: Send, start: Message, body: bytes) -> None:
+def _path(scope: Scope) -> str:
+    path: str = scope.get("path", "")
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+async def _send_shaped(send: Send, start: Message, body: bytes, path: str) -> None:
     status = 400 if start["status"] == 422 else start["status"]
-    shaped = json.dumps(openai_error(body, status)).encode()
+    error = openai_error(body, status)
+    shaped = json.dumps(dialect_of(path).error_body(error, status)).encode()
     headers = MutableHeaders(raw=list(start.get("headers", [])))
     headers["content-type"] = "application/json"
     headers["content-length"] = str(len(shaped))
@@ -44,28 +55,28 @@ async def _send_shaped(send: Send, start: Message, body: bytes) -> None:
     await send({"type": "http.response.body", "body": shaped})
 
 
-_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
-
-
-def openai_error(body: bytes, status: int) -> dict[str, Any]:
-    """An error body in OpenAI's shape; one that has it already stays as it is."""
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        answer = body.decode(errors="replace")
+def openai_error(body: bytes, status: int) -> Json:
+    """OpenAI's error object for any error body; one that has it already stays as it is."""
+    answer = _read(body)
     detail = answer.get("error", answer.get("detail")) if isinstance(answer, dict) else answer
-    if isinstance(answer, dict) and isinstance(detail, dict) and "message" in detail:
-        return {**answer, "error": {"type": None, "param": None, "code": None} | detail}
+    if isinstance(detail, dict) and isinstance(detail.get("message"), str):
+        return {"type": None, "param": None, "code": None} | detail
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
-        error = field_error(detail[0])
-        return {"error": {"message": str(error), "type": kind, "param": error.param, "code": error.code}}
+    if isinstance(detail, list) and any(isinstance(problem, Mapping | str) for problem in detail):
+        return {**error_body(field_error(detail))["error"], "type": kind}
     message = detail if isinstance(detail, str) and detail else f"HTTP {status}"
-    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+    return {"message": message, "type": kind, "param": None, "code": None}
 
 
-def field_error(problem: Mapping[str, Any]) -> InvalidRequest:
-    """One of FastAPI's validation problems, as a sentence that names the field."""
-    field = ".".join(str(part) for part in problem.get("loc", ()) if part != "body" and "[" not in str(part))
-    text = str(problem.get("msg", "is not valid"))
-    return InvalidRequest(f"{field}: {text}" if field else text, param=field or None)
+def _read(body: bytes) -> Any:
+    """The JSON of a body, or its text where it is none or cannot be written again: NaN, or too deep."""
+    try:
+        answer = json.loads(body, parse_constant=_refuse)
+        json.dumps([[[[answer]]]])
+    except (ValueError, RecursionError):
+        return body.decode(errors="replace")
+    return answer
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)

@@ -11,6 +11,8 @@ from service.rerank.selection import ARGMAX
 
 Json = dict[str, Any]
 
+RERANK_HEADERS = ("x-bestofn-reward", "x-bestofn-best-of", "x-bestofn-sampled", "x-bestofn-generated-tokens")
+
 
 def rerank_object(context: RequestContext) -> Json:
     """The answer's `rerank`: for one prompt its own object, for several the totals and one object each."""
@@ -19,6 +21,20 @@ def rerank_object(context: RequestContext) -> Json:
         return each[0]
     totals = _totals(context.ledgers, context)
     return totals | {"prompts": each}
+
+
+def rerank_headers(context: RequestContext) -> dict[str, str]:
+    """The gist of `rerank` for clients that drop the object; nothing while any of it can still change.
+
+    Without a reward, and for several prompts, which have several, there is no header of one.
+    """
+    ledgers = context.ledgers
+    if len(ledgers) < context.ask.prompts or any(ledger.ended_s is None for ledger in ledgers):
+        return {}
+    reward = ledgers[0].reward if len(ledgers) == 1 else None
+    sampled = sum(len(ledger.candidates) for ledger in ledgers)
+    values = (reward, context.best_of, sampled, count_tokens(ledgers).generated)
+    return {name: str(value) for name, value in zip(RERANK_HEADERS, values, strict=True) if value is not None}
 
 
 def _of_prompt(ledger: Ledger, context: RequestContext) -> Json:
@@ -39,6 +55,7 @@ def _of_prompt(ledger: Ledger, context: RequestContext) -> Json:
         "reward_std": None if mean is None else _std(rewards, mean),
         "kl_bound_nats": _kl_bound_nats(ledger) if candidates else None,
         "stop_reason": ledger.stop_reason,
+        **_scored_as(ledger),
         **_selection(ledger),
         **_totals([ledger], context),
     }
@@ -61,6 +78,15 @@ def _kl_bound_nats(ledger: Ledger) -> float | None:
         return None
     plain = plan.waits_for_all and plan.selection == ARGMAX
     return kl_bound_nats(len(ledger.records)) if plain else kl_bound_of_choice_nats(plan.best_of)
+
+
+def _scored_as(ledger: Ledger) -> Json:
+    """What the reward model read of the request, where it was asked."""
+    if (conversation := ledger.conversation) is None:
+        return {}
+    return {"scored_as": conversation.scored_as} | (
+        {"left_out": conversation.left_out} if conversation.left_out else {}
+    )
 
 
 def _selection(ledger: Ledger) -> Json:

@@ -218,17 +218,18 @@ class SloController:
         self._known: defaultdict[RequestClass, Knowledge] = defaultdict(Knowledge)
         self._recent: defaultdict[RequestClass, Recent] = defaultdict(Recent)
         self._arrivals = Arrivals()
+        self.in_flight = 0  # candidates of the requests that are held, whether or not an engine works on them
         self._asked = 0
         self._fixed = 0
 
-    def fit(self, ask: Ask, *, in_flight: int, room: int, now_s: float) -> Ask:
-        """The request with the N that it gets. in_flight, room: candidates, before this request is admitted."""
+    def fit(self, ask: Ask, *, room: int, now_s: float) -> Ask:
+        """The request with the N that it gets. room: candidates, before this request is held."""
         if not adjustable(ask):
             return ask
         key = RequestClass.of(ask)
         asked = ask.asked_best_of * ask.prompts
         self._arrivals = self._arrivals.follow(asked, now_s)
-        load = Occupancy(in_flight, self._asked, self._fixed, self._arrivals.asked_per_s)
+        load = Occupancy(self.in_flight, self._asked, self._fixed, self._arrivals.asked_per_s)
         share = self._known[key].share(asked, load, self.target_s)
         self._recent[key] = self._recent[key].follow(share, now_s)
         best_of = lowered_best_of(ask, min(share, self._recent[key].share), room)
@@ -236,13 +237,15 @@ class SloController:
 
     @contextmanager
     def hold(self, ask: Ask) -> Iterator[None]:
-        """Count an admitted request until it has been answered."""
+        """Count a request until it has been answered."""
         asked, fixed = (ask.asked_best_of * ask.prompts, 0) if adjustable(ask) else (0, ask.candidates)
+        self.in_flight += ask.candidates
         self._asked += asked
         self._fixed += fixed
         try:
             yield
         finally:
+            self.in_flight -= ask.candidates
             self._asked -= asked
             self._fixed -= fixed
 

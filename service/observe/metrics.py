@@ -12,9 +12,8 @@ from prometheus_client.samples import Sample
 
 from reward.expected_best import best_of_n
 from service.rerank.context import RequestContext
-from service.rerank.errors import ServiceError
 from service.rerank.ledger import Ledger, count_tokens
-from service.rerank.request import BATCH_PATH, Endpoint
+from service.rerank.request import Endpoint
 
 # Close enough for a quantile: no bound is much more than half as much again as the one before.
 _SECONDS = (
@@ -56,10 +55,7 @@ class CostCounter(Collector):
             self._dollars[part] += dollars
 
     def collect(self) -> Iterator[Metric]:
-        text = (
-            "What the server costs: for requests that have been answered, and while nothing was at work. Batches "
-            f"({BATCH_PATH}) and background responses are not metered: their time counts as idle."
-        )
+        text = "What the server costs: for requests that have been answered, and while nothing was at work."
         family = CounterMetricFamily("bestofn_cost_dollars", text, labels=["part"])
         for part, dollars in {**self._dollars, "idle": self._idle_dollars()}.items():
             family.add_metric([part], dollars)
@@ -147,8 +143,9 @@ class Metrics:
         self._straggler = histogram(
             "straggler_seconds", "Last minus median finish of a request's candidates.", _SECONDS
         )
-        self._in_flight = gauge("candidates_in_flight", "Candidates admitted and not yet answered.")
-        self._limit = gauge("candidates_limit", "Candidates in flight past which requests are refused.")
+        self._in_flight = gauge("candidates_in_flight", "Candidates that an engine works on.")
+        self._limit = gauge("candidates_limit", "Candidates in flight past which requests wait.")
+        self._queued = gauge("requests_queued", "Requests that wait for the place of their first candidate.")
         self._waiting = gauge("queue_depth", "Sequences that wait for a place in an engine's batch.", "engine")
         self._kv_cache = gauge("kv_cache_usage_ratio", "Share of an engine's KV cache in use.", "engine")
         self._scores = gauge("scores_in_flight", "Sequences that the reward model is working on.")
@@ -168,6 +165,7 @@ class Metrics:
         *,
         candidates_in_flight: Callable[[], float],
         candidates_limit: Callable[[], float],
+        requests_queued: Callable[[], float],
         scores_in_flight: Callable[[], float],
         reward_model_up: Callable[[], float],
         candidate_log_up: Callable[[], float],
@@ -175,6 +173,7 @@ class Metrics:
         """Let the gauges read the live state of the server."""
         self._in_flight.set_function(candidates_in_flight)
         self._limit.set_function(candidates_limit)
+        self._queued.set_function(requests_queued)
         self._scores.set_function(scores_in_flight)
         self._reward_up.set_function(reward_model_up)
         self._candidate_log_up.set_function(candidate_log_up)
@@ -188,9 +187,9 @@ class Metrics:
         """Records of the candidate log: written (and safe), dropped or failed. From any thread."""
         self._logged.labels(outcome).inc(records)
 
-    def refused(self, endpoint: Endpoint, error: ServiceError) -> None:
-        """A request that was answered before anything was generated for it."""
-        self._requests.labels(endpoint, "none", error.code).inc()
+    def turned_away(self, endpoint: Endpoint, outcome: str) -> None:
+        """A request that was refused, or whose client left, before anything was generated for it."""
+        self._requests.labels(endpoint, "none", outcome).inc()
 
     def record(self, context: RequestContext, outcome: str) -> None:
         """A request that reached vLLM's application, after everything it started has ended."""
@@ -199,7 +198,7 @@ class Metrics:
         seconds = time.monotonic() - context.started_s
         self._duration.labels(label).observe(seconds)
         if self._slo is not None and outcome == "ok":
-            self._slo.answered(context.best_of, context.ask.asked_best_of, seconds)
+            self._slo.answered(context.best_of, max(context.ask.asked_best_of, context.best_of), seconds)
         self._tokens.labels(label).observe(count_tokens(context.ledgers).generated)
         cost = context.cost(context.ledgers)
         if cost is not None and self._costs is not None:

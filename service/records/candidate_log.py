@@ -21,9 +21,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from reward.conversation import Answer, Conversation
 from service.records.durable_file import DurableFile
 from service.rerank.context import RequestContext
-from service.rerank.ledger import Ledger, finite
+from service.rerank.ledger import CandidateRecord, Ledger, finite
 
 Row = Mapping[str, Any]
 Outcome = Literal["written", "dropped", "failed"]
@@ -46,7 +47,9 @@ def candidate_rows(context: RequestContext, outcome: str, at: datetime, reward_m
     """One record for each prompt of a request whose candidates the reward model was to rank.
 
     responses: whole answers, with what the client wrote of them already; not finished ones as far as they came (see
-    states). scores: null where there is none. prompt: the conversation as the reward model read it, or a bare prompt.
+    states). reasoning, tool_calls: what a candidate thought and called, apart from its answer, where one did; text
+    that calls a tool stays in its response too. scores: null where there is none. prompt: the conversation as the
+    reward model read it, or a bare prompt; tools: what the policy was offered (left_out: what was not read of it).
     """
     common = {
         "request_id": context.request_id,
@@ -55,18 +58,17 @@ def candidate_rows(context: RequestContext, outcome: str, at: datetime, reward_m
         "reward_model": reward_model,
         "outcome": outcome,
     }
-    bare = context.ask.endpoint == "completions"
-    return [_row(ledger, bare=bare) | common for ledger in context.ledgers if ledger.conversation and ledger.records]
+    return [_row(ledger) | common for ledger in context.ledgers if ledger.conversation and ledger.records]
 
 
-def _row(ledger: Ledger, *, bare: bool) -> dict[str, Any]:
+def _row(ledger: Ledger) -> dict[str, Any]:
     conversation, records = ledger.conversation, ledger.records
     assert conversation is not None
     heads = dict.fromkeys(head for record in records for head in record.view.rewards)
     scores = {head: [finite(record.view.rewards.get(head)) for record in records] for head in heads}
     return {
-        "prompt": conversation.messages[0]["content"] if bare else conversation.messages,
-        "responses": [conversation.answer_start + record.text for record in records],
+        **_asked(conversation),
+        **_answered(conversation.answer_start, records, [ledger.answer(record) for record in records]),
         "scores": {**scores, "reward": [candidate.reward for candidate in ledger.candidates]},
         "selected": ledger.selected,
         "states": [candidate.state for candidate in ledger.candidates],
@@ -79,6 +81,25 @@ def _row(ledger: Ledger, *, bare: bool) -> dict[str, Any]:
         "stop_reason": ledger.stop_reason,
         **({"reward_weights": dict(weights)} if (weights := ledger.plan.reward_weights) else {}),
     }
+
+
+def _asked(conversation: Conversation) -> dict[str, Any]:
+    if conversation.bare:
+        prompt: Any = conversation.messages[0]["content"]
+    else:
+        prompt = conversation.text if conversation.scored_as == "text" else conversation.messages
+    given = {"tools": conversation.tools, "variables": dict(conversation.variables), "left_out": conversation.left_out}
+    return {"prompt": prompt, "scored_as": conversation.scored_as} | {name: one for name, one in given.items() if one}
+
+
+def _answered(start: str, records: Sequence[CandidateRecord], answers: Sequence[Answer]) -> dict[str, Any]:
+    pairs = zip(records, answers, strict=True)
+    texts = [record.text if answer.tool_calls else answer.content for record, answer in pairs]
+    apart: dict[str, list[Any]] = {
+        "reasoning": [answer.reasoning or None for answer in answers],
+        "tool_calls": [answer.tool_calls or None for answer in answers],
+    }
+    return {"responses": [start + text for text in texts]} | {name: each for name, each in apart.items() if any(each)}
 
 
 @dataclass(frozen=True)
@@ -272,6 +293,7 @@ def _characters(row: Row) -> int:
     """About how much text a row holds."""
     prompt = row["prompt"]
     asked = len(prompt) if isinstance(prompt, str) else sum(len(message.get("content") or "") for message in prompt)
+    asked += sum(len(str(row[name])) for name in ("tools", "variables", "reasoning", "tool_calls") if name in row)
     grown = sum(len(points) for name in ("growth_ms", "prefix_rewards") for points in row.get(name, ()))
     return _ROW_CHARACTERS + asked + sum(map(len, row["responses"])) + _POINT_CHARACTERS * grown
 

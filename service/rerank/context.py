@@ -5,13 +5,16 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from service.rerank.errors import ServiceError
-from service.rerank.ledger import Ledger
+from service.rerank.ledger import CandidateRecord, Ledger
+from service.rerank.places import Places
 from service.rerank.prices import Prices
 from service.rerank.request import Ask
 from service.rerank.run import Run
+from service.rerank.selection import Choice
+from service.rerank.strategies.base import Candidate
 
 
 @dataclass
@@ -19,17 +22,20 @@ class RequestContext:
     """One request from admission to its record. Its runs end themselves; `close` makes them, and is the one place."""
 
     ask: Ask
+    places: Places  # of its candidates
     request_id: str = ""  # the header `x-request-id`
-    places: ExitStack = field(default_factory=ExitStack)  # what it holds of the server until it is closed
+    held: ExitStack = field(default_factory=ExitStack)  # what it holds of the server until it is closed
     in_flight: int = 0  # candidates of the server when it was admitted, its own included
     prices: Prices | None = None  # what its work is charged at; None where the server knows none
     runs: list[Run] = field(default_factory=list)  # one for each prompt that has come to generation
+    beams: Ledger | None = None  # of a beam search, in place of a run for each token of each beam
     error: ServiceError | None = None  # the first of ours, so that the answer can carry it whatever vLLM makes of it
     started_s: float = field(default_factory=time.monotonic)
 
     @property
     def ledgers(self) -> Sequence[Ledger]:
-        return [run.ledger for run in self.runs]
+        beams = [] if self.beams is None else [self.beams]
+        return [*beams, *(run.ledger for run in self.runs)]
 
     @property
     def best_of(self) -> int:
@@ -45,6 +51,15 @@ class RequestContext:
         """Dollars by part for some of its ledgers; None where the server knows no prices."""
         return None if self.prices is None else self.prices.cost(ledgers)
 
+    def take_step(self, run: Run) -> None:
+        """Keep of a beam search's token, which is a run of its own, only what it adds to the account."""
+        if self.beams is None:
+            width, plan = self.ask.candidates, run.ledger.plan
+            records = [CandidateRecord(Candidate(index)) for index in range(width)]
+            self.beams = Ledger(replace(plan, best_of=width, n=width), records, choice=Choice(tuple(range(width))))
+        self.beams.absorb(run.ledger)
+        self.runs.remove(run)
+
     def fail(self, error: ServiceError) -> None:
         """End the request with an error, whatever it is at."""
         self.error = self.error or error
@@ -59,7 +74,7 @@ class RequestContext:
         closing = [run.close() for run in self.runs]
         if closing:
             await asyncio.wait(closing)  # unlike gather, leaves them alone when it is cancelled itself
-        self.places.close()
+        self.held.close()
 
 
 current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)

@@ -4,7 +4,9 @@ ServiceError
 ├── InvalidRequest       400  the request is at fault; names the field
 ├── NoCandidateLog       409  the server keeps no candidate log, so nothing can be stored in it
 ├── BelowMinReward       424  no candidate reaches the reward that the request asks for
+├── NothingComplete      424  every candidate was cut off, and the request takes no such answer
 ├── Overloaded           429  too many candidates in flight; names a time to come back
+├── ClientLeft           499  nobody is left to answer
 ├── NothingGenerated     502  every candidate failed
 ├── RewardModelDown      503  the reward model cannot answer
 ├── EngineDown           503  the generation engine died
@@ -25,6 +27,7 @@ class ServiceError(Exception):
     status = 500
     type = "server_error"
     code = "internal_error"
+    retry = False  # whether asking again can help, which clients are told: each time may sample N candidates anew
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -33,7 +36,7 @@ class ServiceError(Exception):
     @property
     def headers(self) -> dict[str, str]:
         """Response headers beside the body."""
-        return {}
+        return {"x-should-retry": "true" if self.retry else "false"}
 
 
 class InvalidRequest(ServiceError):
@@ -60,48 +63,18 @@ class BelowMinReward(ServiceError):
     code = "below_min_reward"
 
 
-class Overloaded(ServiceError):
-    """Too many candidates are in flight."""
+class NothingComplete(ServiceError):
+    """Every candidate ran into the limit of its length; more tokens for each may help."""
 
-    status = 429
-    type = "rate_limit_error"
-    code = "overloaded"
-
-    def __init__(self, message: str, *, retry_after_s: int) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"retry-after": str(self.retry_after_s), "x-should-retry": "true"}
+    status = 424
+    type = "quality_error"
+    code = "nothing_complete"
 
 
-class NothingGenerated(ServiceError):
-    """Every candidate of the request failed."""
+class _Later(ServiceError):
+    """There is a time to come back."""
 
-    status = 502
-    code = "generation_failed"
-
-
-class RewardModelDown(ServiceError):
-    """The reward model is down, and `--on-reward-failure` is `error`."""
-
-    status = 503
-    code = "reward_unavailable"
-
-
-class EngineDown(ServiceError):
-    """The generation engine has died; the process is about to exit."""
-
-    status = 503
-    code = "engine_unavailable"
-
-
-class ShuttingDown(ServiceError):
-    """The server was told to stop; another one may take the request."""
-
-    status = 503
-    code = "shutting_down"
+    retry = True
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
@@ -109,7 +82,55 @@ class ShuttingDown(ServiceError):
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"retry-after": str(math.ceil(self.retry_after_s)), "x-should-retry": "true"}
+        """`retry-after` in whole seconds, as HTTP has it, and `retry-after-ms`, which OpenAI's clients prefer."""
+        whole_s, ms = math.ceil(self.retry_after_s), round(self.retry_after_s * 1000)
+        return {**super().headers, "retry-after": str(whole_s), "retry-after-ms": str(ms)}
+
+
+class Overloaded(_Later):
+    """Too many candidates are in flight."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "overloaded"
+
+
+class ClientLeft(ServiceError):
+    """The client left before anything was generated for it."""
+
+    status = 499  # nginx's own number; nobody reads it
+    code = "cancelled"
+
+
+class NothingGenerated(ServiceError):
+    """Every candidate of the request failed."""
+
+    status = 502
+    code = "generation_failed"
+    retry = True
+
+
+class RewardModelDown(ServiceError):
+    """The reward model is down, and `--on-reward-failure` is `error`."""
+
+    status = 503
+    code = "reward_unavailable"
+    retry = True
+
+
+class EngineDown(ServiceError):
+    """The generation engine has died; the process is about to exit."""
+
+    status = 503
+    code = "engine_unavailable"
+    retry = True
+
+
+class ShuttingDown(_Later):
+    """The server was told to stop; another one may take the request."""
+
+    status = 503
+    code = "shutting_down"
 
 
 class DeadlineExceeded(ServiceError):

@@ -3,9 +3,9 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from reward.conversation import Conversation
+from reward.conversation import Answer, Conversation, as_it_stands
 from reward.scorer import Score
 from service.rerank.busy_time import WORK, Work
 from service.rerank.plan import Plan
@@ -27,6 +27,7 @@ class CandidateRecord:
     pieces: list[str] = field(default_factory=list)
     growth: list[tuple[int, float]] = field(default_factory=list)
     error: Exception | None = None
+    answer: Answer | None = None  # of what has finished
     finished_s: float | None = None
 
     @property
@@ -57,6 +58,17 @@ class Ledger:
     ended_s: float | None = None
     select_s: float = 0.0
     busy_s: dict[Work, float] = field(default_factory=lambda: dict.fromkeys(WORK, 0.0))
+
+    def absorb(self, step: "Ledger") -> None:
+        """Add the next token of a beam search, which the engine saw as a request of its own, to the shortest beam."""
+        beam = min(self.records, key=lambda record: record.view.tokens)
+        tokens = sum(candidate.tokens for candidate in step.candidates)
+        beam.view = replace(beam.view, state="finished", tokens=beam.view.tokens + tokens)
+        self.prompt_tokens += step.prompt_tokens
+        self.cached_prompt_tokens += step.cached_prompt_tokens
+        self.stop_reason, self.ended_s = step.stop_reason, step.ended_s
+        for work in WORK:
+            self.busy_s[work] += step.busy_s[work]
 
     @property
     def selected(self) -> tuple[int, ...]:
@@ -91,12 +103,27 @@ class Ledger:
         state = _END_STATES.get(finish_reason, "finished")
         if state == "finished":
             record.finished_s = time.monotonic()
+            record.answer = self._read(record, finished=True)
             record.view = record.view.ended(
-                state, finish_reason, rank=next_finish_rank(self.candidates), text=record.text
+                state,
+                finish_reason,
+                rank=next_finish_rank(self.candidates),
+                text=record.answer.content,
+                whole_first=self.plan.incomplete != "allow",
             )
         else:
             record.view = record.view.ended(state, finish_reason)
         return state
+
+    def answer(self, record: CandidateRecord) -> Answer:
+        """What a candidate says, its thinking and its tool calls apart; all of it where the reward model is not asked.
+
+        Without what the client wrote of it.
+        """
+        return record.answer or self._read(record, finished=False)
+
+    def _read(self, record: CandidateRecord, *, finished: bool) -> Answer:
+        return (self.conversation.read if self.conversation else as_it_stands)(record.text, finished)
 
     def note_score(self, record: CandidateRecord, score: Score | None, *, finished: bool, tokens: int) -> None:
         """Write down a score that was asked for, of `record` as it stood at `tokens`; None, NaN or infinity is none."""

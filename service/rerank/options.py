@@ -1,7 +1,7 @@
 """The `rerank` object of a request: every key that it may have, and the sentence for one that it may not."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -14,7 +14,16 @@ from service.rerank.strategies.best_of_n import BestOfNOptions
 from service.rerank.variants import UNREAD_KNOB, known_knobs, take
 
 Weight = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Incomplete = Literal["allow", "last", "never"]
 DEFAULT_STRATEGY = BestOfNOptions.name
+
+
+class GivenMessage(BaseModel):
+    """A message of `rerank.conversation`: OpenAI's, of which the reward model's template reads what it knows."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    role: str
 
 
 class RerankOptions(BaseModel):
@@ -46,6 +55,19 @@ class RerankOptions(BaseModel):
     )
     min_reward: float | None = Field(
         default=None, allow_inf_nan=False, description="Return only candidates of at least this reward, or fail."
+    )
+    incomplete: Incomplete = Field(
+        default="allow",
+        description="Answers cut off at their length limit: ranked as any other (allow), behind those that ended by "
+        "themselves (last, and always where a schema or a tool call is asked for), or not returned (never).",
+    )
+    score_reasoning: bool = Field(
+        default=False, description="Score what a reasoning model thinks with its answer; by default the answer alone."
+    )
+    conversation: list[GivenMessage] | None = Field(
+        default=None,
+        min_length=1,
+        description="For /v1/completions: the messages that the prompt was rendered from, for the reward model.",
     )
     return_candidates: bool = Field(default=False, description="Put the text of every candidate into the response.")
     trace: bool = Field(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from reward.config import PLAIN, RewardConfig, weigh
 from reward.scorer import Score
-from service.rerank.options import RerankOptions
+from service.rerank.options import Incomplete, RerankOptions
 from service.rerank.request import Ask, Reason
 from service.rerank.selection import ARGMAX, Choice, Selection, select
 from service.rerank.strategies import Candidate, Strategy, Terms
@@ -31,6 +31,7 @@ class Plan:
     selection: Selection = ARGMAX
     seed: int = 0  # of a selection that draws
     min_reward: float | None = None
+    incomplete: Incomplete = "allow"  # what becomes of answers that were cut off
     reward: RewardConfig = PLAIN  # what the checkpoint records about itself
     reward_weights: Mapping[str, float] = field(default_factory=dict)  # of its heads; empty: as the checkpoint has it
 
@@ -49,10 +50,17 @@ class Plan:
         """Answers that must be there: one of those to choose from, or all where nothing is chosen."""
         return self.n if self.passes_on else 1
 
-    def choose(self, candidates: Sequence[Candidate]) -> Choice:
-        """What is returned, best first; where nothing is chosen, whatever the engine has ended, by index."""
+    def choose(self, candidates: Sequence[Candidate], *, unranked: bool = False) -> Choice:
+        """What is returned, best first; where nothing is chosen, whatever the engine has ended, by index.
+
+        unranked: rewards do not count, so that of what has finished the first by index is returned: whoever asks for
+        the first to finish asks for the shortest.
+        """
         if self.passes_on:
             return Choice(tuple(one.index for one in candidates if one.finish_reason is not None))
+        if unranked and self.min_reward is None:
+            finished = [one for one in candidates if one.state == "finished" and self.takes(one)]
+            return Choice(tuple(one.index for one in sorted(finished, key=lambda one: one.cut_off)[: self.n]))
         return select(
             candidates,
             self.n,
@@ -60,7 +68,12 @@ class Plan:
             seed=self.seed,
             reward_std=self.reward.std,
             min_reward=self.min_reward,
+            whole_only=self.incomplete == "never",
         )
+
+    def takes(self, candidate: Candidate) -> bool:
+        """Such a candidate may be returned."""
+        return self.incomplete != "never" or not candidate.cut_off
 
     def reward_of(self, score: Score) -> float:
         """What ranks a candidate of this score."""
@@ -75,8 +88,13 @@ def make_plan(
     checkpoint_tokens: int | None,
     profile: StrategyProfile = DEFAULTS,
     seed: int = 0,
+    spent_s: float = 0.0,
+    whole: bool = False,
 ) -> Plan:
     """n and temperature: as vLLM resolved them, with the model's generation defaults. seed: of a selection that draws.
+    whole: an answer that was cut off is worth nothing, so it never comes before one that ended by itself.
+
+    spent_s: since the request came, which its deadline counts from.
 
     checkpoint_tokens: of `BestOfN`, where the request does not say. At temperature 0 all candidates would be equal, so
     only as many are sampled as are returned.
@@ -87,7 +105,7 @@ def make_plan(
     if _passes_on(ask, best_of, n, ranked=ranked):
         strategy: Strategy = PassOn(n, ask.options.strategy.name, scored=ranked)
     else:
-        strategy = _strategy(ask.options, best_of, n, checkpoint_tokens, profile)
+        strategy = _strategy(ask.options, best_of, n, checkpoint_tokens, profile, spent_s)
     return Plan(
         best_of=best_of,
         n=n,
@@ -98,6 +116,7 @@ def make_plan(
         selection=ask.selection,
         seed=seed,
         min_reward=ask.options.min_reward,
+        incomplete="last" if whole and ask.options.incomplete == "allow" else ask.options.incomplete,
         reward=ask.reward,
         reward_weights=ask.options.reward_weights or {},
     )
@@ -107,16 +126,22 @@ def _passes_on(ask: Ask, best_of: int, n: int, *, ranked: bool) -> bool:
     """No candidate has to wait for another, and nothing may refuse or end it."""
     options = ask.options
     unchecked = options.min_reward is None and options.deadline_ms is None and not options.trace
-    return best_of == n and (n == 1 or not ranked) and unchecked
+    return best_of == n and (n == 1 or not ranked) and unchecked and options.incomplete != "never"
 
 
 def _strategy(
-    options: RerankOptions, best_of: int, n: int, checkpoint_tokens: int | None, profile: StrategyProfile
+    options: RerankOptions,
+    best_of: int,
+    n: int,
+    checkpoint_tokens: int | None,
+    profile: StrategyProfile,
+    spent_s: float,
 ) -> Strategy:
     """The one that is asked for, within the request's limits."""
-    may_commit = n == 1 and options.deadline_ms is None and options.min_reward is None
+    may_refuse = options.min_reward is not None or options.incomplete == "never"
+    may_commit = n == 1 and options.deadline_ms is None and not may_refuse
     strategy = profile.complete(options.strategy).make(Terms(best_of, n, may_commit, checkpoint_tokens))
     if not options.limited:
         return strategy
-    alarm_s = None if options.deadline_ms is None else options.deadline_ms / 1000
+    alarm_s = None if options.deadline_ms is None else max(options.deadline_ms / 1000 - spent_s, 0.0)
     return Limited(strategy, alarm_s, options.stop_after, options.target_reward, n)

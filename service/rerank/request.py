@@ -19,15 +19,30 @@ from service.rerank.selection import ARGMAX, Selection
 from service.rerank.selection.served_heads import check_heads, check_weights
 
 Reason = Literal["greedy", "slo"]  # temperature 0 would make all candidates one; the latency target
-Endpoint = Literal["chat", "completions", "responses", "messages"]
+Reranked = Literal["chat", "completions", "responses", "messages"]
+PassedOn = Literal[
+    "batch", "generate", "cohere", "generative_scoring", "systemone", "transcriptions", "translations", "other"
+]
+Endpoint = Reranked | PassedOn
 
-ENDPOINTS: Mapping[str, Endpoint] = {
+ENDPOINTS: Mapping[str, Reranked] = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completions",
     "/v1/responses": "responses",
     "/v1/messages": "messages",
 }
-BATCH_PATH = "/v1/chat/completions/batch"
+# These generate too. They are admitted and accounted for, and asked for a best of N they refuse.
+PASSED_ON: Mapping[str, PassedOn] = {
+    "/v1/chat/completions/batch": "batch",
+    "/inference/v1/generate": "generate",
+    "/cohere/v2/chat": "cohere",
+    "/generative_scoring": "generative_scoring",
+    "/v1/systemone": "systemone",
+    "/v1/audio/transcriptions": "transcriptions",
+    "/v1/audio/translations": "translations",
+}
+INVOCATIONS = "/invocations"  # takes the bodies of the first two endpoints
+GENERATING = frozenset((*ENDPOINTS, *PASSED_ON, INVOCATIONS))
 BEST_OF_HEADER = "x-best-of"
 _HUGE = 10**18
 _INTEGER = TypeAdapter(int)
@@ -43,7 +58,7 @@ class Limits:
 
     default_best_of: int
     max_best_of: int
-    max_candidates: int
+    max_candidates: int  # at work at once, and so the most for a prompt
     default_strategy: str = DEFAULT_STRATEGY
     selection: Selection = ARGMAX
     reward: RewardConfig = PLAIN
@@ -72,6 +87,7 @@ class Ask:
     explicit: bool  # the client spoke of best_of or rerank
     wants_reward: bool
     background: bool
+    beam: bool  # a beam search, which generates one token at a time
     options: RerankOptions
     selection: Selection  # the client's, or the server's
     reward: RewardConfig  # see `Limits`
@@ -80,8 +96,37 @@ class Ask:
 
     @property
     def candidates(self) -> int:
-        """The most candidates that this request can have in flight; a beam search is `n` wide."""
+        """The most candidates that this request can have; a beam search is `n` wide."""
         return max(self.best_of, self.n) * self.prompts
+
+
+def plain_ask(endpoint: Endpoint, body: bytes = b"") -> Ask:
+    """A request that is not ranked: whatever it generates is passed on."""
+    return Ask(
+        endpoint=endpoint,
+        best_of=1,
+        asked_best_of=1,
+        fewer_because=None,
+        n=1,
+        prompts=1,
+        max_tokens=None,
+        explicit=False,
+        wants_reward=False,
+        background=False,
+        beam=False,
+        options=RerankOptions(),
+        selection=ARGMAX,
+        reward=PLAIN,
+        body=body,
+        model=None,
+    )
+
+
+def endpoint_of(path: str, body: bytes) -> Endpoint:
+    """Of a path in `GENERATING`. A body for /invocations is meant for the first endpoint that can read it."""
+    if path == INVOCATIONS:
+        return "completions" if b'"messages"' not in body else "chat"
+    return ENDPOINTS[path] if path in ENDPOINTS else PASSED_ON[path]
 
 
 def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits) -> Ask:
@@ -91,6 +136,9 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         InvalidRequest: naming the field, when our part of the request cannot be honoured. vLLM's own fields are
             left for vLLM to judge.
     """
+    if endpoint not in ENDPOINTS.values():
+        _refuse_reranking(body, header)
+        return plain_ask(endpoint, body)
     request = _object(body)
     if request.get("messages") == []:
         raise InvalidRequest("messages must hold at least one message", param="messages")
@@ -110,44 +158,48 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         message = f"rerank.stop_after is {options.stop_after}, fewer than n = {n} to return"
         raise InvalidRequest(message, param="rerank.stop_after")
     asked_best_of = _resolve_best_of(asked, n, request, limits)
+    if n > limits.max_candidates:
+        message = f"n is {n}; this server runs at most {limits.max_candidates} candidates at once (--max-candidates)"
+        raise InvalidRequest(message, param="n")
     greedy = request.get("temperature") == 0
     best_of = n if greedy else asked_best_of
+    prompts = _prompt_count(request) if endpoint == "completions" else 1
+    if options.conversation is not None and (endpoint != "completions" or prompts > 1):
+        message = "rerank.conversation is for one prompt of /v1/completions; elsewhere the request has its own"
+        raise InvalidRequest(message, param="rerank.conversation")
     forwarded = _without_ours(request)
-    ask = Ask(
+    return Ask(
         endpoint=endpoint,
         best_of=best_of,
         asked_best_of=asked_best_of,
         fewer_because="greedy" if best_of < asked_best_of else None,
         n=n,
-        prompts=_prompt_count(request) if endpoint == "completions" else 1,
+        prompts=prompts,
         max_tokens=_max_tokens(request),
         explicit=asked is not None or rerank_given,
         wants_reward=rerank_given,
         background=bool(request.get("background")),
+        beam=bool(request.get("use_beam_search")),
         options=options,
         selection=selection,
         reward=limits.reward,
         body=body if forwarded == request else json.dumps(forwarded).encode(),
         model=model if isinstance(model := forwarded.get("model"), str) else None,
     )
-    if ask.candidates > limits.max_candidates:
-        raise InvalidRequest(
-            f"{ask.prompts} prompts with {best_of} candidates each are {ask.candidates} candidates; "
-            f"this server takes at most {limits.max_candidates} at once (--max-candidates)",
-            param="prompt" if ask.prompts > 1 else "n",
-        )
-    return ask
 
 
-def refuse_reranking(body: bytes, header: str | None) -> None:
-    """For an endpoint that is passed through. Raises InvalidRequest, naming the field, where a client asks for more."""
-    request = _object(body)
+def _refuse_reranking(body: bytes, header: str | None) -> None:
+    """For an endpoint that is passed on. Raises InvalidRequest, naming the field, where a client asks for more."""
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError):
+        request = None  # a form with a recording, or nonsense, which vLLM refuses
+    request = request if isinstance(request, dict) else {}
     asked = _asked_best_of(request, header)
     param = asked[1] if asked else "rerank" if request.get("rerank") is not None else None
     if param is not None:
-        raise InvalidRequest(
-            f"{param}: this endpoint is not reranked; send each conversation to /v1/chat/completions", param=param
-        )
+        message = f"{param}: this endpoint is not reranked; use one of {', '.join(ENDPOINTS)}"
+        raise InvalidRequest(message, param=param)
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -187,14 +239,27 @@ def _alias(request: Mapping[str, Any]) -> re.Match[str] | None:
     return _ALIAS.fullmatch(model) if isinstance(model, str) else None
 
 
+def model_behind(model: str, max_best_of: int) -> str:
+    """What a model alias stands for, or the name itself. Raises InvalidRequest where its N is out of bounds."""
+    alias = _ALIAS.fullmatch(model)
+    if alias is None:
+        return model
+    _check_best_of(_bounded_int(alias["best_of"]), "model", max_best_of)
+    return alias["model"]
+
+
+def _check_best_of(best_of: int, field: str, max_best_of: int) -> None:
+    if not 1 <= best_of <= max_best_of:
+        shown = best_of if abs(best_of) < _HUGE else "far too many"
+        message = f"{field} asks for {shown} candidates; it must be between 1 and {max_best_of}"
+        raise InvalidRequest(message, param=field)
+
+
 def _resolve_best_of(asked: tuple[int, str] | None, n: int, request: Mapping[str, Any], limits: Limits) -> int:
     if asked is None:
         return 1 if _generates_elsewhere(request) else max(n, limits.default_best_of)
     best_of, field = asked
-    if not 1 <= best_of <= limits.max_best_of:
-        shown = best_of if abs(best_of) < _HUGE else "far too many"
-        message = f"{field} asks for {shown} candidates; it must be between 1 and {limits.max_best_of}"
-        raise InvalidRequest(message, param=field)
+    _check_best_of(best_of, field, limits.max_best_of)
     if best_of < n:
         raise InvalidRequest(f"{field} asks for {best_of} candidates, fewer than n = {n} to return", param=field)
     return best_of

@@ -18,12 +18,15 @@ from service.rerank.errors import (
     BelowMinReward,
     DeadlineExceeded,
     EngineDown,
+    InvalidRequest,
+    NothingComplete,
     NothingGenerated,
     RewardModelDown,
     ServiceError,
     ShuttingDown,
 )
 from service.rerank.ledger import CandidateRecord, Ledger
+from service.rerank.places import Place, Places
 from service.rerank.plan import Plan
 from service.rerank.sampler import Sampler
 from service.rerank.scoring import Scoring
@@ -45,7 +48,7 @@ from service.rerank.strategies.base import (
     State,
     Stop,
 )
-from service.rerank.strategies.first_finished import FirstFinished
+from service.rerank.strategies.unranked import Unranked
 from service.rerank.supervised_scorer import SupervisedScorer
 
 _ENDED: Mapping[State, type[Finished | Aborted | Failed]] = {"finished": Finished, "aborted": Aborted, "failed": Failed}
@@ -71,6 +74,7 @@ class Run:
         sampler: Sampler,
         reward: SupervisedScorer,
         meter: BusyMeter,
+        places: Places,
     ) -> None:
         self.ledger = Ledger(plan)
         self.committed: list[int] = []  # candidates that will be returned whatever happens, best first
@@ -81,6 +85,8 @@ class Run:
         self._scoring: Scoring | None = None
         self._sampler = sampler
         self._reward = reward
+        self._places = places
+        self._place_of: dict[int, Place] = {}  # of each candidate, until nothing more is computed for it
         self._happenings: asyncio.Queue[Event | Exception | None] = asyncio.Queue()
         self._sampling: set[asyncio.Task[None]] = set()
         self._scoring_tasks: set[asyncio.Task[None]] = set()
@@ -93,17 +99,20 @@ class Run:
 
     async def _run(self) -> tuple[int, ...]:
         try:
-            self._begin()
+            await self._begin()
             while self.ledger.stop_reason is None and not self._closed:
                 happening = await self._happenings.get()
                 if isinstance(happening, Exception):
                     self._do_without(happening)
                 elif happening is not None:
                     self._perform(self._strategy.decide(happening, self.ledger.candidates))
+                    self._free_place(happening)
         finally:
             await self._end_all()
         if self.ledger.stop_reason is None:
             raise NothingGenerated("the request was closed")
+        if self.ledger.stop_reason == "complete" and self._scoring is not None and not self.ledger.rewards:
+            self.ledger.stop_reason = "unscored"
         return self._select()
 
     async def best(self) -> tuple[int, ...]:
@@ -134,16 +143,39 @@ class Run:
 
     # -- steps
 
-    def _begin(self) -> None:
-        if self._conversation is not None:
-            self._scoring = Scoring(self._reward, self._conversation)
-            self.ledger.conversation = self._scoring.conversation
-            self._reward.subscribe(self._happenings.put_nowait)
-            self._start(self._scoring_tasks, self._charged("score", partial(self._prefill, self._scoring)))
+    async def _begin(self) -> None:
         if self._strategy.alarm_s is not None:
             loop = asyncio.get_running_loop()
             self._alarm = loop.call_later(self._strategy.alarm_s, self._happenings.put_nowait, Clock())
+        if self._conversation is not None:
+            await self._begin_scoring(self._conversation)
         self._perform(self._strategy.start())
+
+    async def _begin_scoring(self, conversation: Conversation) -> None:
+        """Whatever can be known before anything is sampled: that nothing will be scored, above all."""
+        scoring = await Scoring.of(self._reward, conversation)
+        self.ledger.conversation = scoring.conversation
+        if self._reward.failure is not None:
+            self._give_up_ranking(self._reward.failure)
+        elif excess := scoring.excess_tokens:
+            self._refuse_too_long(excess, conversation.param)
+        else:
+            self._scoring = scoring
+            self._reward.subscribe(self._happenings.put_nowait)
+            self._start(self._scoring_tasks, self._charged("score", partial(self._prefill, scoring)))
+
+    def _refuse_too_long(self, excess: int, param: str) -> None:
+        if self._reward.on_failure == "error":
+            message = (
+                f"{param}: the prompt alone is {excess} tokens more than the reward model reads, which is "
+                f"{self._reward.max_tokens} with an answer; shorten it, or ask for best_of 1 without rerank"
+            )
+            raise InvalidRequest(message, param=param)
+        self._strategy = self._unranked("prompt_too_long")
+
+    def _unranked(self, reason: str) -> Unranked:
+        plan = self.ledger.plan
+        return Unranked(self._strategy, plan.n, plan.best_of, plan.selection.pick.votes, reason)
 
     def _perform(self, actions: Sequence[Action]) -> None:
         for action in actions if not self._closed else ():
@@ -165,7 +197,8 @@ class Run:
     def _sample_one(self) -> None:
         record = CandidateRecord(Candidate(len(self.ledger.records)))
         self.ledger.records.append(record)
-        self._start(self._sampling, self._charged("generate", partial(self._sample, record)))
+        place = self._place_of[record.view.index] = self._places.ask()
+        self._start(self._sampling, self._sample_in(place, record))
 
     def _score_one(self, record: CandidateRecord) -> None:
         record.view = record.view.score_asked()
@@ -192,12 +225,23 @@ class Run:
             return
         if not isinstance(error, RewardUnavailable):
             raise error
-        if isinstance(self._strategy, FirstFinished):
-            return
+        if not isinstance(self._strategy, Unranked):
+            self._give_up_ranking(error)
+            self._perform(self._strategy.decide(RewardLost(), self.ledger.candidates))
+
+    def _give_up_ranking(self, error: RewardUnavailable) -> None:
         if self._reward.on_failure == "error":
             raise RewardModelDown(f"the reward model is unavailable: {error}") from error
-        self._strategy = FirstFinished(self._strategy, self.ledger.plan.n)
-        self._perform(self._strategy.decide(RewardLost(), self.ledger.candidates))
+        self._strategy = self._unranked("reward_unavailable")
+
+    async def _sample_in(self, place: Place, record: CandidateRecord) -> None:
+        """A candidate that was aborted while it waited ends without a place."""
+        if not place.granted.done():
+            await asyncio.wait([place.granted])  # which leaves the future alone when it is cancelled itself
+        if place.granted.result():
+            await self._charged("generate", partial(self._sample, record))
+        else:
+            await self._sample(record)
 
     async def _sample(self, record: CandidateRecord) -> None:
         index = record.view.index
@@ -214,8 +258,9 @@ class Run:
                     record.growth.append((record.view.tokens, time.monotonic()))
                 if draft.finish_reason is not None:
                     ended = self.ledger.note_end(record, draft.finish_reason)
-                    unasked = ended == "aborted" and not (record.view.aborting or self._closed)
-                    self._happenings.put_nowait(_GivenUp() if unasked else _ENDED[ended](index))
+                    asked_for = record.view.aborting or self._closed or self.ledger.plan.passes_on
+                    given_up = ended == "aborted" and not asked_for
+                    self._happenings.put_nowait(_GivenUp() if given_up else _ENDED[ended](index))
                 elif at_checkpoint:
                     noted_tokens = record.view.tokens
                     self._happenings.put_nowait(Progress(index))
@@ -234,6 +279,24 @@ class Run:
             await self._sampler.abort([index])
         except Exception as error:
             self._happenings.put_nowait(error)
+        else:
+            self._stop_waiting(index)
+
+    def _stop_waiting(self, index: int) -> None:
+        """For a place: what was aborted needs none, and one that it has comes back by itself."""
+        if (place := self._place_of.get(index)) is not None and not place.granted.done():
+            self._places.leave(place)
+
+    def _free_place(self, event: Event) -> None:
+        match event:
+            case Finished(index) | Aborted(index) | Failed(index) | Scored(index):
+                view = self.ledger.records[index].view
+                if view.state != "running" and not view.scores_pending:
+                    self._leave_place(index)
+
+    def _leave_place(self, index: int) -> None:
+        if (place := self._place_of.pop(index, None)) is not None:
+            self._places.leave(place)
 
     async def _prefill(self, scoring: Scoring) -> None:
         try:
@@ -252,14 +315,24 @@ class Run:
 
     def _select(self) -> tuple[int, ...]:
         began_s = time.monotonic()
-        self.ledger.choice = self.ledger.plan.choose(self.ledger.candidates)
+        self.ledger.choice = self.ledger.plan.choose(self.ledger.candidates, unranked=self._goes_unranked)
         self.ledger.select_s = time.monotonic() - began_s
         if len(self.ledger.selected) < self.ledger.plan.least:
             raise self._nothing_to_return()
         return self.ledger.selected
 
+    @property
+    def _goes_unranked(self) -> bool:
+        strategy = self._strategy
+        return isinstance(strategy, Unranked) and not strategy.votes and not strategy.is_ranked(self.ledger.candidates)
+
     def _nothing_to_return(self) -> Exception:
         least = self.ledger.plan.min_reward
+        cut_off = sum(candidate.cut_off for candidate in self.ledger.candidates)
+        if cut_off and self.ledger.plan.incomplete == "never":
+            param = "rerank.incomplete"
+            reason = f"{cut_off} of {len(self.ledger.records)} candidates were cut off, no other can be returned"
+            return NothingComplete(f"{reason}, and {param} is never; allow more tokens", param=param)
         if least is not None and any(candidate.state == "finished" for candidate in self.ledger.candidates):
             return self._below(least)
         if self.ledger.stop_reason == "deadline":
@@ -292,7 +365,11 @@ class Run:
         except Exception:
             for task in self._sampling:  # the engine cannot say what it has generated; at least it is left alone
                 task.cancel()
+        for index in running:
+            self._stop_waiting(index)
         await asyncio.gather(*self._sampling, *scoring, return_exceptions=True)
+        for index in list(self._place_of):
+            self._leave_place(index)
         self.ledger.prompt_tokens = self._sampler.prompt_tokens
         self.ledger.cached_prompt_tokens = self._sampler.cached_prompt_tokens
         self.ledger.ended_s = time.monotonic()

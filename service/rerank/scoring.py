@@ -2,25 +2,37 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Self
 
 from reward.conversation import Conversation
 from reward.scorer import Score
+from reward.template import Prompt, Reply
 from service.rerank.ledger import CandidateRecord, Ledger
 from service.rerank.supervised_scorer import SupervisedScorer
 
 
 class Scoring:
-    """Scores for one prompt. Raises InvalidRequest where the reward model's template refuses the conversation.
+    """Scores for one prompt. A candidate whose text another has asked about awaits that score: cancel all or none.
 
-    conversation: as the reward model reads it. A candidate whose text another has asked about awaits that score:
-    cancel all or none.
+    conversation: as the reward model reads it.
     """
 
-    def __init__(self, reward: SupervisedScorer, conversation: Conversation) -> None:
+    def __init__(self, reward: SupervisedScorer, conversation: Conversation, prompt: Prompt) -> None:
         self._reward = reward
-        self._prompt = reward.prompt(conversation.messages)
+        self._prompt = prompt
         self._asked: dict[tuple[str, bool], asyncio.Future[Score | Exception]] = {}
-        self.conversation = replace(conversation, messages=self._prompt.messages)
+        self.conversation = replace(conversation, messages=prompt.messages, left_out=prompt.left_out)
+
+    @classmethod
+    async def of(cls, reward: SupervisedScorer, conversation: Conversation) -> Self:
+        """Raises InvalidRequest where the reward model's template refuses the conversation."""
+        return cls(reward, conversation, await reward.prompt(conversation))
+
+    @property
+    def excess_tokens(self) -> int:
+        """By how much the prompt alone is too long for any answer to be scored; 0 where it is not."""
+        limit = self._reward.max_tokens
+        return 0 if limit is None else max(0, self._prompt.least_tokens + 1 - limit)
 
     async def prefill(self) -> None:
         """Read the prompt while the first answer grows. Raises RewardUnavailable."""
@@ -31,15 +43,17 @@ class Scoring:
 
     async def score(self, ledger: Ledger, record: CandidateRecord) -> None:
         """Score a candidate as it stands now, and write it down. Raises RewardUnavailable."""
-        finished, tokens = record.view.state == "finished", record.view.tokens
+        finished, tokens, text = record.view.state == "finished", record.view.tokens, record.text
+        answer = ledger.answer(record)
         score: Score | None = None
         try:
-            score = await self._score_once(record.text, finished=finished)
+            if finished or answer.content or not answer.reasoning or self.conversation.score_reasoning:
+                score = await self._score_once(self.conversation.reply(answer, text), text, finished=finished)
         except ValueError as error:
             record.error = error
         ledger.note_score(record, score, finished=finished, tokens=tokens)
 
-    async def _score_once(self, text: str, *, finished: bool) -> Score:
+    async def _score_once(self, reply: Reply, text: str, *, finished: bool) -> Score:
         """Equal texts are scored once: the first of them asks, the others wait for its score, and cost nothing.
 
         Candidates often begin alike, so of the scores at the first checkpoints many are one.
@@ -52,7 +66,7 @@ class Scoring:
             return replace(known, tokens=0, cached_tokens=0)
         self._asked[key] = asyncio.get_running_loop().create_future()
         try:
-            score = await self._reward.score(self._prompt, self.conversation.answer_start + text, finished=finished)
+            score = await self._reward.score(self._prompt, reply, finished=finished)
         except Exception as error:
             self._asked[key].set_result(error)
             raise

@@ -5,8 +5,12 @@ is returned; `renderer`, whose prompts carry the conversation for the reward mod
 engine in.
 """
 
+import asyncio
+import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from argparse import Namespace
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from vllm.outputs import RequestOutput
@@ -14,25 +18,27 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable
-from reward.template import Message, text_of
+from service.http.dependencies import Dependencies
 from service.rerank.busy_time import BusyMeter
 from service.rerank.context import RequestContext, current_request
-from service.rerank.errors import InvalidRequest, ServiceError
+from service.rerank.errors import ServiceError
 from service.rerank.plan import Plan, make_plan
+from service.rerank.request import plain_ask
 from service.rerank.run import Run
 from service.rerank.strategies.profile import StrategyProfile
 from service.rerank.supervised_scorer import SupervisedScorer
+from service.vllm.conversation import ConversationRenderer, Conversations, wants_whole
 from service.vllm.sampler import EngineRequest, VllmSampler
 
-_CONVERSATION = "bestofn_conversation"  # a key of the prompts that our renderer gives out
+_logger = logging.getLogger(__name__)
 
 
 class RerankingEngine:
     """engine: generates. reward: scores, and says when it dies. meter: charges requests for the machine's time.
 
-    checkpoint_tokens: see `BestOfN`. profile: how strategies are set where a request does not say.
+    parts: where what no HTTP request is known of is admitted and recorded. checkpoint_tokens: see `BestOfN`.
+    profile: how strategies are set where a request does not say. args: of vLLM's command line.
     """
 
     def __init__(
@@ -40,65 +46,115 @@ class RerankingEngine:
         engine: AsyncLLM,
         reward: SupervisedScorer,
         meter: BusyMeter,
+        parts: Dependencies,
         checkpoint_tokens: int | None,
         profile: StrategyProfile,
+        args: Namespace | None = None,
     ) -> None:
         self._engine = engine
         self._reward = reward
         self._meter = meter
+        self._parts = parts
         self._checkpoint_tokens = checkpoint_tokens
         self._profile = profile
-        self.renderer = _ConversationRenderer(engine.renderer)
+        self._conversations = Conversations(engine, reward.scorer.template, args)
+        self._greedy_models: set[str | None] = set()  # of which the log says so already
+        self.renderer = ConversationRenderer(engine.renderer)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    # -- generation
+    # -- generation: everything that vLLM's application generates comes through here
 
     def generate(
         self, prompt: Any, sampling_params: SamplingParams, request_id: str, **options: Any
     ) -> AsyncIterator[RequestOutput]:
         """As `EngineClient.generate`: the outputs of the best candidates, or of all of them where none is ranked."""
+        if not isinstance(prompt, Mapping):  # input that is streamed comes as a generator
+            return self._listen(self._engine.generate(prompt, sampling_params, request_id, **options))
+        request = EngineRequest(prompt, sampling_params, request_id, options)
         context = current_request.get()
-        # Input that is streamed comes as a generator. A background request outlives its HTTP request and its context.
-        if context is None or context.ask.background or not isinstance(prompt, Mapping):
-            return self._engine.generate(prompt, sampling_params, request_id, **options)
+        return self._answer_alone(request) if context is None else self._answer(context, request)
+
+    async def _listen(self, outputs: AsyncIterator[RequestOutput]) -> AsyncIterator[RequestOutput]:
+        """One place for as long as somebody speaks."""
+        ticket = self._parts.admission.ticket()
+        try:
+            await ticket.wait()
+            async for output in outputs:
+                yield output
+        finally:
+            ticket.close()
+
+    async def _answer_alone(self, request: EngineRequest) -> AsyncIterator[RequestOutput]:
+        """What outlives its HTTP request, or never had one: it is admitted, passed on and recorded here."""
+        ticket, outcome = self._parts.admission.ticket(), "cancelled"
+        context = RequestContext(plain_ask("other"), ticket, request.request_id, prices=self._parts.prices)
+        context.held.callback(ticket.close)
+        try:
+            self._parts.lifecycle.track(context)
+            await ticket.wait()
+            async for output in self._answer(context, request):
+                yield output
+            outcome = "ok"
+        except ServiceError as error:
+            outcome = error.code
+            raise
+        except Exception:
+            outcome = "error"
+            raise
+        finally:
+            await asyncio.shield(asyncio.create_task(self._end(context, outcome)))
+
+    async def _end(self, context: RequestContext, outcome: str) -> None:
+        self._parts.lifecycle.forget(context)
+        await context.close()
+        self._parts.recorder.record(context, outcome)
+
+    def _plan(self, context: RequestContext, request: EngineRequest) -> Plan:
+        params = request.params
         plan = make_plan(
             context.ask,
-            n=sampling_params.n,
-            temperature=sampling_params.temperature,
+            n=params.n,
+            temperature=params.temperature,
             checkpoint_tokens=self._checkpoint_tokens,
             profile=self._profile,
-            seed=secrets.randbits(32) if sampling_params.seed is None else sampling_params.seed,
+            seed=secrets.randbits(32) if params.seed is None else params.seed,
+            whole=wants_whole(request.prompt, params),
+            spent_s=time.monotonic() - context.started_s,
         )
-        return self._answer(context, plan, EngineRequest(prompt, sampling_params, request_id, options))
+        if plan.fewer_because == "greedy" and context.ask.model not in self._greedy_models:
+            self._greedy_models.add(context.ask.model)
+            _logger.warning(
+                "%s was asked for the best of %s at temperature 0, where all candidates are one: it gets one. Clients "
+                "that send no temperature get the model's own; some harnesses send 0 unless told otherwise.",
+                context.ask.model,
+                plan.asked_best_of,
+            )
+        return plan
 
-    async def _answer(
-        self, context: RequestContext, plan: Plan, request: EngineRequest
-    ) -> AsyncIterator[RequestOutput]:
+    async def _answer(self, context: RequestContext, request: EngineRequest) -> AsyncIterator[RequestOutput]:
         """Whoever stops listening ends nothing: `context.close` does, whatever became of the request."""
         try:
-            conversation = self._conversation(request.prompt) if plan.ranked else None
+            if context.error is not None:
+                raise context.error
+            plan = self._plan(context, request)
+            conversation = await self._conversations.of(request.prompt, context.ask) if plan.ranked else None
             sampler = VllmSampler(self._engine, request, plan)
-            run = Run(plan, conversation, sampler, self._reward, self._meter)
+            run = Run(plan, conversation, sampler, self._reward, self._meter, context.places)
             context.runs.append(run)
             async for output in sampler.answer(run):
                 yield output
+            if context.ask.beam:
+                context.take_step(run)
         except ServiceError as error:
             context.error = context.error or error
             raise
 
-    def _conversation(self, prompt: Mapping[str, Any]) -> Conversation:
-        """The conversation that was rendered into the prompt, or a bare prompt as one user message."""
-        if (conversation := prompt.get(_CONVERSATION)) is not None:
-            assert isinstance(conversation, Conversation)
-            return conversation
-        text = prompt.get("prompt")
-        if text is None:
-            if "prompt_token_ids" not in prompt:
-                raise InvalidRequest("a prompt given as embeddings cannot be scored", param="prompt_embeds")
-            text = self._engine.get_tokenizer().decode(prompt["prompt_token_ids"])
-        return Conversation(({"role": "user", "content": text},))
+    def check_admission(self, n: int = 1, request_id: str | None = None) -> None:
+        """As `AsyncLLM.check_admission`, for all candidates. Raises what vLLM answers with 503."""
+        context = current_request.get()
+        self._engine.check_admission(n if context is None else max(n, context.ask.best_of), request_id)
 
     # -- health
 
@@ -124,32 +180,3 @@ class RerankingEngine:
                 await self._reward.scorer.check_health()
             except RewardUnavailable as error:
                 raise EngineDeadError(str(error)) from error
-
-
-class _ConversationRenderer:
-    """vLLM's renderer, through which every chat passes; each prompt carries the conversation that it was made of."""
-
-    def __init__(self, renderer: Any) -> None:
-        self._renderer = renderer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._renderer, name)
-
-    async def render_chat_async(self, messages: Any, chat_params: Any, *args: Any, **options: Any) -> Any:
-        conversations, prompts = await self._renderer.render_chat_async(messages, chat_params, *args, **options)
-        for conversation, prompt in zip(conversations, prompts, strict=True):
-            prompt[_CONVERSATION] = _conversation(conversation, chat_params.chat_template_kwargs)
-        return conversations, prompts
-
-
-def _conversation(messages: Sequence[Message], template_options: Mapping[str, Any]) -> Conversation:
-    """With `continue_final_message` the last message is how the answer begins, not a turn of its own."""
-    last = messages[-1] if messages else {}
-    if template_options.get("continue_final_message") and last.get("role") == "assistant":
-        return Conversation(tuple(messages[:-1]), answer_start=text_of(last))
-    return Conversation(tuple(messages))
-
-
-def reason(error: EngineDeadError) -> str:
-    """In words: vLLM puts a sentence about its own log before what it is given, and the text of both is a tuple's."""
-    return "; ".join(map(str, error.args[1:])) or "the generation engine has died"

@@ -17,10 +17,11 @@ from service.vllm.coupling_checks.names import failing_imports, one_line
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _CLIENT, _ENGINES, _SAMPLER = "service/vllm/client.py", "service/vllm/engines.py", "service/vllm/sampler.py"
+_CONVERSATION, _ANSWERS = "service/vllm/conversation.py", "service/vllm/answers.py"
 _SERVER, _COMMAND_LINE, _LOAD = "service/vllm/server.py", "service/vllm/command_line.py", "service/vllm/engine_load.py"
 _SCORER, _ROLLOUT, _METRICS = "reward/vllm_scorer.py", "training/policy/rollout.py", "service/observe/metrics.py"
+_ERRORS, _INNER_APP = "service/http/openai_errors.py", "service/vllm/inner_app.py"
 _HTTP_SERVER, _ENGINE_PROCESS = "service/vllm/life/http_server.py", "service/vllm/life/engine_process.py"
-_ERRORS = "service/http/openai_errors.py"
 _IMPORTING = ("service/vllm/*.py", "service/vllm/life/*.py", _SCORER)
 
 
@@ -78,14 +79,14 @@ SERVING = (
     ),
     Coupling(
         "middleware stack",
-        _SERVER,
+        _INNER_APP,
         "an application whose middleware_stack is set to None builds it again, with the handlers added since",
         http.middleware_stack,
         library="starlette",
     ),
     Coupling(
         "base model paths",
-        _SERVER,
+        _INNER_APP,
         "/v1/models lists what openai_serving_models.base_model_paths holds at the time",
         http.base_model_paths,
     ),
@@ -124,9 +125,15 @@ SERVING = (
     ),
     Coupling(
         "rendered chat",
-        _CLIENT,
-        "render_chat_async takes conversations and ChatParams, and returns the conversations and a dict for each",
+        _CONVERSATION,
+        "render_chat_async takes conversations, ChatParams and TokenizeParams, and returns conversations and dicts",
         http.rendered_chat,
+    ),
+    Coupling(
+        "answer parsers",
+        _ANSWERS,
+        "get_parser makes a class from the server's options, whose parse returns reasoning, content and tool calls",
+        http.answer_parsers,
     ),
     Coupling(
         "engine client",
@@ -210,7 +217,7 @@ SERVING = (
     Coupling(
         "raw rewards",
         _SCORER,
-        "PoolingParams turns the activation off, and a pooling output holds data and num_cached_tokens",
+        "PoolingParams turns the activation off, a pooling output holds data and num_cached_tokens, an input its salt",
         engine.raw_rewards,
     ),
 )
@@ -235,13 +242,13 @@ RUNNING = (
     ),
     RunningCoupling(
         "answers",
-        "service/http/answer_patch.py",
+        "service/http/dialects",
         "each endpoint answers, streams and ends as the official clients expect",
         ("tests/contract/test_openai.py",),
     ),
     RunningCoupling(
         "handlers",
-        _SERVER,
+        _INNER_APP,
         "vLLM's application answers with our handlers what is wrong with a request",
         ("tests/contract/test_openai.py::test_bad_input_is_400_and_names_the_field",),
     ),
@@ -253,7 +260,7 @@ RUNNING = (
     ),
     RunningCoupling(
         "conversations",
-        _CLIENT,
+        _CONVERSATION,
         "every chat is rendered by the renderer of the engine client, and what that returned comes back to generate",
         (f"{_HERE}::test_conversations",),
     ),
@@ -291,6 +298,7 @@ RUNNING = (
         (
             "tests/engine/test_scorers.py::test_both_scorers_agree_with_plain_transformers",
             "tests/engine/test_scorers.py::test_a_prefix_scored_before_costs_only_its_new_tokens",
+            "tests/engine/test_scorers.py::test_one_tenants_prompt_is_not_to_be_guessed_from_anothers_counts",
         ),
     ),
     RunningCoupling(

@@ -1,7 +1,9 @@
 """`bestofn serve`: vLLM's OpenAI application, over the reranking engine."""
 
 import asyncio
+import logging
 import os
+import socket
 import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -10,18 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import vllm
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse
 from vllm import envs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
-from vllm.entrypoints.launchers.launcher import setup_server, terminate_if_errored
-from vllm.entrypoints.openai.models.protocol import BaseModelPath
+from vllm.entrypoints.launchers.launcher import setup_server
 from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
 from vllm.logger import configure_logging_from_args
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -29,47 +28,54 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from reward.scorer import RewardUnavailable
 from service.http.app import create_app
 from service.http.dependencies import Dependencies
-from service.http.openai_errors import field_error
+from service.http.recorder import Recorder
 from service.load.admission import Admission
 from service.load.latency_controller import SloController
 from service.load.lifecycle import Lifecycle
 from service.observe.metrics import CostCounter, Metrics
 from service.records.candidate_log import CandidateLog
 from service.rerank.busy_time import BusyMeter
-from service.rerank.errors import EngineDown, RewardModelDown, ServiceError, error_body
+from service.rerank.errors import EngineDown, RewardModelDown
 from service.rerank.request import Limits
 from service.rerank.supervised_scorer import SupervisedScorer
 from service.settings import Settings
 from service.vllm.bundled import Bundled
-from service.vllm.client import RerankingEngine, reason
+from service.vllm.client import RerankingEngine
 from service.vllm.command_line import parse
 from service.vllm.engine_load import EngineLoad
 from service.vllm.engines import StartFailed, start_engines
+from service.vllm.inner_app import EXPOSED_HEADERS, adapt, reason
 from service.vllm.life import http_server
 from service.vllm.life.engine_process import leave
 from service.vllm.life.preflight import NotServable, check
 
 _ENGINE_DIED = 1
 _CANNOT_BE_SERVED = 2
+_logger = logging.getLogger(__name__)
 
 
 async def serve(args: Namespace, settings: Settings) -> int:
     """Start everything and serve until told to stop. Returns the process's exit status."""
     address, sock = setup_server(args, reuse_port=False)
+    leave_who_does_not_read(sock, settings.write_timeout_s)
     try:
         engines = await start_engines(args, settings)
     except StartFailed as error:
         print(f"bestofn serve: {error}", file=sys.stderr)
         leave(_ENGINE_DIED)
     meter = BusyMeter()
-    lifecycle = Lifecycle(args.shutdown_timeout)
-    reward = SupervisedScorer(engines.scorer, settings.on_reward_failure, settings.reward_timeout_s)
-    engine = RerankingEngine(engines.generator, reward, meter, settings.prefix_score_tokens, settings.profile)
+    reward = SupervisedScorer(
+        engines.scorer, settings.on_reward_failure, settings.reward_timeout_s, settings.reward_hang_s
+    )
+    parts, tokens = dependencies(args, settings, reward, meter), settings.prefix_score_tokens
+    engine = RerankingEngine(engines.generator, reward, meter, parts, tokens, settings.profile, args)
+    if warning := reward.reads_less_than(engine.model_config.max_model_len):
+        _logger.warning(warning)
     watching = asyncio.create_task(reward.watch())
     try:
-        app = await build(args, settings, engine, reward, meter, engines.loads, lifecycle)
-        await http_server.run(app, sock, args, lifecycle, lambda: print(_banner(address, args), flush=True))
-        died = engine.errored and not lifecycle.told_to_stop
+        app = await build(args, settings, engine, reward, parts, engines.loads)
+        await http_server.run(app, sock, args, parts.lifecycle, lambda: print(_banner(address, args), flush=True))
+        died = engine.errored and not parts.lifecycle.told_to_stop
     finally:
         watching.cancel()
         await engines.close()
@@ -77,36 +83,22 @@ async def serve(args: Namespace, settings: Settings) -> int:
     return _ENGINE_DIED if died else 0
 
 
-async def build(
-    args: Namespace,
-    settings: Settings,
-    engine: RerankingEngine,
-    reward: SupervisedScorer,
-    meter: BusyMeter,
-    loads: Mapping[str, EngineLoad],
-    lifecycle: Lifecycle,
-) -> Starlette:
-    """vLLM's application over `engine`, behind our gateway."""
-    tasks = await engine.get_supported_tasks()
-    inner = build_app(args, tasks, engine.model_config)
-    await init_app_state(engine, inner.state, args, tasks)  # type: ignore[arg-type]
-    _handle_errors(inner)
-    _list_aliases(inner, settings.max_best_of)
-    admission = Admission(settings.max_candidates)
+def dependencies(args: Namespace, settings: Settings, reward: SupervisedScorer, meter: BusyMeter) -> Dependencies:
+    """What requests stand on, beside the engines."""
     prices = settings.prices
     costs = None if prices is None else CostCounter(prices.cost([]), lambda: prices.idle(meter.idle_s))
     target_s = None if settings.slo_p99_ms is None else settings.slo_p99_ms / 1000
     metrics = Metrics(REGISTRY, vllm.__version__, costs, target_s)
     candidate_log = _candidate_log(settings, metrics)
+    admission = Admission(settings.max_candidates, settings.max_queued_requests, settings.max_queue_s)
     metrics.observe(
         candidates_in_flight=lambda: admission.in_flight,
         candidates_limit=lambda: admission.limit,
+        requests_queued=lambda: admission.queued,
         scores_in_flight=lambda: reward.in_flight,
         reward_model_up=lambda: reward.failure is None,
         candidate_log_up=lambda: candidate_log is None or candidate_log.up,
     )
-    for name, load in loads.items():
-        metrics.observe_engine(name, load)
     limits = Limits(
         settings.best_of,
         settings.max_best_of,
@@ -115,26 +107,52 @@ async def build(
         settings.selection,
         reward.config,
     )
+    slo = None if target_s is None else SloController(target_s)
+    return Dependencies(
+        limits,
+        admission,
+        Recorder(metrics, candidate_log, slo),
+        Lifecycle(args.shutdown_timeout),
+        prices,
+        args.stream_comments_s,
+    )
+
+
+async def build(
+    args: Namespace,
+    settings: Settings,
+    engine: RerankingEngine,
+    reward: SupervisedScorer,
+    parts: Dependencies,
+    loads: Mapping[str, EngineLoad],
+) -> Starlette:
+    """vLLM's application over `engine`, behind our gateway."""
+    tasks = await engine.get_supported_tasks()
+    inner = build_app(args, tasks, engine.model_config)
+    await init_app_state(engine, inner.state, args, tasks)  # type: ignore[arg-type]
+    adapt(inner, settings.max_best_of)
+    for name, load in loads.items():
+        parts.recorder.metrics.observe_engine(name, load)
     app = create_app(
         inner,
-        Dependencies(
-            limits,
-            admission,
-            metrics,
-            lifecycle,
-            prices,
-            candidate_log,
-            keep_alive_s=args.stream_comments_s,
-            slo=None if target_s is None else SloController(target_s),
-        ),
+        parts,
         guards=[_cross_origin(args), *_authentication(args)],
-        check_ready=lambda: _problem(engine, reward),
+        check_ready=lambda: check_ready(engine, reward),
         engine_version=vllm.__version__,
         root_path=args.root_path or "",
-        lifespan=_lifespan(inner, candidate_log),
+        lifespan=_lifespan(inner, parts.recorder.candidate_log),
     )
-    app.state = inner.state  # serve_http and vLLM's error handlers find the server and the engine there
+    app.state = inner.state  # `http_server` and vLLM's error handlers find the server and the engine there
     return app
+
+
+def leave_who_does_not_read(sock: socket.socket, timeout_s: float) -> None:
+    """Let the kernel end a connection whose other side has taken nothing for so long; uvicorn would wait for ever.
+
+    Connections inherit it from the socket that listens.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT") and sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * 1000))
 
 
 def _candidate_log(settings: Settings, metrics: Metrics) -> CandidateLog | None:
@@ -163,6 +181,7 @@ def _cross_origin(args: Namespace) -> Middleware:
         allow_credentials=args.allow_credentials,
         allow_methods=args.allowed_methods,
         allow_headers=args.allowed_headers,
+        expose_headers=EXPOSED_HEADERS,
     )
 
 
@@ -172,51 +191,15 @@ def _authentication(args: Namespace) -> list[Middleware]:
     return [Middleware(AuthenticationMiddleware, tokens=tokens)] if tokens else []
 
 
-def _list_aliases(inner: FastAPI, max_best_of: int) -> None:
-    """`<name>:best-of-<N>` for powers of two in /v1/models; any other N up to the maximum works too."""
-    paths = inner.state.openai_serving_models.base_model_paths
-    powers = [1 << power for power in range(max_best_of.bit_length())]
-    aliases = [
-        BaseModelPath(name=f"{path.name}:best-of-{best_of}", model_path=path.model_path)
-        for path in paths
-        for best_of in powers
-    ]
-    paths.extend(aliases)
-
-
-async def _problem(engine: RerankingEngine, reward: SupervisedScorer) -> ServiceError | None:
+async def check_ready(engine: RerankingEngine, reward: SupervisedScorer) -> None:
+    """Raises ServiceError: why the server cannot answer now."""
     try:
-        await reward.scorer.check_health()
+        reward.check_ready()
         await engine.check_health()
     except EngineDeadError as error:
-        return EngineDown(reason(error))
+        raise EngineDown(reason(error)) from error
     except RewardUnavailable as error:
-        return RewardModelDown(f"the reward model is unavailable: {error}")
-    return None
-
-
-def _handle_errors(inner: FastAPI) -> None:
-    inner.add_exception_handler(ServiceError, _service_error)
-    inner.add_exception_handler(EngineDeadError, _engine_dead)
-    inner.add_exception_handler(RequestValidationError, _name_the_field)
-    inner.middleware_stack = None  # built by vLLM already; starlette builds it again with our handlers
-
-
-async def _service_error(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ServiceError)
-    return JSONResponse(error_body(error), status_code=error.status, headers=error.headers)
-
-
-async def _engine_dead(request: Request, error: Exception) -> JSONResponse:
-    terminate_if_errored(server=request.app.state.server, engine=request.app.state.engine_client)
-    assert isinstance(error, EngineDeadError)
-    return await _service_error(request, EngineDown(reason(error)))
-
-
-async def _name_the_field(request: Request, error: Exception) -> JSONResponse:
-    """FastAPI's validation error as one sentence that names the field, with status 400."""
-    assert isinstance(error, RequestValidationError)
-    return await _service_error(request, field_error(error.errors()[0]))
+        raise RewardModelDown(f"the reward model is unavailable: {error}") from error
 
 
 def _banner(address: str, args: Namespace) -> str:

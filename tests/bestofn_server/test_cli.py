@@ -46,12 +46,37 @@ def test_what_follows_serve_is_the_servers(monkeypatch: pytest.MonkeyPatch) -> N
     assert (done.exit_code, given) == (0, [options, bundled()])
 
 
-def test_help_imports_nothing_that_only_a_command_needs() -> None:
+@pytest.mark.parametrize(
+    "command",
+    [["--help"], ["-h"], ["train", "--help"], ["study", "selection", "-h"], ["compare", "-h"], ["sweep", "-h"]],
+)
+def test_help_imports_nothing_that_only_a_command_needs(command: list[str]) -> None:
     source = (
         "import sys\nfrom bestofn_server.cli import app\n"
-        "try:\n    app(['--help'])\nfinally:\n    print(*sys.modules, file=sys.stderr)\n"
+        f"try:\n    app({command})\nfinally:\n    print(*sys.modules, file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", source], check=True, capture_output=True, text=True)
     assert "Usage:" in done.stdout
-    heavy = {"torch", "transformers", "vllm", "numpy", "openai", "httpx2", "pydantic", "asyncio", "fastapi"}
+    heavy = {"torch", "transformers", "vllm", "numpy", "pandas", "openai", "httpx2", "fastapi"}
+    if len(command) == 1:  # typer itself reads a command's arguments by pydantic
+        heavy |= {"pydantic", "asyncio"}
     assert not heavy & {name.partition(".")[0] for name in done.stderr.split()}
+
+
+@pytest.mark.parametrize(
+    ("command", "meant"),
+    [
+        (["colect"], "Did you mean 'collect'?"),
+        (["train", "stf"], "Did you mean 'sft'?"),
+        (["evaluate", "sever"], "Did you mean 'server'?"),
+        (["study", "selecton"], "Did you mean 'selection'?"),
+        (["collect", "--outptu", "x"], "Possible options: --output)"),
+        (["train", "sft", "--recpie", "x"], "Possible options: --recipe)"),
+        (["sweep", "--client", "1"], "Possible options: --clients)"),
+        (["--versoin"], "Possible options: --version)"),
+    ],
+)
+def test_what_was_meant_is_offered_for_an_unknown_command_or_option(command: list[str], meant: str) -> None:
+    done = CliRunner().invoke(app, command, env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert meant in done.output

@@ -94,6 +94,20 @@ async def test_both_scorers_agree_on_several_heads(three_heads: tuple[Path, Vllm
     await by_torch.close()
 
 
+async def test_one_tenants_prompt_is_not_to_be_guessed_from_anothers_counts(vllm_scorer: VllmScorer) -> None:
+    """Victim, right guess, wrong guess: who has another salt, or none, finds nothing of it in the cache."""
+
+    async def cached(question: str, salt: str | None) -> int:
+        asked = [{"role": "user", "content": question * 20}]
+        return (await vllm_scorer.score(vllm_scorer.template.prompt(asked, cache_salt=salt), "2")).cached_tokens
+
+    secret, wrong = "The code is 4711. ", "The code is 0815. "
+    assert await cached(secret, "victim") == 0
+    assert [await cached(secret, salt) for salt in ("attacker", None)] == [0, 0]
+    assert await cached(wrong, "attacker") == 0
+    assert await cached(secret, "victim") > 0
+
+
 async def test_a_prefix_scored_before_costs_only_its_new_tokens(vllm_scorer: VllmScorer) -> None:
     prompt = vllm_scorer.template.prompt([{"role": "user", "content": "Count. " * 100}])
     await vllm_scorer.prefill(prompt)

@@ -18,7 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from scripts.tools import find_chromium
 from service.http.app import create_app
 from service.http.dependencies import Dependencies
+from service.http.recorder import Recorder
 from service.load.admission import Admission
+from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
 from service.records.candidate_log import CandidateLog
 from service.rerank.request import Limits
@@ -123,7 +125,7 @@ def page_over(
 
     app = create_app(
         inner,
-        Dependencies(limits, Admission(max_candidates), Metrics(registry, "0"), candidate_log=candidate_log),
+        Dependencies(limits, Admission(max_candidates), Recorder(Metrics(registry, "0"), candidate_log), Lifecycle()),
         guards=[],
         check_ready=ready,
         engine_version="0",

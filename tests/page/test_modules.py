@@ -104,6 +104,15 @@ async def test_ticks_are_few_and_reach_around_all_values(page: Page, values: lis
     assert 2 <= len(ticks) <= 7
 
 
+@pytest.mark.parametrize(
+    ("asked", "joined"),
+    [([1, 2, 4, 8], [[1, 2], [2, 4], [4, 8]]), ([1, 2, 8], [[1, 2]]), ([1, 4], []), ([2], [])],
+)
+async def test_no_line_leads_over_an_n_without_requests(page: Page, asked: list[int], joined: list[list[int]]) -> None:
+    pairs = await called(page, "chart.js", "neighbours", [{"x": n} for n in asked], [1, 2, 4, 8])
+    assert [[point["x"] for point in pair] for pair in pairs] == joined
+
+
 async def test_dollars_are_shown_where_there_are_prices(page: Page) -> None:
     registry = CollectorRegistry()
     for name, value in (("request_duration_seconds", 0.3), ("cost_per_request_dollars", 2e-5)):
@@ -132,7 +141,8 @@ async def test_the_bill_tells_what_n_1_would_have_said_and_cost(page: Page, seed
     text = await page.evaluate(script, [RERANK, candidates, seeded])
     assert f"N = 1 would have saidfirstCandidate #0, {whose}" in text.replace("which has ", "")
     assert "reward −1.00: best of N gained 1.50" in text
-    assert "40 tokens instead of 100 (2.5× as many), about $0.005 instead of $0.015" in text
+    assert "It would have cost 40 tokens and about $0.005; " in text
+    assert "the 2 candidates cost 100 tokens and $0.015, 2.5× as many tokens." in text
     assert "queue 1 ms" in text
     assert "score $0.004" in text
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Route, expect
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from service.records.candidate_log import CandidateLog
 from tests.page.browser import page_over, visiting
@@ -104,8 +105,55 @@ async def test_without_a_candidate_log_nobody_is_asked_to_work(browser: Browser)
         async with visiting(browser, url) as visit:
             visit.refusals = {409}
             page = await visit.opened("choose")
-            await expect(page.locator("#choose-notice")).to_contain_text("bestofn serve --candidate-log DIR")
+            await expect(page.locator("#choose-notice")).to_contain_text("keeps no candidate log")
+            await expect(page.locator("#choose-notice code").first).to_have_text("bestofn serve --candidate-log DIR")
+            await expect(page.locator("#choose-notice")).not_to_contain_text("409")
+            await expect(page.locator("#choose .error")).to_have_count(0)
             await expect(page.locator("#choose-form")).to_be_hidden()
+            await page.click("#choose-notice a")
+            await expect(page.locator("#question")).to_be_visible()
+
+
+async def test_a_server_that_cannot_say_whether_it_keeps_choices_is_an_error(browser: Browser) -> None:
+    async def broken(route: Route) -> None:
+        await route.fulfill(status=500, json={"error": {"message": "no such luck"}})
+
+    with page_over(vllm(says("a"))) as url:
+        async with visiting(browser, url) as visit:
+            visit.refusals = {500}
+            await visit.page.route("**/v1/preferences", broken)
+            page = await visit.opened("choose")
+            await expect(page.locator("#choose-notice .error")).to_contain_text("500: no such luck")
+
+
+@pytest.mark.parametrize("view", ["ask", "costs", "choose"])
+async def test_the_top_stays_in_sight_on_a_telephone(browser: Browser, view: str) -> None:
+    with page_over(vllm(says("a"))) as url:
+        async with visiting(browser, url, width=375) as visit:
+            visit.refusals = {409}
+            page = await visit.opened(view)
+            await page.reload()
+            await page.locator(f"#{view}").wait_for()
+            await page.wait_for_load_state("networkidle")
+            assert await page.evaluate("scrollY") == 0
+            await expect(page.locator("h1")).to_be_in_viewport(ratio=1)
+
+
+async def test_a_point_with_few_requests_is_hollow_until_there_are_enough(browser: Browser) -> None:
+    registry = CollectorRegistry()
+    durations = Histogram("bestofn_request_duration_seconds", "h", ["best_of"], registry=registry)
+    for n, requests in ((1, 1), (2, 29), (4, 30), (8, 185)):
+        for _ in range(requests):
+            durations.labels(str(n)).observe(0.3)
+    exposed = answers(200, generate_latest(registry), "text/plain")
+    with page_over(vllm(says("a")), others={"/metrics": exposed}) as url:
+        async with visiting(browser, url) as visit:
+            page = await visit.opened("costs")
+            await expect(page.locator("svg .a circle")).to_have_count(4)
+            await expect(page.locator("svg .a .few circle")).to_have_count(2)
+            await expect(page.locator("svg .a .way")).to_have_count(3)
+            await expect(page.locator("svg .a .way.few")).to_have_count(2)
+            await expect(page.locator("#costs-status")).to_contain_text("A hollow point stands on fewer than 30")
 
 
 async def test_a_choice_that_was_not_stored_is_never_called_stored(browser: Browser, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +48,7 @@ def trained_tokenizer(kind: str) -> PreTrainedTokenizerFast:
     )
 
 
+QUESTION = [{"role": "user", "content": "What is 1+1?"}]
 TOKENIZERS = {"bytes": BYTES} | {kind: trained_tokenizer(kind) for kind in ("bpe", "metaspace", "no markers")}
 TEMPLATES = {kind: ConversationTemplate(tokenizer) for kind, tokenizer in TOKENIZERS.items()}
 
@@ -115,3 +118,84 @@ def test_a_refused_conversation_is_a_value_error() -> None:
 @given(text=st.text(max_size=50))
 def test_the_byte_tokenizer_loses_nothing(text: str) -> None:
     assert BYTES.decode(BYTES(text)["input_ids"]) == text
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+@given(messages=MESSAGES)
+def test_ids_that_an_equal_tokenizer_gave_are_taken_over_exactly(kind: str, messages: list[dict[str, str]]) -> None:
+    tokenizer, template = TOKENIZERS[kind], TEMPLATES[kind]
+    text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    assert template.prompt(messages, rendered=(text, ids)) == template.prompt(messages)
+    assert template.prompt(messages, rendered=(text, [ids[0], *ids])) == template.prompt(messages)
+    assert template.prompt(messages, rendered=("other", ids)) == template.prompt(messages)
+
+
+def test_only_a_tokenizer_that_gives_the_same_ids_reads_alike() -> None:
+    assert TEMPLATES["bytes"].reads_as(byte_tokenizer())
+    assert not TEMPLATES["bytes"].reads_as(TOKENIZERS["bpe"])
+
+
+def test_tools_and_variables_are_rendered_where_the_template_reads_them_and_named_where_not() -> None:
+    tool = {"type": "function", "function": {"name": "add"}}
+    prompt = TEMPLATES["bytes"].prompt(QUESTION, tools=[tool], variables={"documents": [{"text": "a"}], "mood": "kind"})
+    assert str(BYTES.decode(TEMPLATES["bytes"].tokens(prompt, "2"))).startswith('<|system|>Tools: [{"type"')
+    assert prompt.left_out == ("documents",)
+    without = TEMPLATES["bpe"].prompt(QUESTION, tools=[tool])
+    assert without.left_out == ("tools",)
+    assert without.shared_tokens == TEMPLATES["bpe"].prompt(QUESTION).shared_tokens
+
+
+def test_a_template_that_fails_on_tools_does_without_them() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "{% if tools %}{{ raise_exception('none') }}{% endif %}" + PLAIN
+    assert ConversationTemplate(tokenizer).prompt(QUESTION, tools=[{"name": "a"}]).left_out == ("tools",)
+
+
+def test_pictures_are_left_out_and_named() -> None:
+    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "data:"}}]
+    assert TEMPLATES["bytes"].prompt([{"role": "user", "content": parts}]).left_out == ("media",)
+
+
+def test_tool_calls_of_an_answer_are_rendered() -> None:
+    prompt = TEMPLATES["bytes"].prompt(QUESTION)
+    text = BYTES.decode(TEMPLATES["bytes"].tokens(prompt, {"content": "", "tool_calls": [{"name": "add"}]}))
+    assert text == '<|user|>What is 1+1?<|end|><|assistant|>[{"name": "add"}]<|end|>'
+
+
+def test_answers_follow_a_rendered_prompt_as_they_are() -> None:
+    for kind in ("bytes", "bpe", "no markers"):
+        template = TEMPLATES[kind]
+        text = template.prompt(QUESTION)
+        prompt = template.text_prompt("odd turns")
+        tokens = template.tokens(prompt, "2", finished=False)
+        assert tokens == template._encode("odd turns2")
+        assert template.tokens(prompt, "2") == template._encode(f"odd turns2{text.end_of_turn}")
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_the_least_length_is_known_before_there_is_an_answer(kind: str) -> None:
+    template = TEMPLATES[kind]
+    prompt = template.prompt(QUESTION)
+    assert 0 < prompt.least_tokens < len(template.tokens(prompt, "2"))
+
+
+def test_variables_that_the_template_refuses_are_left_out() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "{% if mood %}{{ raise_exception('none') }}{% endif %}" + BYTES.chat_template
+    template, tool = ConversationTemplate(tokenizer), {"name": "add"}
+    prompt = template.prompt(QUESTION, tools=[tool], variables={"mood": "kind"})
+    assert (prompt.variables, prompt.left_out) == ({"tools": [tool]}, ())
+
+
+def test_many_variables_take_no_more_renderings(monkeypatch: pytest.MonkeyPatch) -> None:
+    template, calls = ConversationTemplate(BYTES), list[None]()
+    render = template._render
+
+    def counted(*args: Any) -> str:
+        calls.append(None)
+        return render(*args)
+
+    monkeypatch.setattr(template, "_render", counted)
+    template.prompt(QUESTION, variables={f"name{number}": number for number in range(1000)})
+    assert len(calls) <= 6

@@ -28,6 +28,7 @@ class FakeEngine:
         self.model_config = SimpleNamespace(max_model_len=200)
         self.errored = False
         self.asked: list[tuple[list[int], Any, str]] = []
+        self.salts: list[str | None] = []
         self.was_shut_down = False
         self._raw, self._cached_tokens, self._error = raw, cached_tokens, error
 
@@ -35,13 +36,14 @@ class FakeEngine:
         self, prompt: Any, pooling_params: Any, request_id: str
     ) -> AsyncIterator[PoolingRequestOutput[Any]]:
         self.asked.append((prompt["prompt_token_ids"], pooling_params, request_id))
+        self.salts.append(prompt.get("cache_salt"))
         if self._error is not None:
             raise self._error
         if self._raw:
             data = PoolingOutput(torch.tensor(self._raw, dtype=torch.bfloat16))
             yield PoolingRequestOutput(request_id, data, [1], self._cached_tokens, True)  # type: ignore[arg-type]
 
-    def shutdown(self) -> None:
+    def shutdown(self, timeout: float) -> None:
         self.was_shut_down = True
 
 
@@ -79,6 +81,23 @@ async def test_a_prefill_reads_what_every_answer_starts_with(template: Conversat
     ((tokens, _, _),) = engine.asked
     assert tokens
     assert template.tokens(prompt, "2")[: len(tokens)] == tokens == template.prompt_tokens(prompt)
+
+
+async def test_what_is_computed_for_one_tenant_is_kept_for_that_tenant(template: ConversationTemplate) -> None:
+    engine = FakeEngine(1.0)
+    scorer = scorer_over(engine, template)
+    for salt in ("mine", None):
+        prompt = template.prompt(QUESTION, cache_salt=salt)
+        await scorer.prefill(prompt)
+        await scorer.score(prompt, "2")
+    assert engine.salts == ["mine", "mine", None, None]
+
+
+async def test_a_tool_call_is_scored_as_the_template_renders_it(template: ConversationTemplate) -> None:
+    engine, reply = FakeEngine(1.0), {"content": "", "tool_calls": [{"name": "add"}]}
+    prompt = template.prompt(QUESTION)
+    await scorer_over(engine, template).score(prompt, reply)
+    assert engine.asked[0][0] == template.tokens(prompt, reply)
 
 
 async def test_requests_at_once_have_ids_of_their_own(template: ConversationTemplate) -> None:

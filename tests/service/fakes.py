@@ -17,10 +17,12 @@ from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable, Score
 from reward.template import ConversationTemplate, Prompt
 from reward.template import Message as ChatMessage
+from reward.template import Reply as Answered
 from service.rerank.busy_time import BusyMeter
 from service.rerank.context import RequestContext, current_request
 from service.rerank.errors import ServiceError, error_body
 from service.rerank.ledger import Ledger
+from service.rerank.places import Place, Places
 from service.rerank.plan import Plan, make_plan
 from service.rerank.prices import Prices
 from service.rerank.request import Ask, Limits, read_ask
@@ -35,6 +37,27 @@ CONVERSATION = Conversation(QUESTION)
 CHAT = "/v1/chat/completions"
 PATIENCE_S = 2.0
 METER = BusyMeter()
+
+
+class FreePlaces:
+    """A place for everybody."""
+
+    @dataclass(frozen=True)
+    class Free:
+        @property
+        def granted(self) -> "asyncio.Future[bool]":
+            granted = asyncio.get_running_loop().create_future()
+            granted.set_result(True)
+            return granted
+
+    def ask(self) -> Place:
+        return self.Free()
+
+    def leave(self, place: Place) -> None:
+        pass
+
+
+FREE = FreePlaces()
 
 
 @dataclass(frozen=True)
@@ -108,13 +131,16 @@ class FakeSampler:
 class FakeTemplate(ConversationTemplate):
     """Renders nothing; refuses when told to."""
 
-    def __init__(self, error: Exception | None = None) -> None:
-        self._error = error
+    def __init__(self, error: Exception | None = None, tokens: int = 0) -> None:
+        self._error, self._tokens = error, tokens
 
-    def prompt(self, messages: Sequence[ChatMessage]) -> Prompt:
+    def reads_as(self, other: object) -> bool:
+        return False
+
+    def prompt(self, messages: Sequence[ChatMessage], **_: Any) -> Prompt:
         if self._error is not None:
             raise self._error
-        return Prompt(tuple(messages), "", "", (), "")
+        return Prompt(tuple(messages), "", "", (), "", least_tokens=self._tokens)
 
 
 class FakeScorer:
@@ -131,13 +157,15 @@ class FakeScorer:
         template_error: Exception | None = None,
         turns: int = 0,
         config: RewardConfig = PLAIN,
+        prompt_tokens: int = 0,
     ) -> None:
         self.config = config
-        self.template: ConversationTemplate = FakeTemplate(template_error)
+        self.max_tokens: int | None = None
+        self.template: ConversationTemplate = FakeTemplate(template_error, prompt_tokens)
         self.rewards = dict(rewards or {})
         self.open = asyncio.Event()
         self.open.set()
-        self.asked: list[tuple[str, bool]] = []
+        self.asked: list[tuple[Any, bool]] = []
         self.prefills = 0
         self.pending = 0
         self._prefill_error = prefill_error
@@ -155,7 +183,7 @@ class FakeScorer:
         if self._prefill_error is not None:
             raise self._prefill_error
 
-    async def score(self, prompt: Prompt, response: str, *, finished: bool = True) -> Score:
+    async def score(self, prompt: Prompt, response: Answered, *, finished: bool = True) -> Score:
         self.asked.append((response, finished))
         self.pending += 1
         try:
@@ -164,7 +192,7 @@ class FakeScorer:
             await self.check_health()
         finally:
             self.pending -= 1
-        given = self.rewards.get(response, 0.0)
+        given = self.rewards.get(response, 0.0) if isinstance(response, str) else 0.0
         if isinstance(given, Exception):
             raise given
         return given if isinstance(given, Score) else Score(given, {}, 10 + len(response), 10)
@@ -221,11 +249,12 @@ def make_run(
     *,
     plan: Plan | None = None,
     on_reward_failure: OnRewardFailure = "error",
+    places: Places = FREE,
 ) -> Run:
     watch = (
         scorer if isinstance(scorer, SupervisedScorer) else SupervisedScorer(scorer or FakeScorer(), on_reward_failure)
     )
-    return Run(plan or plan_for(len(sampler.scripts)), CONVERSATION, sampler, watch, METER)
+    return Run(plan or plan_for(len(sampler.scripts)), CONVERSATION, sampler, watch, METER, places)
 
 
 @dataclass
@@ -240,7 +269,7 @@ class EndedRun:
 
 def make_context(*ledgers: Ledger, ask: Ask | None = None, prices: Prices | None = None) -> RequestContext:
     runs = [cast(Run, EndedRun(ledger)) for ledger in ledgers]
-    return RequestContext(ask or make_ask({"best_of": 2}), prices=prices, runs=runs)
+    return RequestContext(ask or make_ask({"best_of": 2}), FREE, prices=prices, runs=runs)
 
 
 @dataclass
@@ -279,7 +308,8 @@ class FakeVllm:
         n, seed = request.get("n", 1), request.get("seed", 0)
         plan = make_plan(context.ask, n=n, temperature=1.0, checkpoint_tokens=None, seed=seed)
         sampler = self.sampler()
-        run = Run(plan, CONVERSATION, sampler, SupervisedScorer(self.scorer, self.on_reward_failure), METER)
+        reward = SupervisedScorer(self.scorer, self.on_reward_failure)
+        run = Run(plan, CONVERSATION, sampler, reward, METER, context.places)
         context.runs.append(run)
         self.runs.append(run)
         try:
@@ -468,7 +498,8 @@ class RecordScorer(FakeScorer):
         super().__init__()
         self._told = told
 
-    async def score(self, prompt: Prompt, response: str, *, finished: bool = True) -> Score:
+    async def score(self, prompt: Prompt, response: Answered, *, finished: bool = True) -> Score:
+        assert isinstance(response, str)
         told = self._told[ord(response[0]) - 0x4E00]
         place = len(told.lengths) if finished else told.lengths.index(len(response))
         return Score(told.rewards[place], {}, 10 + len(response), 10)

@@ -5,6 +5,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
+from measuring.near_miss import did_you_mean
 from training.labs.arithmetic import Arithmetic
 from training.labs.lab import Lab, LabOptionsError
 from training.labs.reviews import Reviews
@@ -35,12 +36,13 @@ def lab(name: str, options: Mapping[str, Any] | None = None) -> Lab:
     Raises ValueError naming what there is, or the option at fault.
     """
     if name not in LABS:
-        raise ValueError(f"no lab {name!r}; there are: {', '.join(LABS)}")
+        raise ValueError(f"no lab {name!r}{did_you_mean(name, LABS)} there are: {', '.join(LABS)}")
     kind = LABS[name]
     known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]  # every lab is a dataclass
     for option in options or {}:
         if option not in known:
-            raise LabOptionsError(f"the lab {name} has no option {option!r}; it has: {', '.join(known)}")
+            near = did_you_mean(option, known)
+            raise LabOptionsError(f"the lab {name} has no option {option!r}{near} it has: {', '.join(known)}")
     return kind(**{option: _number(known[option], value) for option, value in (options or {}).items()})
 
 

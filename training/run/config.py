@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
+from measuring.near_miss import did_you_mean
+
 if TYPE_CHECKING:
     from training.labs.lab import Lab
 
@@ -68,7 +70,9 @@ class Config:
         known = {item.name: item for item in dataclasses.fields(cls)}
         for name in values:
             if name not in known:
-                raise ConfigError(f"unknown setting {name!r}; there are: {', '.join(sorted(known))}")
+                raise ConfigError(
+                    f"unknown setting {name!r}{did_you_mean(name, known)} there are: {', '.join(sorted(known))}"
+                )
         return cls(**{name: _convert(known[name], value) for name, value in values.items()})
 
     def as_dict(self) -> dict[str, Any]:
@@ -182,8 +186,9 @@ def recipe_path(recipe: str) -> Path:
     for path in (RECIPES / f"{recipe}.yaml", Path(recipe)):
         if path.is_file():
             return path
-    known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
-    raise ConfigError(f"no recipe {recipe!r}; give a YAML file or one of: {known}")
+    known = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    near = did_you_mean(recipe, known)
+    raise ConfigError(f"no recipe {recipe!r}{near} give a YAML file or one of: {', '.join(known)}")
 
 
 def _read_recipe(recipe: str) -> dict[str, Any]:

@@ -143,6 +143,7 @@ def recalibrated(candidates: Sequence[Mapping[str, Any]]) -> int:
             tokens=one["completion_tokens"],
             reward=one["reward"],
             text=one["text"],
+            cut_off=one["finish_reason"] == "length",
         )
         for index, one in enumerate(candidates)
     ]

@@ -157,7 +157,7 @@ export class AskView {
 function summary(rerank) {
   const time = seconds(rerank.timing.total_ms / 1000);
   const chosen = `Candidate #${rerank.selected[0]} ${whyChosen(rerank)} of ${rerank.sampled}`;
-  if (rerank.reward === null) return `Answered in ${time}, without a reward: the first that finished was returned.`;
+  if (rerank.reward === null) return `Answered in ${time}, without a reward (${rerank.stop_reason}).`;
   const text = rerank.sampled > 1 ? chosen : "One candidate, with the reward";
   return `${text}: ${reward(rerank.reward)}, after ${time}.${whyFewer(rerank)}`;
 }

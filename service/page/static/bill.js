@@ -19,6 +19,8 @@ function nOne(rerank, candidates, seeded) {
   const first = candidates[0];
   const winner = candidates[rerank.selected[0]];
   const isWinner = winner.index === first.index;
+  const [alone, together] = costs(rerank, first);
+  const sampled = counted(candidates.length, "candidate");
   return element(
     "section",
     { class: "panel" },
@@ -27,7 +29,7 @@ function nOne(rerank, candidates, seeded) {
       ? element("p", { class: "same" }, "The same answer: the first sample won.")
       : element("div", { class: "text" }, first.text),
     element("p", { class: "quiet" }, whose(seeded) + difference(first, winner, isWinner)),
-    element("p", {}, "N = 1 would have cost ", element("strong", {}, costOfOne(rerank, first)), "."),
+    element("p", {}, "It would have cost ", element("strong", {}, alone), `; the ${sampled} cost ${together}.`),
   );
 }
 
@@ -38,12 +40,14 @@ function difference(first, winner, isWinner) {
   return `, reward ${reward(first.reward)}: best of N gained ${reward(winner.reward - first.reward)}.`;
 }
 
-function costOfOne(rerank, first) {
+/** What the first candidate alone costs, and what all did. */
+function costs(rerank, first) {
   const all = rerank.tokens.generated;
-  const share = first.tokens ? ` instead of ${count(all)} (${times(all / first.tokens)} as many)` : "";
   const price = dollarsOfOne(rerank, first);
-  const money = price === null ? "" : `, about ${dollars(price)} instead of ${dollars(rerank.cost.total)}`;
-  return counted(first.tokens, "token") + share + money;
+  const share = first.tokens ? `, ${times(all / first.tokens)} as many tokens` : "";
+  const [alone, together] = [counted(first.tokens, "token"), counted(all, "token")];
+  if (price === null) return [alone, together + share];
+  return [`${alone} and about ${dollars(price)}`, `${together} and ${dollars(rerank.cost.total)}${share}`];
 }
 
 /** The prompt, and the first candidate's part of what generation cost; nothing is scored at N = 1. */

@@ -1,4 +1,5 @@
-// A line chart over N, drawn as SVG: axes with units, and the lines' names at their ends.
+// A line chart over N, drawn as SVG: axes with units, and the lines' names at their ends. A line breaks off at an N
+// without requests; a point with few requests is hollow, and the line pale on its way there.
 
 import { svg } from "./dom.js";
 
@@ -6,6 +7,7 @@ const HEIGHT = 230;
 const MARGIN = { top: 14, right: 8, bottom: 46, left: 58 };
 const NAME_WIDTH = 66; // of a line's name, beside its last point
 const LABEL_GAP = 15;
+export const ENOUGH_REQUESTS = 30; // below it a p95 is little more than the slowest request
 
 /**
  * @typedef {{x: number, y: number, note: string}} Point
@@ -27,13 +29,14 @@ export function lineChart({ title, ns, counts, series, format, fromZero, width }
   const y = (value) => bottom - ((bottom - MARGIN.top) * (value - ticks[0])) / (ticks.at(-1) - ticks[0]);
   const spoken = `${title}; the values are in the table below`;
   const middle = (MARGIN.left + right) / 2;
+  const isFew = (n) => (counts.get(n) ?? 0) < ENOUGH_REQUESTS;
   return svg(
     "svg",
     { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": spoken },
     ...ticks.map((tick) => horizontal(tick, y(tick), right, format)),
     ...ns.map((n) => nTick(n, counts.get(n) ?? 0, x(n), bottom)),
     svg("text", { class: "axis", x: middle, y: HEIGHT - 2, "text-anchor": "middle" }, "N, with the requests below it"),
-    ...series.map((one) => line(one, x, y)),
+    ...series.map((one) => line(one, neighbours(one.points, ns), isFew, x, y)),
     ...endLabels(series, x, y),
   );
 }
@@ -68,12 +71,22 @@ function nTick(n, requests, x, bottom) {
   return svg("g", {}, number, below);
 }
 
-function line({ name, style, points }, x, y) {
-  const path = points.map((point) => `${x(point.x)},${y(point.y)}`).join(" ");
-  const marks = points.map((point) => {
-    return svg("g", {}, marker(style, x(point.x), y(point.y)), svg("title", {}, `${name}, ${point.note}`));
+/** The points that lie side by side, in pairs: no line leads over an N of which nothing is known. */
+export function neighbours(points, ns) {
+  const pairs = points.slice(1).map((point, index) => [points[index], point]);
+  return pairs.filter(([from, to]) => ns.indexOf(to.x) === ns.indexOf(from.x) + 1);
+}
+
+function line({ name, style, points }, pairs, isFew, x, y) {
+  const ways = pairs.map(([from, to]) => {
+    const ends = { x1: x(from.x), y1: y(from.y), x2: x(to.x), y2: y(to.y) };
+    return svg("line", { class: isFew(from.x) || isFew(to.x) ? "way few" : "way", ...ends });
   });
-  return svg("g", { class: `line ${style}` }, svg("polyline", { points: path }), ...marks);
+  const marks = points.map((point) => {
+    const title = svg("title", {}, `${name}, ${point.note}`);
+    return svg("g", { class: isFew(point.x) ? "few" : null }, marker(style, x(point.x), y(point.y)), title);
+  });
+  return svg("g", { class: `line ${style}` }, ...ways, ...marks);
 }
 
 function marker(style, x, y) {

@@ -11,6 +11,7 @@ import { wilson } from "./statistics.js";
 
 const SAMPLES = 4;
 const KEYS = { 1: 0, 2: 1, 0: "tie", s: "skip", n: "next" };
+const NO_CANDIDATE_LOG = 409;
 const WORDS = {
   agrees: "The reward model agrees",
   disagrees: "The reward model disagrees",
@@ -48,7 +49,8 @@ export class ChooseView {
       byId("choose-form").hidden = false;
     } catch (error) {
       byId("choose-form").hidden = true;
-      showError(byId("choose-notice"), error);
+      if (error.status === NO_CANDIDATE_LOG) replace(byId("choose-notice"), howToKeepChoices());
+      else showError(byId("choose-notice"), error);
     }
   }
 
@@ -184,6 +186,18 @@ export class ChooseView {
   _say(text) {
     byId("choose-status").textContent = text;
   }
+}
+
+function howToKeepChoices() {
+  const command = element("code", {}, "bestofn serve --candidate-log DIR");
+  const verb = element("code", {}, 'make serve ARGS="--candidate-log DIR"');
+  return element(
+    "div",
+    { class: "notice" },
+    element("p", {}, "This server keeps no candidate log, so a choice would be lost."),
+    element("p", {}, "To collect choices, start it with a folder for them, ", command, " or ", verb, ", and reload."),
+    element("p", {}, "To compare answers without keeping anything, open ", element("a", { href: "#ask" }, "Ask"), "."),
+  );
 }
 
 function agreement({ agrees, disagrees, kept }) {

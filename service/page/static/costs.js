@@ -1,7 +1,7 @@
 // The second view: latency, tokens, dollars and reward against N, from this server's own metrics.
 
 import { byN } from "./by_n.js";
-import { lineChart, powersOfTwo } from "./chart.js";
+import { ENOUGH_REQUESTS, lineChart, powersOfTwo } from "./chart.js";
 import { byId, element, replace } from "./dom.js";
 import { count, counted, dollars, plain, reward, seconds } from "./format.js";
 import { parseMetrics } from "./metrics.js";
@@ -70,7 +70,7 @@ export class CostsView {
   _draw() {
     if (!this._shown || !this._rows) return;
     const requests = this._rows.reduce((sum, row) => sum + row.requests, 0);
-    const said = requests ? `${counted(requests, "request")} so far.` : "No requests yet: ask something first.";
+    const said = requests ? soFar(requests, this._rows) : "No requests yet: ask something first.";
     if (byId("costs-status").textContent !== said) byId("costs-status").textContent = said;
     this._drawCharts();
     replace(byId("costs-table"), requests ? table(this._ns, this._rows) : null);
@@ -87,6 +87,12 @@ export class CostsView {
     const widths = titles.map((title) => Math.max(NARROWEST, title.clientWidth));
     shown.forEach((chart, index) => titles[index].after(lineChart({ ...chart, width: widths[index] })));
   }
+}
+
+function soFar(requests, rows) {
+  const few = rows.some((row) => row.requests < ENOUGH_REQUESTS);
+  const hollow = few ? ` A hollow point stands on fewer than ${ENOUGH_REQUESTS}: more can move it far.` : "";
+  return `${counted(requests, "request")} so far.${hollow}`;
 }
 
 /** The lines for which there are values, as there are none of dollars on a server that knows no prices. */

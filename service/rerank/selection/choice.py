@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from service.rerank.selection.length import length_calibrated
 from service.rerank.selection.method import ARGMAX, Selection
+from service.rerank.selection.picks.base import Ranking
 from service.rerank.strategies import Candidate
 
 
@@ -28,13 +29,15 @@ def select(
     seed: int = 0,
     reward_std: float = 1.0,
     min_reward: float | None = None,
+    whole_only: bool = False,
 ) -> Choice:
     """The at most `n` best finished candidates.
 
-    Scored candidates come before unscored ones; equal utilities, and unscored candidates among themselves, in the
-    order in which they finished. Running, aborted and failed candidates are never selected. seed: of the draw, where
-    the pick is one. reward_std: by which the checkpoint normalises. min_reward: candidates below it, and unscored
-    ones, take no part in the pick.
+    Candidates that were cut off come behind all others, and are picked among as these are. Scored candidates come
+    before unscored ones; those of equal utility in the order in which they finished, unscored ones by index, since the
+    first to finish would be the shortest. Running, aborted and failed candidates are never selected. seed: of the
+    draw, where the pick is one. reward_std: by which the checkpoint normalises. min_reward: candidates below it, and
+    unscored ones, take no part in the pick. whole_only: nor do those that were cut off.
 
     Raises ValueError where `selection.heads` compares heads that the candidates do not have.
     """
@@ -42,10 +45,15 @@ def select(
     worth = utilities(finished, selection, reward_std)
     taking_part = finished if min_reward is None else [one for one in finished if _reaches(one, min_reward)]
     standing = sorted(taking_part, key=_standing(worth))
-    taken = {one.index: worth[one.index] for one in standing if one.index in worth}
-    ranking = selection.pick.rank(standing, taken, seed)
-    selected = tuple([one.index for one in ranking.order[:n]])
-    return Choice(selected, ranking.weights, {} if selection.by_reward else worth)
+    whole, cut_off = [[one for one in standing if one.cut_off is cut] for cut in (False, True)]
+    rankings = [_rank(group, worth, selection, seed) for group in (whole, [] if whole_only else cut_off) if group]
+    selected = tuple([one.index for ranking in rankings for one in ranking.order][:n])
+    return Choice(selected, rankings[0].weights if rankings else {}, {} if selection.by_reward else worth)
+
+
+def _rank(group: Sequence[Candidate], worth: Mapping[int, float], selection: Selection, seed: int) -> Ranking:
+    taken = {one.index: worth[one.index] for one in group if one.index in worth}
+    return selection.pick.rank(group, taken, seed)
 
 
 def utilities(candidates: Sequence[Candidate], selection: Selection, reward_std: float) -> dict[int, float]:
@@ -65,7 +73,8 @@ def _reaches(candidate: Candidate, min_reward: float) -> bool:
 
 def _standing(worth: Mapping[int, float]) -> Callable[[Candidate], tuple[bool, float, float]]:
     def key(one: Candidate) -> tuple[bool, float, float]:
-        rank = math.inf if one.finish_rank is None else one.finish_rank
-        return one.index not in worth, -worth.get(one.index, 0.0), rank
+        if one.index not in worth:
+            return True, 0.0, one.index
+        return False, -worth[one.index], math.inf if one.finish_rank is None else one.finish_rank
 
     return key

@@ -48,7 +48,7 @@ class Adaptive:
     wave: int  # the size of the first wave, and the least of a later one
     price: float  # reward that one more candidate must be expected to add
     prior: Prior
-    n: int = 1  # to return; while fewer have finished, more follow
+    n: int = 1  # to return; while fewer have finished and contend, more follow
     name: str = AdaptiveOptions.name
     checkpoint_tokens: None = None
     alarm_s: None = None
@@ -61,9 +61,9 @@ class Adaptive:
             return [AskForScore(event.index)]
         if not all(candidate.settled for candidate in candidates):
             return []
-        rewards = [candidate.reward for candidate in candidates if candidate.reward is not None]
+        rewards = [candidate.reward for candidate in candidates if candidate.contends and candidate.reward is not None]
         left = self.best_of - len(candidates)
-        if left and sum(candidate.state == "finished" for candidate in candidates) < self.n:
+        if left and sum(one.state == "finished" and not one.cut_off for one in candidates) < self.n:
             return [Sample(min(left, self.wave))]
         if not left or not rewards:
             return [Stop("complete")]

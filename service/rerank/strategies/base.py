@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 State = Literal["running", "finished", "aborted", "failed"]
+CUT_OFF = ("length", "repetition")  # reasons for which the engine ends an answer that would have gone on
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,19 @@ class Candidate:
     prefix_rewards: tuple[tuple[int, float], ...] = ()  # (tokens, reward) of unfinished prefixes, oldest first
     rewards: Mapping[str, float] = field(default_factory=dict)  # of each named head, raw, of the finished text
     text: str = ""  # of a finished candidate
+    cut_off: bool = False  # it ended without coming to its end, and the request ranks such behind those that did
 
     def reward_at(self, tokens: int) -> float | None:
         """The first reward measured when it had at least so many tokens; of a shorter, finished one that of its end."""
         place = bisect_left(self.prefix_rewards, (tokens,))
         return self.prefix_rewards[place][1] if place < len(self.prefix_rewards) else self.reward
 
-    def ended(self, state: State, reason: str | None, *, rank: int | None = None, text: str = "") -> "Candidate":
-        """It will not grow any more. rank, text: of one that has finished."""
-        return replace(self, state=state, finish_reason=reason, finish_rank=rank, text=text)
+    def ended(
+        self, state: State, reason: str | None, *, rank: int | None = None, text: str = "", whole_first: bool = False
+    ) -> "Candidate":
+        """It will not grow any more. rank, text: of one that has finished. whole_first: see `cut_off`."""
+        cut_off = whole_first and state == "finished" and reason in CUT_OFF
+        return replace(self, state=state, finish_reason=reason, finish_rank=rank, text=text, cut_off=cut_off)
 
     def score_asked(self) -> "Candidate":
         """One more score is on its way."""
@@ -50,6 +55,11 @@ class Candidate:
         if prefix_tokens is None:
             return replace(answered, reward=reward, rewards=rewards) if known else replace(answered, unscored=True)
         return replace(answered, prefix_rewards=(*self.prefix_rewards, (prefix_tokens, reward))) if known else answered
+
+    @property
+    def contends(self) -> bool:
+        """It has a reward that may win."""
+        return self.reward is not None and not self.cut_off
 
     @property
     def alive(self) -> bool:

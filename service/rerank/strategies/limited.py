@@ -35,7 +35,7 @@ class Limited:
     def decide(self, event: Event, candidates: Sequence[Candidate]) -> Sequence[Action]:
         if isinstance(event, Clock):
             return [Stop("deadline")]
-        rewards = [candidate.reward for candidate in candidates if candidate.reward is not None]
+        rewards = [candidate.reward for candidate in candidates if candidate.contends and candidate.reward is not None]
         if self.target_reward is not None and sum(reward >= self.target_reward for reward in rewards) >= self.n:
             return [Stop("target")]
         actions = self.inner.decide(event, candidates)

@@ -95,12 +95,12 @@ class Prune:
 
     def _spare(self, candidates: Sequence[Candidate]) -> int:
         """How many may be aborted."""
-        return max(0, len([None for candidate in candidates if candidate.alive]) - self.n)
+        return max(0, len([None for candidate in candidates if candidate.alive and not candidate.cut_off]) - self.n)
 
     def _late(self, scored: Candidate, candidates: Sequence[Candidate]) -> list[int]:
         """The running ones that are behind at the checkpoints that the last score of `scored` bears on, worst first.
 
-        Whoever was scored at a length competes there, aborted since or not; only those that failed do not.
+        Whoever was scored at a length competes there, aborted since or not, unless it failed or was cut off.
         """
         behind: list[int] = []
         spare = self._spare(candidates)
@@ -124,7 +124,7 @@ def _behind(candidates: Sequence[Candidate], tokens: int, places: int) -> list[i
     there = [
         (-reward, candidate.index)
         for candidate in candidates
-        if (reward := candidate.reward_at(tokens)) is not None and candidate.state != "failed"
+        if (reward := candidate.reward_at(tokens)) is not None and candidate.state != "failed" and not candidate.cut_off
     ]
     return [index for _, index in sorted(there)[: places - 1 : -1]] if len(there) > places else []
 

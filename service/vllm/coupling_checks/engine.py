@@ -159,7 +159,7 @@ def raw_rewards() -> bool:
     output = PoolingRequestOutput("id", PoolingOutput(torch.tensor([-2.0])), [1], 1, True)
     return (
         params.use_activation is False
-        and tokens_input([1, 2])["prompt_token_ids"] == [1, 2]
+        and tokens_input([1, 2], cache_salt="a") == {"type": "token", "prompt_token_ids": [1, 2], "cache_salt": "a"}
         and (output.outputs.data.tolist(), output.num_cached_tokens) == ([-2.0], 1)
     )
 

@@ -159,7 +159,7 @@ def environment() -> bool:
 
 def rendered_chat() -> bool:
     from vllm.renderers.base import BaseRenderer
-    from vllm.renderers.params import ChatParams
+    from vllm.renderers.params import ChatParams, TokenizeParams
 
     async def render(messages: Any, *_: Any) -> Any:
         return messages, {"prompt": "rendered"}
@@ -174,10 +174,30 @@ def rendered_chat() -> bool:
         _apply_prompt_extras=lambda *_: None,
     )
     messages: Any = [{"role": "user", "content": "question"}]
-    params, tokens = ChatParams(chat_template_kwargs={"continue_final_message": True}), SimpleNamespace()
-    rendered = BaseRenderer.render_chat_async(renderer, [messages], params, tokens)  # type: ignore[arg-type]
+    params, tokens = ChatParams(chat_template_kwargs={"continue_final_message": True}), TokenizeParams(None)
+    rendered = BaseRenderer.render_chat_async(renderer, [messages], params, tokens)
     conversations, (prompt,) = result(rendered)
-    return list(conversations) == [messages] and isinstance(prompt, dict)
+    plain = (tokens.truncate_prompt_tokens, tokens.add_special_tokens, params.tool_choice) == (None, True, None)
+    return list(conversations) == [messages] and isinstance(prompt, dict) and plain
+
+
+def answer_parsers() -> bool:
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.parser import ParserManager
+    from vllm.parser.abstract_parser import DelegatingParser
+    from vllm.reasoning.identity_reasoning_parser import IdentityReasoningParser
+
+    options = ("tool_parser_name", "reasoning_parser_name", "enable_auto_tools", "model_name")
+    inspect.signature(ParserManager.get_parser).bind(**dict.fromkeys(options))
+
+    class Parser(DelegatingParser):
+        reasoning_parser_cls = IdentityReasoningParser
+
+    tokenizer: Any = "any"
+    parser = Parser(tokenizer, None, model_config=None, chat_template_kwargs={})
+    request = ChatCompletionRequest.model_validate({"messages": [{"role": "user", "content": ""}]})
+    reasoning, content, calls = parser.parse("text", request, False)
+    return (reasoning, content, calls or []) == (None, "text", [])
 
 
 def result(coroutine: Coroutine[Any, Any, Any]) -> Any:

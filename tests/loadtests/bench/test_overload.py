@@ -9,14 +9,14 @@ from tests.server import API_KEY, Server
 
 @pytest.mark.engine
 async def test_four_times_too_much_is_answered_or_refused_and_all_of_it_counted(server: Server, tmp_path: Path) -> None:
-    """The server has 256 places, which is room for four requests of 64 candidates; sixteen users want it."""
+    """The server has 256 places, room for four requests of 64 candidates, and a queue of 8; 30 users want it."""
     workload = tmp_path / "full.yaml"
     workload.write_text("best_of: {64: 1}\nmax_tokens: {uniform: {low: 8, high: 24}}")
     server.wait_idle()
-    limits = ("--slo-error-rate", "0", "--api-key", API_KEY)
+    limits = ("--slo-error-rate", "0", "--api-key", API_KEY, "--best-of-field", "n")  # which no latency target lowers
     async with connect(server.url, api_key=API_KEY, clients=1) as client:
         before = await counters(client)
-        run = await run_locust(server.url, 16, 12, *limits, workload=workload)
+        run = await run_locust(server.url, 30, 12, *limits, workload=workload)
         after = await counters(client)
     assert run.status == 0, "a request was neither answered nor refused"
     assert run.post.failures == 0

@@ -11,8 +11,10 @@ from starlette.types import ASGIApp
 from service.http.app import create_app
 from service.http.dependencies import Dependencies
 from service.http.gateway import Gateway
+from service.http.recorder import Recorder
 from service.load.admission import Admission
 from service.load.latency_controller import SloController
+from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
 from service.rerank.errors import EngineDown
 from service.rerank.request import Limits
@@ -24,11 +26,18 @@ REWARDS = {"a": 1.0, "bb": 2.0}
 class Served:
     """A gateway in front of an application, with all that it counts."""
 
-    def __init__(self, inner: ASGIApp, limits: Limits = LIMITS, slo: SloController | None = None) -> None:
+    def __init__(
+        self,
+        inner: ASGIApp,
+        limits: Limits = LIMITS,
+        slo: SloController | None = None,
+        admission: Admission | None = None,
+    ) -> None:
         self.registry = CollectorRegistry()
-        self.admission = Admission(limits.max_candidates)
+        self.admission = admission or Admission(512)
+        self.lifecycle = Lifecycle()
         metrics = Metrics(self.registry, "0", target_s=None if slo is None else slo.target_s)
-        self.app = Gateway(inner, Dependencies(limits, self.admission, metrics, slo=slo))
+        self.app = Gateway(inner, Dependencies(limits, self.admission, Recorder(metrics, slo=slo), self.lifecycle))
 
     def counted(self, outcome: str, endpoint: str = "chat", strategy: str = "best_of_n") -> float:
         labels = {"endpoint": endpoint, "strategy": strategy, "outcome": outcome}
@@ -58,12 +67,13 @@ def app_over(
 ) -> Starlette:
     """All our middleware and routes. problem: why the server cannot answer, as `/ready` reports it."""
 
-    async def check_ready() -> EngineDown | None:
-        return None if problem is None else EngineDown(problem)
+    async def check_ready() -> None:
+        if problem is not None:
+            raise EngineDown(problem)
 
     return create_app(
         inner,
-        Dependencies(LIMITS, admission or Admission(512), Metrics(CollectorRegistry(), "0")),
+        Dependencies(LIMITS, admission or Admission(512), Recorder(Metrics(CollectorRegistry(), "0")), Lifecycle()),
         guards=options.pop("guards", []),
         check_ready=check_ready,
         engine_version="0.0.test",

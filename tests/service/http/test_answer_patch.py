@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 
 from service.http.answer_patch import StreamPatcher, patch_answer
 from service.http.rerank_object import rerank_object
+from service.rerank.errors import DeadlineExceeded
 from tests.service.fakes import make_ask, make_context, sse
 from tests.service.http.ledgers import context_of, ledger_of_two
 
 DONE = sse("[DONE]")
+KINDS = {"reasoning_tokens": 0, "audio_tokens": 0, "accepted_prediction_tokens": 0}
+REJECTED = {"completion_tokens_details": KINDS | {"rejected_prediction_tokens": 8}}  # of 15 tokens 7 are returned
 
 
 # -- whole answers
@@ -26,17 +29,27 @@ DONE = sse("[DONE]")
         (
             "chat",
             {"prompt_tokens": 10, "completion_tokens": 7, "total_tokens": 17},
-            {"prompt_tokens": 10, "completion_tokens": 15, "total_tokens": 25},
+            {"prompt_tokens": 10, "completion_tokens": 15, "total_tokens": 25} | REJECTED,
         ),
         (
             "completions",
             {"prompt_tokens": 10, "completion_tokens": 7, "total_tokens": 17},
-            {"prompt_tokens": 10, "completion_tokens": 15, "total_tokens": 25},
+            {"prompt_tokens": 10, "completion_tokens": 15, "total_tokens": 25} | REJECTED,
         ),
         (
             "responses",
-            {"input_tokens": 10, "output_tokens": 7, "total_tokens": 17},
-            {"input_tokens": 10, "output_tokens": 15, "total_tokens": 25},
+            {
+                "input_tokens": 10,
+                "output_tokens": 7,
+                "total_tokens": 17,
+                "output_tokens_details": {"reasoning_tokens": 3},
+            },
+            {
+                "input_tokens": 10,
+                "output_tokens": 15,
+                "total_tokens": 25,
+                "output_tokens_details": {"reasoning_tokens": 3, "rejected_prediction_tokens": 8},
+            },
         ),
         ("messages", {"input_tokens": 10, "output_tokens": 7}, {"input_tokens": 10, "output_tokens": 15}),
     ],
@@ -111,12 +124,13 @@ def test_the_last_chunk_before_done_carries_rerank_and_the_bill(endpoint: str, u
     assert last["rerank"]["tokens"]["generated"] == 15
     assert all("rerank" not in chunk for chunk in chunks)
     if usage:
-        assert last["usage"] == {"prompt_tokens": 10, "completion_tokens": 15, "total_tokens": 25}
+        assert last["usage"] == {"prompt_tokens": 10, "completion_tokens": 15, "total_tokens": 25} | REJECTED
 
 
 def test_the_completed_response_carries_rerank_and_the_bill() -> None:
     *events, last = payloads(patched_stream("responses", *RESPONSES_STREAM))
-    assert last["response"]["usage"] == {"output_tokens": 15, "total_tokens": 25}
+    details = {"reasoning_tokens": 0, "rejected_prediction_tokens": 8}
+    assert last["response"]["usage"] == {"output_tokens": 15, "total_tokens": 25, "output_tokens_details": details}
     assert last["response"]["rerank"]["best_of"] == 4
     assert "rerank" not in json.dumps(events)
 
@@ -138,7 +152,7 @@ def test_no_event_is_changed_but_the_last() -> None:
 
 
 def test_comments_and_a_stream_without_a_carrier_pass_untouched() -> None:
-    stream = b": working\n\n" + sse({"error": {"message": "m"}}) + DONE
+    stream = b": working\n" + sse({"error": {"message": "m"}}) + DONE
     assert patched_stream("chat", stream) == stream
 
 
@@ -204,3 +218,73 @@ def test_an_answer_before_anything_was_generated_can_be_patched() -> None:
     """A background request to /v1/responses is answered with status "queued"."""
     context = make_context(ask=make_ask({"best_of": 4}, endpoint="responses"))
     assert json.loads(patch_answer(b'{"status": "queued"}', context))["status"] == "queued"
+
+
+# -- usage before the end
+
+
+def test_usage_on_the_way_counts_all_candidates_and_never_falls() -> None:
+    ledger = ledger_of_two()
+    patcher = StreamPatcher(context_of(ledger))
+    out = []
+    for own, generated in ((0, 1), (1, 4), (2, 3), (3, 5)):
+        ledger.records[0].view = replace(ledger.records[0].view, tokens=generated)
+        usage = {"prompt_tokens": 10, "completion_tokens": own, "total_tokens": 10 + own}
+        out.append(patcher.feed(sse({"choices": [{"delta": {"content": "a"}}], "usage": usage})))
+    ledger.records[0].view = replace(ledger.records[0].view, tokens=6)
+    out += [patcher.feed(event) for event in chat_stream(usage=True, pieces=0)]
+    usages = [event["usage"] for event in payloads(b"".join(out))[:-1]]
+    assert [usage["completion_tokens"] for usage in usages] == [11, 14, 14, 15, 16]
+    assert all(usage["total_tokens"] == 10 + usage["completion_tokens"] for usage in usages)
+    assert usages[-1]["completion_tokens_details"] == KINDS | {"rejected_prediction_tokens": 9}
+
+
+def test_a_chunk_that_ends_one_of_several_choices_has_the_usage_so_far_too() -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 7, "total_tokens": 17}
+    ended = [sse({"choices": [{"index": index, "finish_reason": "stop"}], "usage": usage}) for index in (0, 1)]
+    first, second, _ = payloads(patched_stream("chat", *ended, DONE))
+    assert first["usage"]["completion_tokens"] == second["usage"]["completion_tokens"] == 15
+    assert ("rerank" in first, "rerank" in second) == (False, True)
+
+
+# -- comments and failures
+
+
+def test_a_comment_of_vllms_loses_the_empty_line_that_some_clients_take_for_an_event() -> None:
+    text, last, done = chat_stream(usage=False, pieces=2)
+    out = patched_stream("chat", b": keep-alive\n\n", text, last, b": keep-alive\n\n", done)
+    assert out.startswith(b": keep-alive\n" + text)
+    assert out.endswith(b": keep-alive\n" + done)
+    assert b"keep-alive\n\n" not in out
+
+
+@pytest.mark.parametrize("endpoint", ["chat", "completions", "messages", "responses"])
+def test_nothing_comes_after_a_failure(endpoint: str) -> None:
+    context = context_of(ledger_of_two(), endpoint=endpoint)
+    context.error = DeadlineExceeded("too late", param="rerank.deadline_ms")
+    patcher = StreamPatcher(context)
+    opened = {"responses": RESPONSES_STREAM[0], "messages": MESSAGES_STREAM[0]}.get(endpoint, chat_stream()[0])
+    vllms = {"messages": {"type": "error", "error": {"type": "internal_error", "message": "odd"}}}
+    error = vllms.get(endpoint, {"error": {"message": "odd"}, "type": "error"})
+    out = patcher.feed(opened) + patcher.feed(sse(error)) + patcher.feed(DONE + sse({"choices": []})) + patcher.flush()
+    assert b"odd" not in out
+    assert out.count(b"[DONE]") == (1 if endpoint in ("chat", "completions") else 0)
+    assert sum("deadline_exceeded" in json.dumps(event) for event in payloads(out)) == (
+        2 if endpoint == "responses" else 1
+    )
+
+
+def test_the_chunk_that_is_held_comes_complete_before_a_failure() -> None:
+    context = context_of(ledger_of_two())
+    context.error = DeadlineExceeded("too late")
+    patcher = StreamPatcher(context)
+    held, error, done = payloads(patcher.feed(chat_stream(pieces=1)[0]) + patcher.fail(context.error))
+    assert (held["rerank"]["best_of"], error["error"]["code"], done) == (4, "deadline_exceeded", "[DONE]")
+
+
+def test_a_failure_is_numbered_after_what_went_out_without_coming_through_here() -> None:
+    patcher = StreamPatcher(context_of(ledger_of_two(), endpoint="responses"))
+    for number, kind in ((0, "response.created"), (7, "response.in_progress")):
+        patcher.note(sse({"type": kind, "sequence_number": number, "response": {"id": "r"}}))
+    told, failed = payloads(patcher.fail(DeadlineExceeded("too late")))
+    assert (told["sequence_number"], failed["sequence_number"], failed["response"]["id"]) == (8, 9, "r")

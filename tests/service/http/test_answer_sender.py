@@ -9,12 +9,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import service.http.answer_sender
 from service.rerank.context import current_request
-from service.rerank.request import Limits
+from service.rerank.request import ENDPOINTS, Limits
 from tests.service.fakes import (
     CHAT,
     FakeSampler,
     FakeScorer,
     FakeVllm,
+    Reply,
     Script,
     answers,
     call,
@@ -103,16 +104,127 @@ async def test_comments_tell_that_work_goes_on(monkeypatch: pytest.MonkeyPatch) 
     await until(lambda: len(messages) > 3)
     sampler.release(1)
     reply = await task
-    assert reply.chunks[0] == b": 1 of 2 candidates finished\n\n"
+    assert reply.chunks[0] == b": 1 of 2 candidates finished\n"
     assert reply.events[-1] == "[DONE]"
 
 
-async def test_an_error_in_a_stream_has_openais_shape() -> None:
+async def test_a_stream_that_has_not_begun_fails_with_the_status_of_its_error() -> None:
     gateway, _ = served(lambda: FakeSampler(*[Script(reason="error")] * 2))
-    error, done = (await gateway.call({"best_of": 2, "stream": True})).events
-    assert is_openai_error(error)
-    assert (error["error"]["code"], done) == ("generation_failed", "[DONE]")
-    assert gateway.counted("generation_failed") == 1
+    reply = await gateway.call({"best_of": 2, "stream": True})
+    assert (reply.status, reply.json["error"]["code"]) == (502, "generation_failed")
+    assert is_openai_error(reply.json)
+    assert gateway.counted("generation_failed") == gateway.requests == 1
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_stream_that_has_begun_fails_in_the_words_of_its_endpoint(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.005)
+    sampler = FakeSampler(says("a", held=True), Script(reason="error"))
+    gateway = Served(_breaking(sampler, [*_OPENED.get(endpoint, [])], asked_of=ENDPOINTS[endpoint]))
+    messages: list[Message] = []
+    body = {"best_of": 2, "stream": True, "rerank": {"min_reward": 9.0}}
+    task = asyncio.create_task(gateway.call(body, path=endpoint, messages=messages))
+    await until(lambda: len(messages) > 2)
+    sampler.release(0)
+    reply = await task
+    assert reply.status == 200
+    error = {
+        "message": "the best candidate's reward is 1; rerank.min_reward asks for at least 9",
+        "type": "quality_error",
+        "param": "rerank.min_reward",
+        "code": "below_min_reward",
+    }
+    if endpoint == "/v1/responses":
+        _, told, failed = reply.events
+        flat = {name: error[name] for name in ("code", "message", "param")}
+        assert told == {"type": "error", "sequence_number": 1, **flat, "error": error}
+        assert (failed["type"], failed["sequence_number"]) == ("response.failed", 2)
+        assert failed["response"]["error"] == {"code": "below_min_reward", "message": error["message"]}
+        assert (failed["response"]["id"], failed["response"]["status"]) == ("r", "failed")
+        assert failed["response"]["rerank"]["sampled"] == 2
+        assert [line for line in reply.body.split(b"\n") if line.startswith(b"event:")][-2:] == [
+            b"event: error",
+            b"event: response.failed",
+        ]
+    elif endpoint == "/v1/messages":
+        assert reply.events == [{"type": "error", "error": error}]
+        assert b"event: error\n" in reply.body
+    else:
+        assert reply.events == [{"error": error}, "[DONE]"]
+    assert gateway.counted("below_min_reward", endpoint=ENDPOINTS[endpoint]) == gateway.requests == 1
+
+
+_OPENED = {
+    "/v1/responses": [{"type": "response.created", "sequence_number": 0, "response": {"id": "r", "usage": None}}]
+}
+
+
+def _breaking(sampler: FakeSampler, opened: list[Any], asked_of: str) -> ASGIApp:
+    """A stream that vLLM begins and does not end: the error of ours comes out of its application."""
+    vllm = FakeVllm(lambda: sampler, FakeScorer({"a": 1.0}), early=b"".join(map(sse, opened)))
+
+    async def broken(send: Send, error: Exception, *, stream: bool) -> None:
+        raise RuntimeError("response already started") from error
+
+    vllm._fail = broken  # type: ignore[method-assign]
+    return vllm
+
+
+async def test_a_stream_nobody_can_end_by_an_error_of_ours_is_ended_and_left_to_the_log() -> None:
+    async def vllm(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": sse({"choices": []}), "more_body": True})
+        raise ZeroDivisionError
+
+    gateway, messages = Served(vllm), list[Message]()
+    with pytest.raises(ZeroDivisionError):
+        await gateway.call({"stream": True}, messages=messages)
+    _, error, done = Reply.of(messages).events
+    assert (error["error"]["code"], done) == ("internal_error", "[DONE]")
+    assert gateway.counted("error") == gateway.requests == 1
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_whatever_vllm_makes_of_an_error_of_ours_the_client_gets_ours(endpoint: str) -> None:
+    vllm = FakeVllm(two, FakeScorer(REWARDS))
+
+    async def as_500(send: Send, error: Exception, *, stream: bool) -> None:
+        await answers(500, {"error": {"message": str(error), "type": "InternalServerError"}})({}, None, send)  # type: ignore[arg-type]
+
+    vllm._fail = as_500  # type: ignore[method-assign]
+    gateway = Served(vllm)
+    reply = await gateway.call({"best_of": 2, "rerank": {"min_reward": 9.0}}, path=endpoint)
+    assert (reply.status, reply.json["error"]["code"]) == (424, "below_min_reward")
+    assert gateway.counted("below_min_reward", endpoint=ENDPOINTS[endpoint]) == gateway.requests == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_headers_tell_what_was_chosen_where_it_is_known_before_the_body(stream: bool) -> None:
+    gateway, _ = served()
+    reply = await gateway.call({"best_of": 2, "stream": stream})
+    told = {name: value for name, value in reply.headers.items() if name.startswith("x-bestofn-")}
+    names = ("x-bestofn-reward", "x-bestofn-best-of", "x-bestofn-sampled", "x-bestofn-generated-tokens")
+    assert told == dict(zip(names, ("2.0", "2", "2", "3"), strict=True))
+
+
+async def test_a_stream_that_began_before_the_choice_has_no_headers_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.005)
+    sampler = FakeSampler(says("a"), says("bb", held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    task = asyncio.create_task(gateway.call({"best_of": 2, "stream": True}, messages=messages))
+    await until(lambda: len(messages) > 2)
+    sampler.release(1)
+    assert not [name for name in (await task).headers if name.startswith("x-bestofn-")]
+
+
+async def test_no_candidate_is_told_of_where_nobody_asked_for_more_than_one() -> None:
+    gateway, _ = served(lambda: FakeSampler(says("a")))
+    reply = await gateway.call({"messages": [{}]})
+    assert not [name for name in reply.headers if name.startswith("x-bestofn-")]
 
 
 async def test_leaving_a_stream_ends_its_comments_and_candidates(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,9 +82,9 @@ async def test_the_lifespan_is_the_one_given() -> None:
 
 
 async def test_a_refusal_for_load_keeps_its_headers() -> None:
-    admission = Admission(1)
-    with admission.hold(1):
-        reply = await call(app_over(answers(200, {}), admission=admission), {})
+    admission = Admission(1, max_queued=0)
+    admission.ticket()
+    reply = await call(app_over(answers(200, {}), admission=admission), {})
     assert (reply.status, reply.headers["x-should-retry"]) == (429, "true")
     assert int(reply.headers["retry-after"]) >= 1
     assert is_openai_error(reply.json)
@@ -94,10 +94,11 @@ async def test_a_refusal_for_load_keeps_its_headers() -> None:
 
 
 async def test_who_may_not_ask_takes_up_no_place_and_is_told_in_openais_shape() -> None:
-    inner, admission = vllm_of_two(), Admission(2)
+    inner, admission = vllm_of_two(), Admission(1)
     app = app_over(inner, admission=admission, guards=[Middleware(NeedsKey)])
-    with admission.hold(2):
-        refused = await call(app, {"best_of": 2})
+    taken = admission.ticket()
+    refused = await call(app, {"best_of": 2})
+    taken.close()
     assert (refused.status, refused.json["error"]["type"]) == (401, "authentication_error")
     assert is_openai_error(refused.json)
     assert inner.requests == []

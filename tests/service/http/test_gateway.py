@@ -5,15 +5,18 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import httpx2
+import openai
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from reward.config import RewardConfig
 from reward.scorer import Score
+from service.load.admission import Admission
 from service.load.latency_controller import SloController
 from service.rerank.context import current_request
 from service.rerank.errors import EngineDown
-from service.rerank.request import Limits
+from service.rerank.request import PASSED_ON, Limits
 from tests.service.fakes import (
     CHAT,
     LIMITS,
@@ -42,7 +45,9 @@ async def test_the_best_answer_comes_back_with_its_rerank_object_and_the_whole_b
     reply = await gateway.call({"best_of": 2, "model": "m"})
     assert reply.status == 200
     assert reply.json["choices"] == [{"message": {"content": "bb"}}]
-    assert reply.json["usage"] == {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
+    usage = reply.json["usage"]
+    assert usage.pop("completion_tokens_details")["rejected_prediction_tokens"] == 1
+    assert usage == {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
     assert (reply.json["rerank"]["selected"], reply.json["rerank"]["reward"]) == ([1], 2.0)
     assert inner.requests == [{"model": "m"}]
     assert gateway.counted("ok") == gateway.requests == 1
@@ -113,6 +118,7 @@ async def test_bad_input_is_a_400_that_names_the_field_and_the_server_goes_on(bo
     assert (await gateway.call({"best_of": 2})).status == 200
 
 
+@pytest.mark.parametrize("path", PASSED_ON)
 @pytest.mark.parametrize(
     ("body", "headers", "param"),
     [
@@ -122,30 +128,41 @@ async def test_bad_input_is_a_400_that_names_the_field_and_the_server_goes_on(bo
         ({}, {"x-best-of": "4"}, "x-best-of"),
     ],
 )
-async def test_a_batch_of_conversations_is_not_reranked_and_says_so(
-    body: Any, headers: dict[str, str], param: str
+async def test_what_generates_and_is_not_reranked_says_so(
+    path: str, body: Any, headers: dict[str, str], param: str
 ) -> None:
     gateway, inner = served()
-    reply = await call(gateway.app, body, path=f"{CHAT}/batch", headers=headers)
+    reply = await gateway.call(body, path=path, headers=headers)
     assert (reply.status, reply.json["error"]["param"], inner.requests) == (400, param, [])
 
 
-async def test_a_batch_that_asks_for_nothing_is_passed_through() -> None:
-    passed = answers(200, {"choices": []})
-    reply = await call(Served(passed).app, {"model": "m"}, path=f"{CHAT}/batch")
+@pytest.mark.parametrize("path", PASSED_ON)
+@pytest.mark.parametrize("body", [{"model": "m"}, b"--form\r\na recording"])
+async def test_who_asks_there_for_nothing_of_ours_is_served_and_counted(path: str, body: Any) -> None:
+    gateway = Served(answers(200, {"choices": []}))
+    reply = await gateway.call(body, path=path)
     assert (reply.status, reply.json) == (200, {"choices": []})
+    assert gateway.counted("ok", PASSED_ON[path]) == gateway.requests == 1
+
+
+@pytest.mark.parametrize(("body", "endpoint"), [({"messages": [{}]}, "chat"), ({"prompt": "x"}, "completions")])
+async def test_an_invocation_is_reranked_as_what_it_carries(body: dict[str, Any], endpoint: str) -> None:
+    gateway, _ = served()
+    reply = await gateway.call({"best_of": 2, **body}, path="/invocations")
+    assert (reply.status, reply.json["rerank"]["sampled"]) == (200, 2)
+    assert gateway.counted("ok", endpoint) == 1
 
 
 async def test_too_much_in_flight_is_a_429_that_says_when_to_come_back() -> None:
     held = FakeSampler(says("a", held=True), says("bb", held=True))
     inner = FakeVllm(lambda: held)
-    gateway = Served(inner, Limits(1, 2, 3))
+    gateway = Served(inner, admission=Admission(2, max_queued=0))
     first = asyncio.create_task(gateway.call({"best_of": 2}))
     await settle()
     assert gateway.admission.in_flight == 2
     reply = await gateway.call({"best_of": 2})
     assert (reply.status, reply.json["error"]["code"]) == (429, "overloaded")
-    assert int(reply.headers["retry-after"]) >= 1
+    assert 0 < int(reply.headers["retry-after-ms"]) / 1000 <= int(reply.headers["retry-after"])
     assert reply.headers["x-should-retry"] == "true"
     held.release(0)
     held.release(1)
@@ -234,7 +251,7 @@ async def test_failures_teach_nothing(script: Script) -> None:
     slo = SloController(1e-6)
     gateway = Served(FakeVllm(lambda: FakeSampler(script, script)), slo=slo)
     assert (await gateway.call({"best_of": 2})).status >= 500
-    assert slo.fit(make_ask({"best_of": 2}), in_flight=0, room=512, now_s=100.0).best_of == 2
+    assert slo.fit(make_ask({"best_of": 2}), room=512, now_s=100.0).best_of == 2
     assert gateway.registry.get_sample_value("bestofn_slo_missed_total", {"best_of": "2"}) is None
 
 
@@ -242,11 +259,11 @@ async def test_what_a_refused_request_asked_for_weighs_on_nobody() -> None:
     slo, ask = SloController(1.0), make_ask({"best_of": 16})
     for second in range(100):
         slo.answered(ask, 16, admitted_s=second - 0.5, now_s=float(second))
-    alone = slo.fit(ask, in_flight=0, room=512, now_s=100.0)
-    gateway = Served(FakeVllm(one), Limits(1, 64, 64), slo)
-    gateway.admission.in_flight = 64
+    alone = slo.fit(ask, room=512, now_s=100.0)
+    gateway = Served(FakeVllm(one), slo=slo, admission=Admission(1, max_queued=0))
+    gateway.admission.ticket()
     assert (await gateway.call({"best_of": 16})).status == 429
-    assert slo.fit(ask, in_flight=0, room=512, now_s=time.monotonic() + 1000) == alone
+    assert slo.fit(ask, room=512, now_s=time.monotonic() + 1000) == alone
 
 
 # -- failures
@@ -364,3 +381,129 @@ async def test_an_application_that_breaks_before_answering_is_counted_as_an_erro
     with pytest.raises(KeyError):
         await gateway.call({})
     assert gateway.counted("error") == gateway.requests == 1
+
+
+# -- the queue
+
+
+def holding() -> FakeSampler:
+    return FakeSampler(says("a", held=True), says("bb", held=True))
+
+
+async def test_who_finds_no_place_waits_for_one() -> None:
+    samplers = [holding(), two()]
+    waiting = iter(samplers)
+    gateway = Served(FakeVllm(lambda: next(waiting), FakeScorer(REWARDS)), admission=Admission(2))
+    asking = []
+    for _ in range(2):
+        asking.append(asyncio.create_task(gateway.call({"best_of": 2})))
+        await settle()
+    assert (gateway.admission.in_flight, gateway.admission.queued) == (2, 1)
+    samplers[0].release(0)
+    samplers[0].release(1)
+    assert [reply.status for reply in await asyncio.gather(*asking)] == [200, 200]
+    assert (gateway.admission.in_flight, gateway.admission.queued) == (0, 0)
+
+
+async def test_more_candidates_than_places_take_turns() -> None:
+    sampler = holding()
+    gateway = Served(FakeVllm(lambda: sampler, FakeScorer(REWARDS)), admission=Admission(1))
+    asking = asyncio.create_task(gateway.call({"best_of": 2}))
+    await until(lambda: bool(sampler.running))
+    assert sampler.running == {0}
+    sampler.release(0)
+    await until(lambda: sampler.running == {1})
+    sampler.release(1)
+    assert (await asking).json["rerank"]["selected"] == [1]
+    assert gateway.admission.in_flight == 0
+
+
+async def test_a_place_is_held_until_its_candidate_is_scored_and_no_longer() -> None:
+    sampler, scorer = FakeSampler(says("a"), says("bb", held=True)), FakeScorer(REWARDS)
+    scorer.open.clear()
+    gateway = Served(FakeVllm(lambda: sampler, scorer))
+    asking = asyncio.create_task(gateway.call({"best_of": 2}))
+    await settle()
+    assert gateway.admission.in_flight == 2
+    scorer.open.set()
+    await settle()
+    assert gateway.admission.in_flight == 1
+    sampler.release(1)
+    await asking
+
+
+async def test_who_leaves_the_queue_is_counted_and_takes_no_place() -> None:
+    gateway = Served(answers(200, {}), admission=Admission(1))
+    taken = gateway.admission.ticket()
+    messages: list[Message] = [{"type": "http.request", "body": b"{}"}, {"type": "http.disconnect"}]
+
+    async def receive() -> Message:
+        return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        pass
+
+    await gateway.app({"type": "http", "method": "POST", "path": CHAT, "headers": []}, receive, send)
+    assert gateway.counted("cancelled", strategy="none") == gateway.requests == 1
+    assert (gateway.admission.queued, gateway.admission.in_flight) == (0, 1)
+    taken.close()
+    assert gateway.admission.in_flight == 0
+
+
+async def test_who_is_cancelled_in_the_queue_takes_no_place() -> None:
+    gateway = Served(answers(200, {}), admission=Admission(1))
+    taken = gateway.admission.ticket()
+    asking = asyncio.create_task(gateway.call({}))
+    await settle()
+    assert gateway.admission.queued == 1
+    await cancelled(asking)
+    taken.close()
+    assert (gateway.admission.queued, gateway.admission.in_flight) == (0, 0)
+
+
+async def test_a_background_request_is_not_known_to_what_it_generates() -> None:
+    seen: list[object] = []
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(current_request.get())
+        await answers(200, {"status": "queued"})(scope, receive, send)
+
+    reply = await Served(inner).call({"background": True}, path="/v1/responses")
+    assert (reply.json, seen) == ({"status": "queued"}, [None])
+
+
+async def test_a_deadline_counts_from_the_requests_arrival() -> None:
+    gateway = Served(answers(200, {}), admission=Admission(1))
+    gateway.admission.ticket()
+    reply = await gateway.call({"rerank": {"deadline_ms": 10}})
+    assert (reply.status, reply.json["error"]["param"]) == (504, "rerank.deadline_ms")
+    assert (reply.headers["x-should-retry"], gateway.admission.queued) == ("false", 0)
+
+
+async def test_six_of_six_clients_of_openais_are_served_where_there_is_room_for_one() -> None:
+    """With their default of two retries. Each answer takes its time: 20 ms."""
+    gateway = Served(Slow(), admission=Admission(1))
+    transport = httpx2.ASGITransport(app=gateway.app)
+    async with httpx2.AsyncClient(transport=transport) as http:
+        client = openai.AsyncOpenAI(base_url="http://there/v1", api_key="key", http_client=http)
+        asking = [client.chat.completions.create(model="m", messages=QUESTION) for _ in range(6)]
+        done = await asyncio.gather(*asking, return_exceptions=True)
+    assert [one for one in done if isinstance(one, BaseException)] == []
+
+
+QUESTION: Any = [{"role": "user", "content": "?"}]
+
+
+class Slow:
+    """vLLM's application, whose one candidate holds its place for a while."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        context = current_request.get()
+        assert context is not None
+        place = context.places.ask()
+        await place.granted
+        await asyncio.sleep(0.02)
+        context.places.leave(place)
+        await answers(200, {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": []})(
+            scope, receive, send
+        )

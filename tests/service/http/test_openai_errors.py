@@ -5,11 +5,16 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope, Send
 
-from service.http.openai_errors import field_error, openai_error
+from service.http.dialects import dialect_of
+from service.http.openai_errors import openai_error
 from tests.service.fakes import answers, call
 from tests.service.http.served import app_over
+
+_NAMES = ["error", "detail", "message", "type", "param", "code"]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +44,7 @@ async def test_an_error_in_openais_shape_keeps_every_word() -> None:
 
 def test_missing_keys_of_an_error_are_null() -> None:
     shaped = openai_error(json.dumps({"error": {"message": "m"}}).encode(), 400)
-    assert shaped == {"error": {"message": "m", "type": None, "param": None, "code": None}}
+    assert shaped == {"message": "m", "type": None, "param": None, "code": None}
 
 
 async def test_an_error_in_pieces_is_put_together() -> None:
@@ -77,19 +82,43 @@ async def test_fastapis_422_is_a_400_that_names_the_field() -> None:
 
 
 @pytest.mark.parametrize(
-    ("problem", "message", "param"),
-    [
-        (
-            {"loc": ["body", "messages", 0, "role"], "msg": "Field required"},
-            "messages.0.role: Field required",
-            "messages.0.role",
-        ),
-        ({"loc": ["body"], "msg": "JSON decode error"}, "JSON decode error", None),
-        ({"loc": ["body", "list[str]", "stop"], "msg": "too long"}, "stop: too long", "stop"),
-        ({}, "is not valid", None),
-    ],
-    ids=["path", "body", "union", "nothing"],
+    ("status", "kind"), [(400, "invalid_request_error"), (404, "not_found_error"), (401, "authentication_error")]
 )
-def test_a_validation_problem_is_one_sentence(problem: dict[str, Any], message: str, param: str | None) -> None:
-    error = field_error(problem)
-    assert (str(error), error.param) == (message, param)
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens", "/api/v1/messages"])
+async def test_an_error_of_messages_has_anthropics_shape(path: str, status: int, kind: str) -> None:
+    error = {"message": "m", "type": "BadRequestError", "param": "p", "code": "c"}
+    app = app_over(answers(status, {"error": error}), root_path="/api" if path.startswith("/api") else "")
+    reply = await call(app, b"", path=path, method="GET")
+    assert (reply.status, reply.json) == (status, {"type": "error", "error": error | {"type": kind}})
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(_NAMES), inner),
+    max_leaves=12,
+)
+_problems = st.lists(
+    st.fixed_dictionaries(
+        {}, optional={"loc": st.lists(st.text() | st.integers()) | _json, "msg": _json, "type": _json, "ctx": _json}
+    )
+    | _json
+)
+_bodies = st.binary() | st.one_of(
+    _json, st.fixed_dictionaries({"error": _json}), st.fixed_dictionaries({"detail": _problems})
+).map(lambda value: json.dumps(value).encode())
+
+
+@settings(max_examples=400, deadline=None)
+@given(_bodies, st.sampled_from([400, 401, 404, 415, 422, 424, 429, 500, 503, 504]))
+def test_whatever_an_inner_error_holds_it_gets_the_shape(body: bytes, status: int) -> None:
+    for path in ("/v1/chat/completions", "/v1/messages"):
+        shaped = dialect_of(path).error_body(openai_error(body, status), status)
+        error = json.loads(json.dumps(shaped), parse_constant=pytest.fail)["error"]
+        assert {"message", "type", "param", "code"} <= error.keys()
+        assert isinstance(error["message"], str)
+
+
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_an_error_body_too_deep_to_be_written_again_is_its_text(depth: int) -> None:
+    body = b'{"error": {"message": "m", "more": ' + b"[" * depth + b"]" * depth + b"}}"
+    json.dumps(openai_error(body, 500))

@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+import anthropic
+import httpx2
+import openai
 import pytest
 from starlette.types import Message
 
@@ -49,7 +53,7 @@ async def test_progress_tells_what_changed_since_it_was_last_told(monkeypatch: p
     sampler.release(1)
     reply = await task
     assert all(change["index"] == 1 for changes in told(messages)[comments:] for change in changes)
-    assert all(chunk.count(b"\n") == 2 for chunk in reply.chunks if chunk.startswith(b": "))
+    assert all(chunk.count(b"\n") == 1 and chunk.endswith(b"\n") for chunk in reply.chunks if chunk.startswith(b": "))
     assert reply.events[-2]["rerank"]["finished"] == 2
 
 
@@ -89,3 +93,47 @@ def test_a_change_is_reported_once_and_of_several_prompts_with_its_own() -> None
     record.pieces.append(" more")
     change = {"index": 2, "state": "aborted", "tokens": 3, "reward": None, "delta": " more", "prompt": 1}
     assert progress.changes() == [change]
+
+
+def _by_openai(stream: bytes) -> list[str]:
+    return [event.data for event in openai._streaming.SSEDecoder().iter_bytes(iter([stream]))]
+
+
+def _by_anthropic(stream: bytes) -> list[str]:
+    return [event.data for event in anthropic._streaming.SSEDecoder().iter_bytes(iter([stream]))]
+
+
+def _by_httpx(stream: bytes) -> list[str]:
+    request, headers = httpx2.Request("POST", "http://server"), {"content-type": "text/event-stream"}
+    response = httpx2.Response(200, headers=headers, content=stream, request=request)
+    return [event.data for event in httpx2.EventSource(response)]
+
+
+def _by_old_go(stream: bytes) -> list[str]:
+    """As older openai-go reads: an empty line ends an event, whether it had data or not."""
+    events, data = [], ""
+    for line in stream.decode().split("\n")[:-1]:
+        if not line:
+            events.append(data)
+            data = ""
+        elif line.startswith("data: "):
+            data += line.removeprefix("data: ")
+    return events
+
+
+@pytest.mark.parametrize("reader", [_by_openai, _by_anthropic, _by_httpx, _by_old_go])
+async def test_every_reader_passes_over_comments(
+    reader: Callable[[bytes], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.002)
+    sampler = FakeSampler(says("a"), says("bb", held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    task = asyncio.create_task(gateway.call({"best_of": 2, "stream": True}, messages=messages))
+    await until(lambda: len(messages) > 3)
+    sampler.release(1)
+    stream = (await task).body
+    assert stream.startswith(b": ")
+    *chunks, last, done = reader(stream)
+    texts = [json.loads(chunk)["choices"][0]["delta"]["content"] for chunk in [*chunks, last]]
+    assert ("".join(texts), done) == ("bb", "[DONE]")

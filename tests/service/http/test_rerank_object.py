@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from reward.bounds import kl_bound_nats
-from service.http.rerank_object import rerank_object
+from service.http.rerank_object import rerank_headers, rerank_object
 from service.rerank.ledger import CandidateRecord, Ledger
 from service.rerank.prices import HourlyPrice
 from service.rerank.selection import Choice
 from service.rerank.strategies import Candidate
-from tests.service.fakes import plan_for
+from tests.service.fakes import CONVERSATION, plan_for
 from tests.service.http.ledgers import context_of, ledger_of_two
 
 
@@ -103,3 +103,31 @@ def test_no_duration_is_negative() -> None:
     context = context_of(ledger_of_two())
     context.started_s = 99.0
     assert min(rerank_object(context)["timing"].values()) >= 0
+
+
+def test_what_the_reward_model_read_is_told_where_it_was_asked() -> None:
+    assert "scored_as" not in rerank_object(context_of(ledger_of_two()))
+    told = rerank_object(context_of(replace(ledger_of_two(), conversation=CONVERSATION)))
+    assert (told["scored_as"], "left_out" in told) == ("conversation", False)
+    rendered = replace(CONVERSATION, scored_as="rendered", left_out=("tools",))
+    told = rerank_object(context_of(replace(ledger_of_two(), conversation=rendered)))
+    assert (told["scored_as"], list(told["left_out"])) == ("rendered", ["tools"])
+
+
+def test_headers_give_the_gist_once_nothing_can_change() -> None:
+    ledger = ledger_of_two()
+    names = ("x-bestofn-reward", "x-bestofn-best-of", "x-bestofn-sampled", "x-bestofn-generated-tokens")
+    assert rerank_headers(context_of(ledger)) == dict(zip(names, ("3.0", "4", "4", "15"), strict=True))
+    ledger.ended_s = None
+    assert rerank_headers(context_of(ledger)) == {}
+
+
+def test_headers_of_several_prompts_have_no_reward_and_wait_for_all() -> None:
+    both = context_of(ledger_of_two(), ledger_of_two(), endpoint="completions")
+    assert rerank_headers(both) == {
+        "x-bestofn-best-of": "4",
+        "x-bestofn-sampled": "8",
+        "x-bestofn-generated-tokens": "30",
+    }
+    both.runs.pop()
+    assert rerank_headers(both) == {}

@@ -211,10 +211,10 @@ def test_what_requests_hold_is_given_back() -> None:
     ask = ask_for(16)
     for second in range(200):
         controller.answered(ask, 16, admitted_s=second - 0.5, now_s=float(second))
-    alone = controller.fit(ask, in_flight=0, room=512, now_s=200.0).best_of
+    alone = controller.fit(ask, room=512, now_s=200.0).best_of
     with controller.hold(ask), controller.hold(ask_for(16, temperature=0)):
-        assert controller.fit(ask, in_flight=16, room=512, now_s=200.0).best_of < alone
-    assert controller.fit(ask, in_flight=0, room=512, now_s=300.0).best_of == alone
+        assert controller.fit(ask, room=512, now_s=200.0).best_of < alone
+    assert controller.fit(ask, room=512, now_s=300.0).best_of == alone
 
 
 def test_a_request_that_insists_gets_its_n_from_a_busy_server() -> None:
@@ -222,8 +222,9 @@ def test_a_request_that_insists_gets_its_n_from_a_busy_server() -> None:
     for second in range(200):
         controller.answered(ask_for(16), 16, admitted_s=second - 2.0, now_s=float(second))
     insists = ask_for(16, rerank={"fixed_best_of": True})
-    assert controller.fit(ask_for(16), in_flight=200, room=312, now_s=200.0).best_of == 1
-    assert controller.fit(insists, in_flight=200, room=312, now_s=200.0) == insists
+    with controller.hold(ask_for(64)), controller.hold(ask_for(64)), controller.hold(ask_for(64)):
+        assert controller.fit(ask_for(16), room=312, now_s=200.0).best_of == 1
+        assert controller.fit(insists, room=312, now_s=200.0) == insists
 
 
 # -- over time: a server that is a queueing model
@@ -270,7 +271,7 @@ class Server:
 
     def arrive(self, ask: Ask, generator: random.Random) -> None:
         if self.controller is not None:
-            ask = self.controller.fit(ask, in_flight=self.in_flight, room=10**6, now_s=self.now_s)
+            ask = self.controller.fit(ask, room=10**6, now_s=self.now_s)
         held = self.controller.hold(ask) if self.controller is not None else None
         if held is not None:
             held.__enter__()

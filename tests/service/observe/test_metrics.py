@@ -10,11 +10,10 @@ from prometheus_client import CollectorRegistry
 
 from service.observe.metrics import CostCounter, Metrics, best_of_label
 from service.rerank.context import RequestContext
-from service.rerank.errors import Overloaded
 from service.rerank.ledger import CandidateRecord, Ledger
 from service.rerank.plan import make_plan
 from service.rerank.prices import HourlyPrice
-from service.rerank.request import Endpoint
+from service.rerank.request import ENDPOINTS
 from service.rerank.selection import Choice
 from service.rerank.strategies.base import Candidate, State
 from tests.service.fakes import make_ask, make_context, plan_for
@@ -150,20 +149,22 @@ def test_a_request_without_any_generation_is_still_counted(counted: Counted) -> 
 
 
 def test_a_refusal_is_counted_without_a_strategy(counted: Counted) -> None:
-    counted.metrics.refused("messages", Overloaded("m", retry_after_s=1))
+    counted.metrics.turned_away("messages", "overloaded")
     assert counted("requests_total", endpoint="messages", strategy="none", outcome="overloaded") == 1
 
 
 def test_gauges_read_the_live_state(counted: Counted) -> None:
-    live = {"candidates": 3.0, "limit": 8.0, "scores": 2.0, "up": 1.0, "log": 1.0}
+    live = {"candidates": 3.0, "limit": 8.0, "queued": 4.0, "scores": 2.0, "up": 1.0, "log": 1.0}
     counted.metrics.observe(
         candidates_in_flight=lambda: live["candidates"],
         candidates_limit=lambda: live["limit"],
+        requests_queued=lambda: live["queued"],
         scores_in_flight=lambda: live["scores"],
         reward_model_up=lambda: live["up"],
         candidate_log_up=lambda: live["log"],
     )
     assert (counted("candidates_in_flight"), counted("candidates_limit")) == (3, 8)
+    assert counted("requests_queued") == 4
     assert (counted("scores_in_flight"), counted("reward_model_up")) == (2, 1)
     live["up"] = live["log"] = 0.0
     assert (counted("reward_model_up"), counted("candidate_log_up")) == (0, 0)
@@ -283,7 +284,7 @@ def ledgers(draw: st.DrawFn) -> Ledger:
 
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[RequestContext, str]:
-    ask = make_ask({"best_of": draw(st.integers(1, 64))}, endpoint=draw(st.sampled_from(get_args(Endpoint))))
+    ask = make_ask({"best_of": draw(st.integers(1, 64))}, endpoint=draw(st.sampled_from(list(ENDPOINTS.values()))))
     prompts = draw(st.lists(ledgers(), max_size=3))
     return make_context(*prompts, ask=ask, prices=HourlyPrice(1.0)), draw(st.sampled_from(["ok", "cancelled", "error"]))
 

@@ -25,10 +25,12 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 import service.records.candidate_log
-from reward.conversation import Conversation
+from reward.conversation import Answer, Conversation
 from service.http.dependencies import Dependencies
 from service.http.gateway import Gateway
+from service.http.recorder import Recorder
 from service.load.admission import Admission
+from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
 from service.records.candidate_log import CandidateLog, Outcome, Row, candidate_rows
 from service.rerank.ledger import CandidateRecord, Ledger
@@ -139,6 +141,7 @@ def test_a_record_holds_everything_that_is_known_of_a_prompt() -> None:
     (kept_row,) = candidate_rows(context, "ok", NOON, "rewards/1")
     assert json.loads(json.dumps(kept_row)) == {
         "prompt": [{"role": "user", "content": "What is 1+1?"}],
+        "scored_as": "conversation",
         "responses": ["one ", "two ", "thr", ""],
         "scores": {"help": [2.0, None, None, None], "tone": [None] * 4, "reward": [1.5, None, None, None]},
         "selected": [0],
@@ -164,8 +167,30 @@ def test_the_client_s_start_of_the_answer_is_part_of_every_response() -> None:
 
 
 def test_a_bare_prompt_is_kept_as_text() -> None:
-    context = make_context(ledger(), ask=make_ask({"best_of": 4}, endpoint="completions"))
-    assert candidate_rows(context, "ok", NOON, None)[0]["prompt"] == "What is 1+1?"
+    (row,) = candidate_rows(make_context(ledger(replace(CONVERSATION, bare=True))), "ok", NOON, None)
+    assert row["prompt"] == "What is 1+1?"
+
+
+def test_a_prompt_that_was_read_as_it_stands_is_kept_as_it_stands() -> None:
+    (row,) = candidate_rows(make_context(ledger(Conversation((), text="<|x|>", scored_as="text"))), "ok", NOON, None)
+    assert (row["prompt"], row["scored_as"]) == ("<|x|>", "text")
+
+
+def test_tools_and_what_was_not_read_of_the_request_are_kept() -> None:
+    offered = replace(CONVERSATION, tools=({"name": "add"},), variables={"mood": "kind"}, left_out=("tools",))
+    (row,) = candidate_rows(make_context(ledger(offered)), "ok", NOON, None)
+    assert (row["tools"], row["variables"], row["left_out"]) == (({"name": "add"},), {"mood": "kind"}, ("tools",))
+
+
+def test_thinking_and_tool_calls_are_kept_apart_from_the_answer() -> None:
+    def read(text: str, finished: bool) -> Answer:
+        return {"one ": Answer("ne ", reasoning="o"), "two ": Answer("", tool_calls=({"name": "two"},))}.get(
+            text, Answer(text)
+        )
+
+    (row,) = candidate_rows(make_context(ledger(replace(CONVERSATION, read=read))), "ok", NOON, None)
+    assert row["responses"] == ["ne ", "two ", "thr", ""]
+    assert (row["reasoning"], row["tool_calls"]) == (["o", None, None, None], [None, ({"name": "two"},), None, None])
 
 
 def test_each_prompt_is_a_record_but_not_one_that_nothing_was_ranked_for() -> None:
@@ -188,7 +213,7 @@ async def test_an_answer_that_was_passed_on_is_kept_when_its_reward_was_asked_fo
 
 def gateway(inner: FakeVllm, log: CandidateLog) -> Gateway:
     metrics = Metrics(CollectorRegistry(), "0")
-    return Gateway(inner, Dependencies(LIMITS, Admission(512), metrics, candidate_log=log))
+    return Gateway(inner, Dependencies(LIMITS, Admission(512), Recorder(metrics, log), Lifecycle()))
 
 
 def two() -> FakeSampler:

@@ -11,7 +11,7 @@ from service.rerank.errors import ShuttingDown
 from service.rerank.ledger import Ledger
 from service.rerank.plan import Plan
 from service.rerank.prices import HourlyPrice
-from tests.service.fakes import FakeSampler, cancelled, make_ask, make_context, make_run, plan_for, says, settle
+from tests.service.fakes import FREE, FakeSampler, cancelled, make_ask, make_context, make_run, plan_for, says, settle
 from tests.service.rerank.runs import states
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
@@ -26,7 +26,7 @@ async def test_cancelling_again_and_again_does_not_stop_the_clean_up() -> None:
     task.cancel()
     run.close()
     for _ in range(3):
-        closing = asyncio.create_task(RequestContext(make_ask(), runs=[run]).close())
+        closing = asyncio.create_task(RequestContext(make_ask(), FREE, runs=[run]).close())
         await settle()
         await cancelled(closing)
     assert task.cancelled()
@@ -45,7 +45,7 @@ async def test_an_anyio_scope_cannot_stop_the_clean_up() -> None:
         await run.best()
     run.close()
     with anyio.move_on_after(0.01):
-        await RequestContext(make_ask(), runs=[run]).close()
+        await RequestContext(make_ask(), FREE, runs=[run]).close()
     sampler.may_abort.set()
     await asyncio.wait([run.close()])
     assert (states(run), sampler.running) == (["aborted", "aborted"], set())
@@ -55,7 +55,7 @@ async def test_cancelling_the_end_of_a_request_does_not_stop_the_clean_up() -> N
     sampler = FakeSampler(says("a", held=True))
     sampler.may_abort.clear()
     run = make_run(sampler, plan=plan_for(1))
-    context = RequestContext(make_ask(), runs=[run])
+    context = RequestContext(make_ask(), FREE, runs=[run])
     best_of_run = asyncio.create_task(run.best())
     await settle()
     closing = asyncio.create_task(context.close())
@@ -96,8 +96,8 @@ def test_it_costs_nothing_that_is_known_where_there_are_no_prices() -> None:
 async def test_its_places_are_given_back_after_its_candidates_have_ended() -> None:
     admission, sampler = Admission(2), FakeSampler(says("a", held=True), says("b", held=True))
     sampler.may_abort.clear()
-    context = RequestContext(make_ask(), runs=[make_run(sampler)])
-    context.places.enter_context(admission.hold(2))
+    ticket = admission.ticket()
+    context = RequestContext(make_ask(), ticket, runs=[make_run(sampler, places=ticket)])
     await settle()
     closing = [asyncio.create_task(context.close()) for _ in range(2)]
     await settle()
@@ -109,7 +109,7 @@ async def test_its_places_are_given_back_after_its_candidates_have_ended() -> No
 
 async def test_a_request_that_is_made_to_fail_keeps_the_first_error_and_fails_its_runs() -> None:
     sampler = FakeSampler(says("a", held=True), says("b", held=True))
-    context = RequestContext(make_ask(), runs=[make_run(sampler)])
+    context = RequestContext(make_ask(), FREE, runs=[make_run(sampler)])
     await settle()
     first, second = (ShuttingDown(text, retry_after_s=1) for text in ("first", "second"))
     context.fail(first)

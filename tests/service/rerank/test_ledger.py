@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from reward.config import RewardConfig
 from reward.scorer import RewardUnavailable, Score
+from reward.template import Reply
 from service.rerank.errors import EngineDown
 from service.rerank.ledger import CandidateRecord, Ledger, Tokens, count_tokens
 from service.rerank.selection import Choice
@@ -181,7 +182,8 @@ class _Cycle(FakeScorer):
         super().__init__(turns=story.score_turns)
         self._story = story
 
-    async def score(self, prompt: object, response: str, *, finished: bool = True) -> Score:
+    async def score(self, prompt: object, response: Reply, *, finished: bool = True) -> Score:
+        assert isinstance(response, str)
         given_reward = self._story.rewards[len(self.asked) % len(self._story.rewards)]
         self.rewards = {response: given_reward}
         return await super().score(prompt, response, finished=finished)  # type: ignore[arg-type]

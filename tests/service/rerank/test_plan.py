@@ -14,6 +14,7 @@ from service.rerank.plan import Plan, make_plan
 from service.rerank.selection import Selection
 from service.rerank.selection.picks import Soft
 from service.rerank.strategies.adaptive import Adaptive
+from service.rerank.strategies.base import Candidate
 from service.rerank.strategies.best_of_n import BestOfN
 from service.rerank.strategies.limited import Limited
 from service.rerank.strategies.pass_on import PassOn
@@ -185,3 +186,29 @@ def test_a_single_candidate_is_passed_on_whatever_the_strategy(strategy: str) ->
     ask = make_ask({"best_of": 8, "rerank": {"strategy": strategy}})
     made = make_plan(ask, n=1, temperature=0.0, checkpoint_tokens=None)
     assert (made.best_of, passed_on(made)) == (1, True)
+
+
+@pytest.mark.parametrize("asked", ["allow", "last", "never"])
+def test_answers_that_were_cut_off_come_last_where_they_are_worth_nothing(asked: str) -> None:
+    ask = make_ask({"best_of": 4, "rerank": {"incomplete": asked}})
+    assert make_plan(ask, n=1, temperature=1.0, checkpoint_tokens=None).incomplete == asked
+    whole = make_plan(ask, n=1, temperature=1.0, checkpoint_tokens=None, whole=True)
+    assert whole.incomplete == ("last" if asked == "allow" else asked)
+
+
+def test_what_may_not_be_returned_is_not_passed_on_while_it_grows() -> None:
+    assert not passed_on(plan({"rerank": {"incomplete": "never"}}))
+    pruned = plan({"best_of": 4, "rerank": {"strategy": "prune", "incomplete": "never"}}).strategy
+    assert isinstance(pruned, Prune)
+    assert not pruned.live
+
+
+def test_without_rewards_what_finished_is_returned_by_index_whole_ones_first() -> None:
+    finished = [Candidate(index, "finished", finish_rank=3 - index, reward=float(index)) for index in range(3)]
+    cut_off = [replace(finished[0], cut_off=True), *finished[1:]]
+    last = plan({"best_of": 3, "rerank": {"incomplete": "last"}})
+    assert plan({"best_of": 3}).choose(finished, unranked=True).selected == (0,)
+    assert last.choose(cut_off, unranked=True).selected == (1,)
+    assert replace(last, n=3).choose(cut_off, unranked=True).selected == (1, 2, 0)
+    assert replace(last, n=3, incomplete="never").choose(cut_off, unranked=True).selected == (1, 2)
+    assert replace(last, min_reward=2.0).choose(finished, unranked=True).selected == (2,)

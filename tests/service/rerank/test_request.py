@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reward.config import RewardConfig
 from service.rerank.errors import InvalidRequest
-from service.rerank.request import Ask, Endpoint
+from service.rerank.request import Ask, Endpoint, model_behind
 from service.rerank.selection import Selection
 from service.rerank.selection.heads import Worst
 from service.rerank.selection.picks import Soft
@@ -185,10 +185,13 @@ def test_a_list_of_prompts_means_nothing_elsewhere() -> None:
     assert read({"prompt": ["a", "b"]}, endpoint="chat").prompts == 1
 
 
-def test_more_candidates_than_the_server_ever_takes_are_refused() -> None:
-    assert read({"prompt": ["a", "b"], "best_of": 16}, endpoint="completions").candidates == 32
-    assert refusal({"prompt": ["a", "b", "c"], "best_of": 16}, endpoint="completions") == "prompt"
+def test_more_candidates_for_a_prompt_than_ever_run_at_once_are_refused() -> None:
+    assert read({"n": 32}).candidates == 32
     assert refusal({"n": 33}) == "n"
+
+
+def test_any_number_of_prompts_is_taken() -> None:
+    assert read({"prompt": ["a"] * 1000, "best_of": 16}, endpoint="completions").candidates == 16_000
 
 
 @pytest.mark.parametrize("n", ["three", 3.5, True, None, [3]])
@@ -272,7 +275,7 @@ def test_any_json_is_an_ask_within_the_limits_or_a_refusal_that_names_a_field(
         return
     assert 1 <= ask.best_of <= max(DEFAULT_4.max_best_of, ask.n)
     assert ask.n <= ask.best_of or json.loads(ask.body)["use_beam_search"]
-    assert ask.candidates <= DEFAULT_4.max_candidates
+    assert ask.candidates <= DEFAULT_4.max_candidates * ask.prompts
     assert not {"best_of", "rerank"} & set(json.loads(ask.body))
 
 
@@ -349,3 +352,17 @@ def test_the_servers_strategy_is_used_where_a_request_does_not_say() -> None:
 def test_fewer_than_are_returned_are_never_enough() -> None:
     assert refusal({"n": 3, "rerank": {"stop_after": 2}}) == "rerank.stop_after"
     assert read({"n": 3, "rerank": {"stop_after": 3}}).options.stop_after == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "behind"), [("m:best-of-7", "m"), ("org/m:best-of-8", "org/m"), ("m", "m"), ("m:best-of-", "m:best-of-")]
+)
+def test_behind_an_alias_is_a_model(name: str, behind: str) -> None:
+    assert model_behind(name, 8) == behind
+
+
+@pytest.mark.parametrize("best_of", ["0", "9", "9" * 5000])
+def test_an_alias_out_of_bounds_stands_for_nothing(best_of: str) -> None:
+    with pytest.raises(InvalidRequest, match="between 1 and 8") as refused:
+        model_behind(f"m:best-of-{best_of}", 8)
+    assert refused.value.param == "model"

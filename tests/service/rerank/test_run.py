@@ -15,6 +15,8 @@ from service.rerank.errors import (
     BelowMinReward,
     DeadlineExceeded,
     EngineDown,
+    InvalidRequest,
+    NothingComplete,
     NothingGenerated,
     RewardModelDown,
     ShuttingDown,
@@ -39,7 +41,7 @@ from service.rerank.strategies.base import (
 )
 from service.rerank.strategies.best_of_n import BestOfN
 from service.rerank.strategies.prune import Prune
-from service.rerank.supervised_scorer import SupervisedScorer
+from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from tests.service.fakes import (
     PATIENCE_S,
     FakeSampler,
@@ -215,19 +217,118 @@ async def test_any_failure_of_the_scorer_is_the_reward_model_being_down(error: E
     assert run.ledger.rewards == []
 
 
-async def test_unranked_answers_with_the_first_that_finishes_and_says_so() -> None:
+async def test_unranked_answers_with_the_first_by_index_and_not_the_shortest() -> None:
     scorer = FakeScorer()
     scorer.die()
-    sampler = FakeSampler(says("a", held=True), says("b", turns=3), says("c", turns=9))
+    sampler = FakeSampler(says("long", turns=9), says("b", turns=3), says("c", turns=20))
+    run = make_run(sampler, scorer, on_reward_failure="unranked")
+    assert await best(run) == (0,)
+    assert run.ledger.stop_reason == "reward_unavailable"
+    assert (states(run), run.ledger.rewards) == (["finished", "aborted", "aborted"], [])
+
+
+async def down(on_failure: OnRewardFailure) -> SupervisedScorer:
+    """A reward model that had died before the request came."""
+    scorer = FakeScorer()
+    reward = SupervisedScorer(scorer, on_failure)
+    scorer.die()
+    await reward.watch()
+    return reward
+
+
+async def test_where_it_is_known_that_nothing_will_be_scored_one_is_sampled() -> None:
+    run = make_run(FakeSampler(says("a"), says("b")), await down("unranked"))
+    assert await best(run) == (0,)
+    assert (len(run.ledger.records), run.ledger.stop_reason) == (1, "reward_unavailable")
+
+
+async def test_where_it_is_known_that_nothing_will_be_scored_it_is_an_error_before_anything_is_sampled() -> None:
+    sampler = FakeSampler(says("a"), says("b"))
+    with pytest.raises(RewardModelDown):
+        await best(make_run(sampler, await down("error")))
+    assert sampler.tokens == 0
+
+
+async def test_one_answer_is_passed_on_while_it_grows_without_a_reward_model_too() -> None:
+    sampler = FakeSampler(says("a", held=True))
+    run = make_run(sampler, await down("unranked"), plan=plan_for(1, return_candidates=True))
+    await until(lambda: run.committed == [0])
+    sampler.release(0)
+    assert await best(run) == (0,)
+    assert run.ledger.stop_reason == "reward_unavailable"
+
+
+@pytest.mark.parametrize("pick", ["majority", "weighted_vote"])
+async def test_a_vote_goes_on_without_a_reward_model(pick: str) -> None:
+    sampler = FakeSampler(says("1"), says("2", turns=9), says("2", turns=20))
+    run = make_run(sampler, await down("unranked"), plan=plan_for(3, selection=pick))
+    assert await best(run) == (1,)
+    assert (states(run), run.ledger.stop_reason) == (["finished"] * 3, "reward_unavailable")
+
+
+async def test_most_scores_are_enough_when_the_reward_model_goes() -> None:
+    scorer = FakeScorer({"a": 1.0, "b": 2.0, "c": RewardUnavailable("down")})
+    sampler = FakeSampler(says("a"), says("b"), says("c", turns=30))
     run = make_run(sampler, scorer, on_reward_failure="unranked")
     assert await best(run) == (1,)
-    assert run.ledger.stop_reason == "reward_unavailable"
-    assert (states(run), run.ledger.rewards) == (["aborted", "finished", "aborted"], [])
+    assert run.ledger.reward == 2.0
 
 
-async def test_unranked_answers_at_once_when_one_has_finished_already() -> None:
-    sampler, scorer = FakeSampler(says("a"), says("b", held=True)), FakeScorer({"a": RewardUnavailable("down")})
-    assert await best(make_run(sampler, scorer, on_reward_failure="unranked")) == (0,)
+# -- texts that the reward model cannot read
+
+
+async def test_a_prompt_that_leaves_no_room_to_score_an_answer_is_refused_before_anything_is_sampled() -> None:
+    scorer, sampler = FakeScorer(prompt_tokens=8), FakeSampler(says("a"), says("b"))
+    scorer.max_tokens = 8
+    with pytest.raises(InvalidRequest, match="messages: the prompt alone is 1 tokens more") as caught:
+        await best(make_run(sampler, scorer))
+    assert (caught.value.param, sampler.tokens) == ("messages", 0)
+    scorer.max_tokens = 9
+    assert await best(make_run(sampler, scorer)) == (0,)
+
+
+async def test_a_prompt_that_leaves_no_room_has_one_answer_where_unranked_will_do() -> None:
+    scorer, sampler = FakeScorer(prompt_tokens=8), FakeSampler(says("a"), says("b"))
+    scorer.max_tokens = 8
+    run = make_run(sampler, scorer, on_reward_failure="unranked")
+    assert await best(run) == (0,)
+    assert (len(run.ledger.records), run.ledger.stop_reason) == (1, "prompt_too_long")
+
+
+async def test_an_answer_that_is_too_long_to_score_comes_behind_every_other() -> None:
+    run = make_run(FakeSampler(says("a"), says("b", turns=9)), FakeScorer({"a": ValueError("long"), "b": -9.0}))
+    assert await best(run) == (1,)
+    assert run.ledger.stop_reason == "complete"
+
+
+async def test_where_no_answer_can_be_scored_the_stop_reason_says_so() -> None:
+    run = make_run(FakeSampler(says("a", turns=9), says("b")), FakeScorer(dict.fromkeys("ab", ValueError("long"))))
+    assert await best(run) == (0,)
+    assert run.ledger.stop_reason == "unscored"
+
+
+# -- answers that were cut off
+
+
+def cut(text: str, **changes: Any) -> Script:
+    return says(text, reason="length", **changes)
+
+
+async def test_an_answer_that_was_cut_off_comes_behind_those_that_ended_by_themselves_where_that_is_asked_for() -> None:
+    scorer, last = FakeScorer({"cut": 9.0, "whole": -1.0}), plan_for(2, incomplete="last")
+    assert await best(make_run(FakeSampler(cut("cut"), says("whole")), scorer, plan=last)) == (1,)
+    assert await best(make_run(FakeSampler(cut("cut"), says("whole")), scorer)) == (0,)
+    assert await best(make_run(FakeSampler(cut("a"), cut("cut")), scorer, plan=last)) == (1,)
+
+
+async def test_an_answer_that_was_cut_off_is_never_returned_where_it_must_not() -> None:
+    plan = plan_for(2, incomplete="never")
+    assert await best(make_run(FakeSampler(cut("a"), says("b")), FakeScorer({"a": 1.0}), plan=plan)) == (1,)
+    with pytest.raises(NothingComplete, match="2 of 2 candidates were cut off") as caught:
+        await best(make_run(FakeSampler(cut("a"), cut("b")), plan=plan))
+    assert caught.value.param == "rerank.incomplete"
+    with pytest.raises(NothingComplete):
+        await best(make_run(FakeSampler(cut("a")), plan=plan_for(1, incomplete="never")))
 
 
 async def test_unranked_is_no_answer_when_all_fail() -> None:
@@ -258,9 +359,9 @@ async def test_a_candidate_without_a_usable_reward_never_beats_a_scored_one(rewa
     assert [candidate.unscored for candidate in run.ledger.candidates] == [True, False]
 
 
-async def test_when_none_can_be_scored_the_first_that_finished_is_returned_without_a_reward() -> None:
+async def test_when_none_can_be_scored_the_first_by_index_is_returned_without_a_reward() -> None:
     run = make_run(FakeSampler(says("a", turns=5), says("b")), FakeScorer({"a": math.nan, "b": ValueError("long")}))
-    assert await best(run) == (1,)
+    assert await best(run) == (0,)
     assert run.ledger.rewards == []
     assert str(run.ledger.records[1].error) == "long"
 
@@ -279,10 +380,10 @@ async def test_at_the_deadline_the_best_so_far_is_returned() -> None:
     assert (run.ledger.stop_reason, states(run)[2]) == ("deadline", "aborted")
 
 
-async def test_at_the_deadline_without_scores_the_first_that_finished_is_returned() -> None:
+async def test_at_the_deadline_without_scores_the_first_by_index_of_those_that_finished_is_returned() -> None:
     scorer = FakeScorer()
     scorer.open.clear()
-    run = make_run(FakeSampler(says("a", turns=5), says("b"), says("c", held=True)), scorer, **limited(3))
+    run = make_run(FakeSampler(says("c", held=True), says("a", turns=5), says("b")), scorer, **limited(3))
     assert await best(run) == (1,)
     assert run.ledger.rewards == []
 

@@ -1,15 +1,27 @@
 """Between a run and the reward model: equal texts are scored once, and a template's refusal is the request's fault."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from reward.conversation import Conversation
+from reward.conversation import Answer, Conversation
 from reward.scorer import RewardUnavailable
 from service.rerank.errors import InvalidRequest
 from service.rerank.run import Run
 from service.rerank.supervised_scorer import SupervisedScorer
-from tests.service.fakes import METER, QUESTION, FakeSampler, FakeScorer, Script, make_run, plan_for, says
+from tests.service.fakes import (
+    CONVERSATION,
+    FREE,
+    METER,
+    QUESTION,
+    FakeSampler,
+    FakeScorer,
+    Script,
+    make_run,
+    plan_for,
+    says,
+)
 from tests.service.rerank.runs import best
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
@@ -66,6 +78,45 @@ async def test_a_prompt_too_long_to_prefill_is_no_failure_yet() -> None:
 async def test_what_the_client_wrote_of_the_answer_is_scored_with_it() -> None:
     conversation = Conversation(QUESTION, answer_start="Sure: ")
     scorer = FakeScorer({"Sure: b": 0.5})
-    run = Run(plan_for(2), conversation, FakeSampler(says("a"), says("b")), SupervisedScorer(scorer), METER)
+    run = Run(plan_for(2), conversation, FakeSampler(says("a"), says("b")), SupervisedScorer(scorer), METER, FREE)
     assert await best(run) == (1,)
     assert run.ledger.rewards == [0.0, 0.5]
+
+
+def thinks(text: str, finished: bool) -> Answer:
+    """Before the colon it thinks."""
+    reasoning, colon, content = text.partition(":")
+    return Answer(content, reasoning) if colon else Answer("", reasoning)
+
+
+async def test_the_answer_is_scored_without_what_was_thought_unless_that_is_asked_for() -> None:
+    for score_reasoning, asked in ((False, {"a", "b"}), (True, {"hm:a", "so:b"})):
+        scorer = FakeScorer({"b": 1.0, "so:b": 1.0})
+        conversation = replace(CONVERSATION, read=thinks, score_reasoning=score_reasoning)
+        sampler = FakeSampler(says("hm:a"), says("so:b"))
+        run = Run(plan_for(2), conversation, sampler, SupervisedScorer(scorer), METER, FREE)
+        assert await best(run) == (1,)
+        assert {text for text, _ in scorer.asked} == asked
+        assert [record.answer for record in run.ledger.records] == [Answer("a", "hm"), Answer("b", "so")]
+        assert [view.text for view in run.ledger.candidates] == ["a", "b"]
+
+
+async def test_nothing_is_scored_while_a_candidate_only_thinks() -> None:
+    scorer = FakeScorer()
+    sampler = FakeSampler(Script(("hmm", "mm:", "abc", "def", "ghi"), turns=9))
+    conversation = replace(CONVERSATION, read=thinks)
+    plan = plan_for(1, checkpoint_tokens=3, trace=True)
+    run = Run(plan, conversation, sampler, SupervisedScorer(scorer), METER, FREE)
+    await best(run)
+    assert [text for text, finished in scorer.asked if not finished] == ["abc", "abcdef"]
+    assert [tokens for tokens, _ in run.ledger.candidates[0].prefix_rewards] == [9, 12]
+    assert scorer.asked[-1] == ("abcdefghi", True)
+
+
+async def test_a_tool_call_is_scored_as_a_turn_of_its_own_kind() -> None:
+    call = {"name": "add"}
+    conversation = replace(CONVERSATION, read=lambda text, finished: Answer("", tool_calls=(call,)))
+    scorer = FakeScorer()
+    plan = plan_for(1, return_candidates=True)
+    await best(Run(plan, conversation, FakeSampler(says("<call>")), SupervisedScorer(scorer), METER, FREE))
+    assert scorer.asked == [({"content": "", "tool_calls": [call]}, True)]

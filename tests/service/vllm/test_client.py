@@ -1,27 +1,31 @@
 """What vLLM's application talks to: the generator's own, but for what is ranked, rendered and asked about health."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from vllm.outputs import RequestOutput
-from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from reward.conversation import Conversation
+from service.http.dependencies import Dependencies
+from service.http.recorder import Recorder
+from service.load.admission import Admission
+from service.load.lifecycle import Lifecycle
+from service.observe.metrics import Metrics
 from service.rerank.context import RequestContext, current_request
-from service.rerank.errors import InvalidRequest, NothingGenerated, ServiceError
+from service.rerank.errors import NothingGenerated, Overloaded, ServiceError
 from service.rerank.strategies.profile import DEFAULTS
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from service.vllm.client import RerankingEngine
-from tests.service.fakes import METER, FakeScorer, Script, make_ask, says, settle, until
+from service.vllm.inner_app import reason
+from tests.service.fakes import FREE, LIMITS, METER, FakeScorer, Script, make_ask, says, settle, until
 from tests.service.vllm.fake_engine import FakeEngine
 
 QUESTION = {"role": "user", "content": "What is 1+1?"}
-BEGUN = {"role": "assistant", "content": "It is "}
 
 
 class FakeRenderer:
@@ -29,22 +33,26 @@ class FakeRenderer:
 
     tokenizer = "the renderer's own"
 
-    async def render_chat_async(self, messages: Any, chat_params: Any, *_: Any) -> Any:
+    async def render_chat_async(self, messages: Any, chat_params: Any, tok_params: Any = None, *_: Any) -> Any:
         return messages, [{"prompt": f"rendered {number}"} for number, _ in enumerate(messages)]
 
 
 def reranking(
-    engine: FakeEngine, scorer: FakeScorer | None = None, on_failure: OnRewardFailure = "error"
+    engine: FakeEngine,
+    scorer: FakeScorer | None = None,
+    on_failure: OnRewardFailure = "error",
+    parts: Dependencies | None = None,
 ) -> RerankingEngine:
     engine.renderer = FakeRenderer()
     reward = SupervisedScorer(scorer or FakeScorer({"bb": 2.0}), on_failure)
-    return RerankingEngine(engine, reward, METER, None, DEFAULTS)  # type: ignore[arg-type]
+    parts = parts or Dependencies(LIMITS, Admission(512), Recorder(Metrics(CollectorRegistry(), "0")), Lifecycle())
+    return RerankingEngine(engine, reward, METER, parts, None, DEFAULTS)  # type: ignore[arg-type]
 
 
 @contextmanager
 def request(body: Mapping[str, Any], **options: Any) -> Any:
     """The context of a request, as the gateway sets it."""
-    context = RequestContext(make_ask(body, **options))
+    context = RequestContext(make_ask(body, **options), FREE)
     token = current_request.set(context)
     try:
         yield context
@@ -76,6 +84,14 @@ async def test_only_the_best_of_the_candidates_comes_out() -> None:
     assert [ledger.rewards for ledger in context.ledgers] == [[0.0, 2.0]]
 
 
+async def test_an_answer_that_was_cut_off_does_not_win_where_a_schema_is_asked_for() -> None:
+    for schema, best in ((None, "bb"), (StructuredOutputsParams(json={"type": "object"}), "a")):
+        engine = FakeEngine(says("a"), says("bb", reason="length"))
+        with request({"best_of": 2}):
+            asked = params(structured_outputs=schema)
+            assert await read(reranking(engine).generate({"prompt": "hi"}, asked, "id")) == [best]
+
+
 async def test_a_prompt_of_several_has_a_run_of_its_own() -> None:
     engine = FakeEngine(*[says("a")] * 4)
     reranked = reranking(engine)
@@ -95,6 +111,14 @@ async def test_at_temperature_zero_there_is_one_candidate() -> None:
     assert (len(engine.calls), context.best_of) == (1, 1)
 
 
+async def test_that_is_logged_once_for_a_model(caplog: pytest.LogCaptureFixture) -> None:
+    reranked = reranking(FakeEngine(*[says("a")] * 3))
+    for model in ("m", "m", "other"):
+        with request({"best_of": 2, "model": model}):
+            await read(reranked.generate({"prompt": "hi"}, params(temperature=0.0), "id"))
+    assert [record.args[0] for record in caplog.records] == ["m", "other"]  # type: ignore[index]
+
+
 async def test_a_draw_follows_the_requests_seed_and_without_one_its_own() -> None:
     seeds = []
     for seed in (5, None, None):
@@ -105,19 +129,68 @@ async def test_a_draw_follows_the_requests_seed_and_without_one_its_own() -> Non
     assert len(set(seeds)) == 3
 
 
-async def test_what_comes_without_a_request_of_ours_is_the_generators() -> None:
-    engine, asked = FakeEngine(says("a")), params(n=3)
-    assert await read(reranking(engine).generate({"prompt": "hi"}, asked, "id", priority=1)) == ["a"]
-    (call,) = engine.calls
-    assert (call.params is asked, call.request_id, call.options) == (True, "id", {"priority": 1})
+class Counted:
+    """What one server admits and records."""
+
+    def __init__(self, limit: int = 512) -> None:
+        self.registry = CollectorRegistry()
+        self.admission = Admission(limit, max_queue_s=0.01)
+        self.parts = Dependencies(LIMITS, self.admission, Recorder(Metrics(self.registry, "0")), Lifecycle())
+
+    def __call__(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(f"bestofn_{name}", labels) or 0.0
+
+    def requests(self, outcome: str) -> float:
+        return self("requests_total", endpoint="other", strategy="best_of_n", outcome=outcome)
 
 
-async def test_a_background_request_is_the_generators() -> None:
-    engine = FakeEngine(says("a"))
-    with request({"background": True}, endpoint="responses") as context:
-        outputs = reranking(engine).generate({"prompt": "hi"}, params(), "id")
-        assert (await read(outputs), context.runs) == (["a"], [])
-    assert engine.calls[0].request_id == "id"
+async def test_what_comes_without_a_request_of_ours_is_passed_on_and_counted() -> None:
+    engine, asked, counted = FakeEngine(*map(says, ("a", "bb", "c"))), params(n=3), Counted()
+    outputs = reranking(engine, parts=counted.parts).generate({"prompt": "hi"}, asked, "id", priority=1)
+    assert await read(outputs) == ["a", "bb", "c"]
+    assert [call.options for call in engine.calls] == [{"priority": 1}] * 3
+    assert (counted.requests("ok"), counted("generated_tokens_total", fate="returned")) == (1, 4)
+    assert counted.admission.in_flight == 0
+
+
+async def test_who_stops_listening_to_it_ends_it_and_is_counted() -> None:
+    engine, counted = FakeEngine(Script(("a", "b"), held=True)), Counted()
+    outputs = reranking(engine, parts=counted.parts).generate({"prompt": "hi"}, params(RequestOutputKind.DELTA), "id")
+    assert (await anext(outputs)).outputs[0].text == "a"
+    assert counted.admission.in_flight == 1
+    await outputs.aclose()  # type: ignore[attr-defined]
+    assert (counted.requests("cancelled"), counted.admission.in_flight, engine.running) == (1, 0, set())
+
+
+async def test_it_waits_for_a_place_and_is_refused_where_there_is_none() -> None:
+    engine, counted = FakeEngine(says("a")), Counted(limit=1)
+    counted.admission.ticket()
+    with pytest.raises(Overloaded):
+        await read(reranking(engine, parts=counted.parts).generate({"prompt": "hi"}, params(), "id"))
+    assert (counted.requests("overloaded"), engine.calls, counted.admission.in_flight) == (1, [], 1)
+
+
+async def test_a_beam_search_is_as_many_candidates_as_it_is_wide() -> None:
+    """vLLM asks for one token of each beam at a time."""
+    engine = FakeEngine(*[says("a", reason="length")] * 7)
+    with request({"n": 2, "use_beam_search": True}) as context:
+        for step in range(7):
+            await read(reranking(engine).generate({"prompt": "hi"}, params(max_tokens=1), f"beam-{step}"))
+    (ledger,) = context.ledgers
+    assert [candidate.tokens for candidate in ledger.candidates] == [4, 3]
+    assert {ledger.fate(candidate) for candidate in ledger.candidates} == {"returned"}
+    assert (context.runs, context.best_of, ledger.prompt_tokens) == ([], 2, 7 * 3)
+
+
+async def test_vllms_own_limits_hear_of_every_candidate() -> None:
+    asked: list[int] = []
+    engine = FakeEngine()
+    engine.check_admission = lambda n, request_id: asked.append(n)  # type: ignore[attr-defined]
+    reranked = reranking(engine)
+    reranked.check_admission(2)
+    with request({"best_of": 8}):
+        reranked.check_admission(2)
+    assert asked == [2, 8]
 
 
 async def test_input_that_is_streamed_is_the_generators() -> None:
@@ -125,82 +198,19 @@ async def test_input_that_is_streamed_is_the_generators() -> None:
         yield {"prompt": "hi"}
 
     engine, prompt = FakeEngine(says("a")), pieces()
+    counted = Counted()
     with request({"best_of": 2}) as context:
-        assert (await read(reranking(engine).generate(prompt, params(), "id")), context.runs) == (["a"], [])
+        reranked = reranking(engine, parts=counted.parts)
+        assert (await read(reranked.generate(prompt, params(), "id")), context.runs) == (["a"], [])
+    assert counted.admission.in_flight == 0
     assert (engine.calls[0].prompt is prompt, engine.calls[0].request_id) == (True, "id")
 
 
-# -- the conversation
-
-
-@pytest.mark.parametrize(
-    ("messages", "options", "conversation"),
-    [
-        ([QUESTION], {}, Conversation((QUESTION,))),
-        ([QUESTION, BEGUN], {}, Conversation((QUESTION, BEGUN))),
-        ([QUESTION, BEGUN], {"continue_final_message": True}, Conversation((QUESTION,), answer_start="It is ")),
-        (
-            [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
-            {"continue_final_message": True},
-            Conversation(({"role": "user", "content": [{"type": "text", "text": "hi"}]},)),
-        ),
-        (
-            [
-                QUESTION,
-                {"role": "assistant", "content": [{"type": "text", "text": "It "}, {"type": "text", "text": "is "}]},
-            ],
-            {"continue_final_message": True},
-            Conversation((QUESTION,), answer_start="It is "),
-        ),
-        ([], {"continue_final_message": True}, Conversation(())),
-    ],
-    ids=["question", "turns", "begun", "parts", "begun in parts", "empty"],
-)
-async def test_a_rendered_prompt_says_what_it_was_made_of(
-    messages: Sequence[Any], options: Mapping[str, Any], conversation: Conversation
-) -> None:
-    engine = two()
-    reranked = reranking(engine)
-    chat = SimpleNamespace(chat_template_kwargs=options)
-    conversations, (prompt,) = await reranked.renderer.render_chat_async([messages], chat, None)
-    assert (conversations, prompt["prompt"]) == ([messages], "rendered 0")
-    with request({"best_of": 2}) as context:
-        await read(reranked.generate(prompt, params(), "id"))
-    assert context.ledgers[0].conversation == conversation
-
-
-async def test_prompts_that_are_rendered_together_keep_their_own_conversations() -> None:
-    reranked = reranking(FakeEngine(*[says("a")] * 4))
-    chat = SimpleNamespace(chat_template_kwargs={})
-    _, prompts = await reranked.renderer.render_chat_async([[QUESTION], [QUESTION, BEGUN]], chat)
-    with request({"best_of": 2}) as context:
-        for prompt in prompts:
-            await read(reranked.generate(prompt, params(), "id"))
-    assert [len(ledger.conversation.messages) for ledger in context.ledgers] == [1, 2]
-
-
-def test_everything_else_of_the_renderer_and_the_generator_is_their_own() -> None:
+async def test_everything_else_of_the_renderer_and_the_generator_is_their_own() -> None:
     reranked = reranking(FakeEngine())
     assert (reranked.renderer.tokenizer, reranked.model_name) == ("the renderer's own", "a generator")
     with pytest.raises(AttributeError):
         _ = reranked.unheard_of
-
-
-@pytest.mark.parametrize("prompt", [{"prompt": "hi", "prompt_token_ids": [1]}, {"prompt_token_ids": [104, 105]}])
-async def test_a_bare_prompt_is_one_message_of_a_user(prompt: Mapping[str, Any]) -> None:
-    with request({"best_of": 2}, endpoint="completions") as context:
-        await read(reranking(two()).generate(prompt, params(), "id"))
-    assert context.ledgers[0].conversation == Conversation(({"role": "user", "content": "hi"},))
-
-
-async def test_embeddings_are_refused_by_name_and_only_where_they_would_be_scored() -> None:
-    embeddings, engine = {"prompt_embeds": object()}, two()
-    with request({"best_of": 2}, endpoint="completions") as context:
-        with pytest.raises(InvalidRequest, match="cannot be scored") as caught:
-            await read(reranking(engine).generate(embeddings, params(), "id"))
-        assert (caught.value.param, context.error, engine.calls) == ("prompt_embeds", caught.value, [])
-    with request({}, endpoint="completions") as context:
-        assert await read(reranking(engine).generate(embeddings, params(), "id")) == ["a"]
 
 
 # -- errors, and who leaves
@@ -213,7 +223,7 @@ async def test_the_first_error_of_ours_is_noted_for_the_answer() -> None:
             await read(reranked.generate({"prompt": "hi"}, params(), "id"))
         assert context.error is caught.value
         context.error = first = ServiceError("before")
-        with pytest.raises(IndexError):  # no script is left: an error that is not ours
+        with pytest.raises(ServiceError, match="before"):  # and nothing more is generated for it
             await read(reranked.generate({"prompt": "hi"}, params(), "id"))
         assert context.error is first
 
@@ -281,3 +291,8 @@ async def test_a_dead_generator_speaks_for_itself() -> None:
     assert (reranked.errored, reranked.is_running, reranked.dead_error) == (True, False, engine.dead_error)
     with pytest.raises(EngineDeadError, match="no core left"):
         await reranked.check_health()
+
+
+def test_a_dead_engines_reason_is_in_words() -> None:
+    assert reason(EngineDeadError("no core left")) == "no core left"
+    assert reason(EngineDeadError()) == "the generation engine has died"

@@ -21,6 +21,7 @@ from vllm.entrypoints.launchers.launcher import NoSignalServer
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.outputs import RequestOutput
+from vllm.parser.abstract_parser import DelegatingParser
 from vllm.renderers.base import BaseRenderer
 from vllm.sampling_params import SamplingParams
 from vllm.utils.argparse_utils import FlexibleArgumentParser
@@ -98,6 +99,7 @@ BREAKS: dict[str, tuple[tuple[Any, str, Any], ...]] = {
     "arguments": ((AsyncEngineArgs, "__dataclass_fields__", {}),),
     "config file": ((FlexibleArgumentParser, "_pull_args_from_config", lambda _, args: args),),
     "rendered chat": ((BaseRenderer, "render_chat_async", nothing_async),),
+    "answer parsers": ((DelegatingParser, "parse", lambda *_: ("text", None, [])),),
     "engine client": ((EngineClient, "__abstractmethods__", frozenset({"generate"})),),
     "generate": ((AsyncLLM, "generate", renamed_generate),),
     "dead engine": ((EngineDeadError, "__str__", lambda _: "The server had an error"),),

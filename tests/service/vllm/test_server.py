@@ -1,8 +1,10 @@
-"""`bestofn serve` around vLLM's application: aliases, errors, readiness, and what a person reads first."""
+"""`bestofn serve` around vLLM's application: readiness, who may ask, and what a person reads first."""
 
 import asyncio
+import errno
 import json
 import shlex
+import socket
 from argparse import Namespace
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,23 +15,25 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from service.http.dependencies import Dependencies
+from service.http.recorder import Recorder
+from service.load.admission import Admission
 from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
 from service.rerank.busy_time import BusyMeter
-from service.rerank.errors import EngineDown, InvalidRequest, Overloaded, RewardModelDown
+from service.rerank.errors import EngineDown, RewardModelDown
 from service.rerank.strategies.profile import DEFAULTS
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from service.settings import Settings
 from service.vllm import server
 from service.vllm.client import RerankingEngine
 from service.vllm.engine_load import EngineLoad
-from tests.service.fakes import CHAT, FakeScorer, Reply, call, is_openai_error
+from tests.service.fakes import CHAT, LIMITS, FakeScorer, Reply, call
 from tests.service.vllm.fake_engine import FakeEngine
 
 KEY = "a key"
@@ -47,6 +51,7 @@ def arguments(**changes: Any) -> Namespace:
         "allowed_headers": ["*"],
         "uds": None,
         "stream_comments_s": None,
+        "shutdown_timeout": 0,
     }
     return Namespace(**defaults | changes)
 
@@ -54,9 +59,6 @@ def arguments(**changes: Any) -> Namespace:
 @pytest.fixture(autouse=True)
 def _no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
-
-
-# -- aliases
 
 
 def vllm_app(*names: str) -> FastAPI:
@@ -67,102 +69,34 @@ def vllm_app(*names: str) -> FastAPI:
     return app
 
 
-@pytest.mark.parametrize(
-    ("max_best_of", "powers"), [(1, [1]), (2, [1, 2]), (7, [1, 2, 4]), (8, [1, 2, 4, 8]), (9, [1, 2, 4, 8])]
-)
-def test_each_model_is_listed_with_the_powers_of_two_that_may_be_asked_for(max_best_of: int, powers: list[int]) -> None:
-    app = vllm_app("a", "b")
-    server._list_aliases(app, max_best_of)
-    first, second, *aliases = app.state.openai_serving_models.base_model_paths
-    assert (first.name, second.name) == ("a", "b")
-    expected = [(f"{name}:best-of-{power}", f"/{name}") for name in "ab" for power in powers]
-    assert [(alias.name, alias.model_path) for alias in aliases] == expected
-
-
-# -- errors
-
-
-class Body(BaseModel):
-    temperature: float
-
-
-def failing() -> FastAPI:
-    """An application that was built already, as vLLM's is, with a route for each thing that goes wrong."""
-    app = vllm_app()
-
-    @app.get("/ours")
-    async def ours() -> None:
-        raise InvalidRequest("top_k: too small", param="top_k")
-
-    @app.get("/busy")
-    async def busy() -> None:
-        raise Overloaded("full", retry_after_s=3)
-
-    @app.get("/dead")
-    async def dead() -> None:
-        raise EngineDeadError("no core left")
-
-    @app.post("/field")
-    async def field(body: Body) -> None: ...
-
-    app.middleware_stack = app.build_middleware_stack()
-    server._handle_errors(app)
-    return app
-
-
-async def test_an_error_of_ours_has_its_own_status_and_headers() -> None:
-    app = failing()
-    reply = await call(app, path="/ours", method="GET")
-    assert (reply.status, reply.json["error"]["param"]) == (400, "top_k")
-    assert is_openai_error(reply.json)
-    busy = await call(app, path="/busy", method="GET")
-    assert (busy.status, busy.headers["retry-after"]) == (429, "3")
-
-
-@pytest.mark.parametrize("running", [False, True])
-async def test_a_dead_engine_is_a_503_and_the_end_of_the_server(running: bool) -> None:
-    app, engine = failing(), FakeEngine()
-    app.state.server, app.state.engine_client = SimpleNamespace(should_exit=False), engine
-    engine.errored, engine.is_running = True, running
-    reply = await call(app, path="/dead", method="GET")
-    assert (reply.status, reply.json["error"]["code"]) == (503, "engine_unavailable")
-    assert reply.json["error"]["message"] == "no core left"
-    assert is_openai_error(reply.json)
-    assert app.state.server.should_exit is not running
-
-
-@pytest.mark.parametrize(("body", "message"), [({}, "Field required"), ({"temperature": "hot"}, "valid number")])
-async def test_a_field_that_is_wrong_is_a_400_that_names_it(body: dict[str, Any], message: str) -> None:
-    reply = await call(failing(), body, path="/field", headers={"content-type": "application/json"})
-    assert (reply.status, reply.json["error"]["param"]) == (400, "temperature")
-    assert message in reply.json["error"]["message"]
-
-
 # -- readiness
 
 
 def reranking(scorer: FakeScorer, on_failure: OnRewardFailure = "error") -> tuple[RerankingEngine, SupervisedScorer]:
     reward = SupervisedScorer(scorer, on_failure)
-    return RerankingEngine(FakeEngine(), reward, BusyMeter(), None, DEFAULTS), reward  # type: ignore[arg-type]
+    parts = Dependencies(LIMITS, Admission(512), Recorder(Metrics(CollectorRegistry(), "0")), Lifecycle())
+    return RerankingEngine(FakeEngine(), reward, BusyMeter(), parts, None, DEFAULTS), reward  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("on_failure", ["error", "unranked"])
-async def test_a_server_is_ready_while_both_engines_are_alive(on_failure: OnRewardFailure) -> None:
+async def test_a_server_is_ready_while_it_can_answer(on_failure: OnRewardFailure) -> None:
     scorer = FakeScorer()
     engine, reward = reranking(scorer, on_failure)
-    assert await server._problem(engine, reward) is None
+    await server.check_ready(engine, reward)
     scorer.die("out of memory")
-    problem = await server._problem(engine, reward)
-    assert isinstance(problem, RewardModelDown)
-    assert str(problem) == "the reward model is unavailable: out of memory"
+    await reward.watch()
+    if on_failure == "unranked":
+        await server.check_ready(engine, reward)
+        return
+    with pytest.raises(RewardModelDown, match="out of memory"):
+        await server.check_ready(engine, reward)
 
 
 async def test_a_dead_generator_is_why_a_server_is_not_ready() -> None:
     engine, reward = reranking(FakeScorer())
     engine._engine.unhealthy = EngineDeadError("no core left")  # type: ignore[attr-defined]
-    problem = await server._problem(engine, reward)
-    assert isinstance(problem, EngineDown)
-    assert str(problem) == "no core left"
+    with pytest.raises(EngineDown, match=r"^no core left$"):
+        await server.check_ready(engine, reward)
 
 
 # -- who may ask
@@ -247,8 +181,8 @@ async def built(
     engine, reward = reranking(scorer)
     engine._engine.get_supported_tasks = _tasks  # type: ignore[assignment, method-assign]
     engine._engine.model_config = None  # type: ignore[assignment]
-    loads = {"generator": EngineLoad()}
-    app = await server.build(arguments(**changes), settings, engine, reward, BusyMeter(), loads, Lifecycle())
+    parts = server.dependencies(arguments(**changes), settings, reward, BusyMeter())
+    app = await server.build(arguments(**changes), settings, engine, reward, parts, {"generator": EngineLoad()})
     return app, inner
 
 
@@ -316,3 +250,19 @@ async def test_the_log_is_open_while_the_application_lives(
 def test_without_a_folder_there_is_no_log(registry: CollectorRegistry) -> None:
     metrics = Metrics(registry, "0")
     assert server._candidate_log(Settings(), metrics) is None
+
+
+# -- who does not read
+
+
+def test_a_connection_whose_other_side_takes_nothing_is_ended_by_the_kernel() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as client:
+        server.leave_who_does_not_read(listening, timeout_s=1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(listening.getsockname())
+        connection, _ = listening.accept()
+        with connection:
+            connection.settimeout(20)
+            with pytest.raises(OSError) as ended:  # noqa: PT011  errno tells
+                connection.sendall(bytes(1 << 26))
+            assert ended.value.errno == errno.ETIMEDOUT

@@ -35,10 +35,10 @@ def test_overrides_win_and_take_the_settings_type() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("learning_rat=1", "unknown setting 'learning_rat'"),
+        ("learning_rat=1", "unknown setting 'learning_rat', did you mean 'learning_rate'. there are: adam_beta2"),
         ("max_steps=many", "max_steps: expected int, got 'many'"),
         ("max_steps=0", "max_steps: must be at least 1"),
-        ("carelessness=0.5", "unknown setting 'carelessness'"),
+        ("carelessness=0.5", "unknown setting 'carelessness'; there are: adam_beta2"),
         ("lab_options=7", "lab_options: expected dict, got '7'"),
         ("learning_rate=nan", "learning_rate: must be at least 0"),
         ("max_steps", "expected key=value"),

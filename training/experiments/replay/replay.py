@@ -127,7 +127,7 @@ def _answers(prompt: TracedPrompt, plan: Plan, timing: Timing, *, draws: int, se
     answers = []
     for _ in range(draws):
         drawn = generator.sample(prompt.candidates, plan.best_of)
-        outcome = simulate(drawn, plan.strategy, timing)
+        outcome = simulate(drawn, plan.strategy, timing, whole_first=plan.incomplete != "allow")
         chosen = select(
             outcome.candidates,
             1,
@@ -135,6 +135,7 @@ def _answers(prompt: TracedPrompt, plan: Plan, timing: Timing, *, draws: int, se
             seed=generator.getrandbits(32),
             min_reward=plan.min_reward,
             reward_std=plan.reward.std,
+            whole_only=plan.incomplete == "never",
         ).selected
         answer = drawn[chosen[0]] if chosen else None
         worth = (math.nan, math.nan) if answer is None else (quality(answer), float(answer.tokens))

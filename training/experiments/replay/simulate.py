@@ -76,16 +76,19 @@ class Outcome:
         return sum(candidate.tokens for candidate in self.candidates)
 
 
-def simulate(recorded: Sequence[Traced], strategy: Strategy, timing: Timing) -> Outcome:
-    """Play the candidates in this order. Raises ValueError where the strategy asks for more than were recorded."""
-    return _Engine(recorded, strategy, timing).run()
+def simulate(recorded: Sequence[Traced], strategy: Strategy, timing: Timing, *, whole_first: bool = False) -> Outcome:
+    """Play the candidates in this order. Raises ValueError where the strategy asks for more than were recorded.
+
+    whole_first: see `Candidate.cut_off`.
+    """
+    return _Engine(recorded, strategy, timing, whole_first).run()
 
 
 class _Engine:
     """`grown`: tokens that a candidate running since the start would have. A candidate's are grown less its offset."""
 
-    def __init__(self, recorded: Sequence[Traced], strategy: Strategy, timing: Timing) -> None:
-        self._recorded, self._strategy, self._timing = recorded, strategy, timing
+    def __init__(self, recorded: Sequence[Traced], strategy: Strategy, timing: Timing, whole_first: bool) -> None:
+        self._recorded, self._strategy, self._timing, self._whole_first = recorded, strategy, timing, whole_first
         self._views: list[Candidate] = []
         self._running = 0  # that have their first token
         self._offsets: dict[int, float] = {}
@@ -153,7 +156,9 @@ class _Engine:
             return
         self._running -= 1
         recorded, rank = self._recorded[index], next_finish_rank(self._views)
-        self._views[index] = view.ended("finished", recorded.finish_reason, rank=rank, text=recorded.text)
+        self._views[index] = view.ended(
+            "finished", recorded.finish_reason, rank=rank, text=recorded.text, whole_first=self._whole_first
+        )
         self._happen(Finished(index))
 
     def _await_growth(self, index: int, place: int) -> None:

@@ -22,12 +22,13 @@ class Pick(Variant, ABC):
     standard deviation 1 over the answers that the reward model learned from.
     """
 
+    votes: ClassVar[bool] = False  # answers have votes, so that it needs no rewards
     draws: ClassVar[bool] = False  # what is returned is drawn at random, with the probabilities in `Ranking.weights`
 
     @abstractmethod
     def rank(self, standing: Sequence[Candidate], worth: Mapping[int, float], seed: int) -> Ranking:
         """Every one of `standing` in its place.
 
-        standing: who takes part, those of the highest worth first, unscored ones last in the order in which they
-        finished. worth: of each scored one, by index. seed: of a draw.
+        standing: who takes part, those of the highest worth first, unscored ones last, by
+        index. worth: of each scored one, by index. seed: of a draw.
         """

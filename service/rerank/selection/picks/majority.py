@@ -19,6 +19,7 @@ class Majority(Pick):
     """The answer that most candidates give."""
 
     name: ClassVar[str] = "majority"
+    votes: ClassVar[bool] = True
 
     answer: Answer = Field(default="last_line", description="What of a text is its answer.")
 

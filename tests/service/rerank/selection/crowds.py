@@ -28,7 +28,13 @@ def crowds(draw: st.DrawFn) -> list[Candidate]:
     ranks = dict(zip(finished, draw(st.permutations(range(len(finished)))), strict=True))
     rewards = {index: draw(REWARDS) for index in finished}
     return [
-        Candidate(index, state, finish_rank=ranks.get(index), reward=rewards.get(index))  # type: ignore[arg-type]
+        Candidate(
+            index,
+            state,  # type: ignore[arg-type]
+            finish_rank=ranks.get(index),
+            reward=rewards.get(index),
+            cut_off=index in ranks and draw(st.booleans()),
+        )
         for index, state in enumerate(states)
     ]
 

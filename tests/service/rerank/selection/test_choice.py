@@ -18,11 +18,15 @@ EVERY = st.sampled_from([Selection(pick=pick()) for pick in PICKS])
 
 
 def beats(one: Candidate, other: Candidate) -> bool:
-    """DESIGN's order, spelt out: scored before unscored, higher before lower, earlier before later."""
+    """The order, spelt out: whole before cut off, scored before unscored, higher before lower, earlier before later."""
+    if one.cut_off != other.cut_off:
+        return other.cut_off
     if (one.reward is None) != (other.reward is None):
         return one.reward is not None
     if one.reward is not None and other.reward is not None and one.reward != other.reward:
         return one.reward > other.reward
+    if one.reward is None:
+        return one.index < other.index
     assert one.finish_rank is not None
     assert other.finish_rank is not None
     return one.finish_rank < other.finish_rank
@@ -66,6 +70,13 @@ def test_a_bad_score_beats_no_score() -> None:
     assert select(candidates, 1).selected == (1,)
 
 
+def test_a_vote_is_among_the_whole_ones_where_there_are_any() -> None:
+    cut_off, whole = scored(9.0, 8.0, texts=["4", "4"]), scored(0.0, texts=["5"])
+    candidates = [*(replace(one, cut_off=True) for one in cut_off), replace(whole[0], index=2, finish_rank=2)]
+    choice = select(candidates, 3, Selection(pick=Majority()))
+    assert (choice.selected, choice.weights) == ((2, 0, 1), {2: 1.0})
+
+
 def test_nothing_finished_is_nothing_selected() -> None:
     assert select([Candidate(0), Candidate(1, "aborted"), Candidate(2, "failed")], 1).selected == ()
 
@@ -83,8 +94,18 @@ def test_every_pick_returns_distinct_candidates_that_finished_the_scored_first(
     finished = [one for one in candidates if one.state == "finished"]
     assert len(set(choice.selected)) == len(picked) == min(n, len(finished))
     assert all(one in finished for one in picked)
-    unscored = [one.reward is None for one in picked]
-    assert unscored == sorted(unscored)
+    groups = [(one.cut_off, one.reward is None) for one in picked]
+    assert groups == sorted(groups)
+
+
+@FEW
+@given(answered(), EVERY, st.integers(1, 9))
+def test_where_only_whole_ones_will_do_it_is_as_if_the_others_were_not_there(
+    candidates: list[Candidate], selection: Selection, n: int
+) -> None:
+    picked = select(candidates, n, selection, whole_only=True).selected
+    assert not any(one.cut_off for one in candidates if one.index in picked)
+    assert len(picked) == min(n, sum(one.state == "finished" and not one.cut_off for one in candidates))
 
 
 @FEW
@@ -102,8 +123,10 @@ def test_probabilities_add_up_to_1_and_shares_to_that_in_each_group(
     candidates: list[Candidate], selection: Selection
 ) -> None:
     weights = select(candidates, 1, selection).weights
-    rewarded = [one for one in candidates if one.state == "finished" and one.reward is not None]
-    if isinstance(selection.pick, Argmax) or not (rewarded or isinstance(selection.pick, Majority)):
+    finished = [one for one in candidates if one.state == "finished"]
+    group = [one for one in finished if not one.cut_off] or finished
+    rewarded = [one for one in group if one.reward is not None]
+    if isinstance(selection.pick, Argmax) or not (rewarded or selection.pick.votes):
         assert not any(weights.values())
     elif selection.draws:
         assert sum(weights.values()) == pytest.approx(1.0)

@@ -1,5 +1,7 @@
 """Waves, and when another candidate is not worth its price."""
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -7,7 +9,7 @@ from service.rerank.strategies.adaptive import Adaptive
 from service.rerank.strategies.base import AskForScore, Candidate, Failed, Finished, Sample, Scored, Stop
 from service.rerank.strategies.prior import NORMAL_KINDS, Prior
 from tests.service.rerank.strategies.play import LIVES, Life, Play
-from tests.service.rerank.strategies.test_base import ABORTED, FAILED, RUNNING, UNSCORED
+from tests.service.rerank.strategies.test_base import ABORTED, FAILED, RUNNING, SCORED, UNSCORED
 
 COIN = Prior(values=(0.0, 1.0), edges=(0.5,), weights=(1.0,), shares=((0.5, 0.5),))
 
@@ -83,3 +85,12 @@ def test_more_follow_while_fewer_have_finished_than_are_to_be_returned() -> None
     scored, failed = Candidate(0, "finished", finish_rank=0, reward=1.0), Candidate(1, "failed")
     assert strategy.decide(Failed(1), [scored, failed]) == [Sample(2)]
     assert strategy.decide(Failed(1), [scored, failed] * 4) == [Stop("complete")]
+
+
+def test_answers_that_were_cut_off_teach_nothing_and_are_not_enough() -> None:
+    cut_off, whole = replace(SCORED, cut_off=True, reward=9.0), replace(SCORED, reward=0.0)
+    strategy = Adaptive(8, 2, 0.1, NORMAL_KINDS)
+    assert strategy.decide(Scored(1), [cut_off, cut_off]) == [Sample(2)]
+    worse = replace(cut_off, reward=-9.0)
+    assert strategy.decide(Scored(1), [cut_off, whole]) == strategy.decide(Scored(1), [worse, whole])
+    assert Adaptive(2, 2, 0.1, NORMAL_KINDS).decide(Scored(1), [cut_off, cut_off]) == [Stop("complete")]

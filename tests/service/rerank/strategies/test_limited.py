@@ -78,3 +78,10 @@ def test_whatever_happens_it_stops_for_the_first_reason_that_holds(
         assert len(rewards) == stop_after
     if play.stopped == "complete":
         assert all(candidate.settled for candidate in play.candidates)
+
+
+def test_answers_that_were_cut_off_are_not_enough_and_not_good_enough() -> None:
+    cut_off = replace(SCORED, cut_off=True)
+    assert Limited(BestOfN(3), stop_after=1).decide(Scored(0), [cut_off, RUNNING, RUNNING]) == []
+    assert Limited(BestOfN(3), target_reward=-9.0).decide(Scored(0), [cut_off, RUNNING, RUNNING]) == []
+    assert Limited(BestOfN(1), stop_after=1).decide(Scored(0), [cut_off]) == [Stop("complete")]

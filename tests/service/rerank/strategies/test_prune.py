@@ -196,3 +196,12 @@ def test_nobody_is_committed_to_while_another_may_still_finish() -> None:
 def test_it_stops_when_all_are_settled() -> None:
     views = [at(0, state="finished", reward=1.0), at(1, state="aborted")]
     assert Prune(2, STEP, (0.5,)).decide(Scored(0), views) == [Stop("complete")]
+
+
+def test_an_answer_that_was_cut_off_costs_no_other_its_place() -> None:
+    prune = Prune(2, STEP, (0.5,))
+    growing = Candidate(1, tokens=STEP, prefix_rewards=((STEP, 0.0),))
+    ended = Candidate(0, "finished", tokens=STEP, reward=5.0, prefix_rewards=((STEP, 5.0),))
+    assert prune.decide(Scored(0), [ended, growing]) == [Abort(1)]
+    assert prune.decide(Scored(0), [replace(ended, cut_off=True), growing]) == []
+    assert prune.decide(Progress(1), [replace(ended, cut_off=True), growing]) == []

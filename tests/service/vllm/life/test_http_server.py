@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from argparse import Namespace
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
 import httpx
@@ -27,6 +28,13 @@ ARGUMENTS = Namespace(
     disable_uvicorn_access_log=True,
     enable_ssl_refresh=False,
 )
+
+
+@pytest.fixture(autouse=True)
+async def _signals_as_before() -> AsyncIterator[None]:
+    yield
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().remove_signal_handler(number)
 
 
 def application() -> Starlette:

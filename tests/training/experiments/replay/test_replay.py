@@ -54,3 +54,22 @@ def test_pools_of_different_size_count_alike() -> None:
     plain = replay([(DEFAULTS, [short, long])], [], best_of=4, draws=300).played[0]
     assert plain.equal_tokens == pytest.approx(plain.quality, abs=1.0)
     assert not math.isnan(plain.equal_tokens.sum())
+
+
+@pytest.mark.parametrize(("incomplete", "quality"), [("allow", 3.0), ("last", 1.0), ("never", 1.0)])
+def test_answers_that_were_cut_off_are_ranked_as_the_server_ranks_them(incomplete: str, quality: float) -> None:
+    ends = (("stop", 0.0), ("length", 3.0), ("stop", 1.0))
+    candidates = tuple(Traced("x", 4, reason, reward, growth=((1, 0.1), (4, 0.4))) for reason, reward in ends)
+    found = replay([(DEFAULTS, [TracedPrompt("[]", candidates)])], [{"incomplete": incomplete}], best_of=3, draws=2)
+    assert found.played[1].quality.tolist() == [quality]
+
+
+@pytest.mark.parametrize(
+    ("rerank", "reason"), [({"stop_after": 1}, "enough"), ({"strategy": "adaptive", "price": 9.0}, "price")]
+)
+def test_strategies_go_on_where_all_so_far_were_cut_off(rerank: dict[str, object], reason: str) -> None:
+    candidates = tuple(Traced("x", 4, "length", 1.0, growth=((1, 0.1), (4, 0.4))) for _ in range(6))
+    asked = [rerank, rerank | {"incomplete": "last"}]
+    found = replay([(DEFAULTS, [TracedPrompt("[]", candidates)])], asked, best_of=6, draws=2)
+    assert [dict(played.stop_reasons) for played in found.played[1:]] == [{reason: 1.0}, {"complete": 1.0}]
+    assert found.played[2].sampled.tolist() == [6.0]

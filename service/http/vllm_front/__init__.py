@@ -1,0 +1,1 @@
+"""What stands right in front of vLLM's application, behind our gateway: for every route of vLLM's alike."""
