@@ -4,7 +4,8 @@ import asyncio
 import multiprocessing
 import os
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -76,24 +77,37 @@ async def _start_both(args: Namespace, settings: Settings) -> Engines:
     loads = {} if generator_args.disable_log_stats else {"generator": EngineLoad()}
     loggers: list[StatLoggerFactory] = [load.logger for load in loads.values()]
     if settings.reward_backend == "torch":
-        torch_scorer = TorchScorer(settings.reward_model, device=settings.reward_device, dtype=settings.reward_dtype)
-        started = _start_on(None, generator_args, loggers)
-        return Engines(await _named(f"the generator {args.model}", started), torch_scorer, loads)
+        with _naming(_reward_model(settings)):
+            torch_scorer = TorchScorer(
+                settings.reward_model, device=settings.reward_device, dtype=settings.reward_dtype
+            )
+        return Engines(await _start_on(None, _generator(args), generator_args, loggers), torch_scorer, loads)
+    with _naming(_reward_model(settings)):
+        reward_args = reward_engine_args(settings)
     halves = _core_halves()
-    generator = _start_on(halves[0], generator_args, loggers)
+    generator = _start_on(halves[0], _generator(args), generator_args, loggers)
     await (_until_spawned(generator) if current_platform.is_cpu() else generator)
     loads["reward"] = EngineLoad()
-    reward_model = _start_on(halves[1], reward_engine_args(settings), [Unregistered, loads["reward"].logger])
-    engine, reward_engine = await asyncio.gather(
-        _named(f"the generator {args.model}", generator),
-        _named(f"the reward model {settings.reward_model}", reward_model),
-    )
-    return Engines(engine, await scorer_of(reward_engine), loads)
+    reward_loggers: list[StatLoggerFactory] = [Unregistered, loads["reward"].logger]
+    reward_model = _start_on(halves[1], _reward_model(settings), reward_args, reward_loggers)
+    engine, reward_engine = await asyncio.gather(generator, reward_model)
+    with _naming(_reward_model(settings)):
+        return Engines(engine, await scorer_of(reward_engine), loads)
 
 
-async def _named(name: str, engine: "asyncio.Task[AsyncLLM]") -> AsyncLLM:
+def _generator(args: Namespace) -> str:
+    return f"the generator {args.model}"
+
+
+def _reward_model(settings: Settings) -> str:
+    return f"the reward model {settings.reward_model}"
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Whatever goes wrong within is noted to be of that engine."""
     try:
-        return await engine
+        yield
     except Exception as error:
         error.add_note(name)
         raise
@@ -136,13 +150,18 @@ def _reward_dtype(settings: Settings) -> str:
 
 
 def _start_on(
-    cores: str | None, engine_args: AsyncEngineArgs, loggers: list[StatLoggerFactory]
+    cores: str | None, name: str, engine_args: AsyncEngineArgs, loggers: list[StatLoggerFactory]
 ) -> "asyncio.Task[AsyncLLM]":
     """Start an engine in a thread. Its processes read the binding when they are spawned."""
     if cores is not None:
         os.environ[_BIND] = cores
     start = partial(AsyncLLM.from_engine_args, usage_context=UsageContext.OPENAI_API_SERVER, stat_loggers=loggers)
-    return asyncio.create_task(asyncio.to_thread(start, engine_args))
+
+    async def started() -> AsyncLLM:
+        with _naming(name):
+            return await asyncio.to_thread(start, engine_args)
+
+    return asyncio.create_task(started())
 
 
 async def _until_spawned(engine: "asyncio.Task[AsyncLLM]") -> None:

@@ -11,6 +11,8 @@ import socket
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,7 @@ def _check_policy(model: str) -> None:
 
 def _check_reward_model(model: str, engine_args: Mapping[str, Any]) -> None:
     option = "--reward-model"
+    _check_engine_args(engine_args)
     folder = _folder("the reward model", option, model)
     if folder is not None and not (folder / "config.json").is_file() and (folder / "adapter_config.json").is_file():
         raise NotServable(
@@ -84,6 +87,17 @@ def _check_reward_model(model: str, engine_args: Mapping[str, Any]) -> None:
             f"{option}: the tokenizer of {model} has no chat template, and a reward model reads conversations; save "
             "the template that it was trained with as chat_template.jinja beside it"
         )
+
+
+def _check_engine_args(engine_args: Mapping[str, Any]) -> None:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    known = [field.name for field in fields(AsyncEngineArgs)]
+    for name in engine_args:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else "its names are those of vLLM's AsyncEngineArgs"
+            raise NotServable(f"--reward-engine-args: there is no argument {name}; {hint}")
 
 
 def _config_is_here(model: str, folder: Path | None) -> bool:

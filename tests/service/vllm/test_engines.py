@@ -197,13 +197,14 @@ async def test_with_the_torch_backend_there_is_one_engine_on_all_cores(
     assert ([one.cores for one in begun], list(started.loads)) == ([None], ["generator"])
 
 
+@pytest.mark.parametrize("gpu", [False, True])
 @pytest.mark.parametrize(
     ("broken", "named"), [("policy", "the generator policy did not"), ("judge", "the reward model judge did not")]
 )
 async def test_where_one_engine_cannot_start_the_other_is_ended_and_the_cause_is_named(
-    on_cores: OnCores, begun: list[Started], monkeypatch: pytest.MonkeyPatch, broken: str, named: str
+    on_cores: OnCores, begun: list[Started], monkeypatch: pytest.MonkeyPatch, broken: str, named: str, gpu: bool
 ) -> None:
-    on_cores(0, 1)
+    on_cores(0, 1, gpu=gpu)
     start_one, ended = Started.from_engine_args, []
 
     def fail(args: AsyncEngineArgs, **options: Any) -> Started:
@@ -216,6 +217,21 @@ async def test_where_one_engine_cannot_start_the_other_is_ended_and_the_cause_is
     with pytest.raises(StartFailed, match=f"{named} start: OSError: no such model"):
         await start(Settings(reward_model="judge"))
     assert ended
+
+
+@pytest.mark.parametrize("backend", ["vllm", "torch"])
+async def test_a_reward_model_that_cannot_be_read_after_its_start_is_named(
+    on_cores: OnCores, begun: list[Started], monkeypatch: pytest.MonkeyPatch, backend: Any
+) -> None:
+    on_cores(0, 1)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("no chat template")
+
+    monkeypatch.setattr(engines, "ConversationTemplate" if backend == "vllm" else "TorchScorer", fail)
+    monkeypatch.setattr(engines, "end_engines", lambda: None)
+    with pytest.raises(StartFailed, match="the reward model judge did not start: ValueError: no chat template"):
+        await start(Settings(reward_model="judge", reward_backend=backend))
 
 
 async def test_a_scorer_reads_the_checkpoints_config_and_length(begun: list[Started]) -> None:

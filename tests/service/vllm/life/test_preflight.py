@@ -110,6 +110,13 @@ def test_a_checkpoint_that_does_not_say_how_many_outputs_it_has_is_refused(judge
         check(arguments(), settings(judge))
 
 
+def test_an_argument_that_vllms_engine_does_not_have_is_refused() -> None:
+    check(arguments(), settings(REWARD, reward_engine_args={"max_model_len": 512}))
+    for name, hint in (("max_modl_len", r"did you mean max_model_len\?"), ("zzz", "its names are those of vLLM's")):
+        with pytest.raises(NotServable, match=f"--reward-engine-args: there is no argument {name}; {hint}"):
+            check(arguments(), settings(REWARD, reward_engine_args={name: 512}))
+
+
 def test_what_the_engines_arguments_read_otherwise_is_left_to_vllm(judge: Path) -> None:
     language_model(judge)
     check(arguments(), settings(judge, reward_engine_args={"hf_overrides": {"architectures": ["Other"]}}))
