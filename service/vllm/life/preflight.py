@@ -192,7 +192,7 @@ def _loaded(option: str, model: str, folder: Path | None, what: str, load: Calla
 def _config(model: str) -> Any:
     """A model whose code is not in transformers is vLLM's to judge: its config comes as it was written."""
     from transformers import AutoConfig, PreTrainedConfig
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     path = cached_file(model, "config.json", local_files_only=True)
     written = json.loads(Path(str(path)).read_text(encoding="utf-8"))

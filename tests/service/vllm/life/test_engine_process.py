@@ -127,7 +127,7 @@ def cannot_load(*_: Any) -> None:
 def log_and_end() -> None:
     """As vLLM's own: what goes wrong in a worker ends there."""
     with suppress(ValueError):
-        WorkerProc()  # type: ignore[call-arg]
+        WorkerProc()
 
 
 def engine_of_failed_worker() -> None:
