@@ -39,6 +39,7 @@ from service.rerank.errors import EngineDown, RewardModelDown
 from service.rerank.request import Limits
 from service.rerank.supervised_scorer import SupervisedScorer
 from service.settings import Settings
+from service.vllm.banner import banner
 from service.vllm.bundled import Bundled
 from service.vllm.client import RerankingEngine
 from service.vllm.command_line import parse
@@ -74,7 +75,8 @@ async def serve(args: Namespace, settings: Settings) -> int:
     watching = asyncio.create_task(reward.watch())
     try:
         app = await build(args, settings, engine, reward, parts, engines.loads)
-        await http_server.run(app, sock, args, parts.lifecycle, lambda: print(_banner(address, args), flush=True))
+        greeting = banner(address, args, guarded=bool(_authentication(args)))
+        await http_server.run(app, sock, args, parts.lifecycle, lambda: print(greeting, flush=True))
         died = engine.errored and not parts.lifecycle.told_to_stop
     finally:
         watching.cancel()
@@ -200,22 +202,6 @@ async def check_ready(engine: RerankingEngine, reward: SupervisedScorer) -> None
         raise EngineDown(reason(error)) from error
     except RewardUnavailable as error:
         raise RewardModelDown(f"the reward model is unavailable: {error}") from error
-
-
-def _banner(address: str, args: Namespace) -> str:
-    name = (args.served_model_name or [args.model])[0]
-    key = ' -H "Authorization: Bearer $API_KEY"' if _authentication(args) else ""
-    question = '{"role": "user", "content": "What is 35+21+81?"}'
-    if args.uds:
-        at, curl, url = f"{args.uds}  (a unix socket)", f"curl --unix-socket {args.uds} ", "http://localhost"
-    else:
-        url = address.replace("0.0.0.0", "127.0.0.1")
-        at, curl = f"{url}  (page: {url}/, metrics: {url}/metrics)", "curl "
-    return (
-        f"\nbestofn serves {name} at {at}\nTry:\n"
-        f"{curl}{url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n"
-        f'  -d \'{{"model": "{name}", "messages": [{question}], "best_of": 8}}\'\n'
-    )
 
 
 def main(argv: Sequence[str], bundled: Bundled) -> None:

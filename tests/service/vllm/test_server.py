@@ -2,8 +2,6 @@
 
 import asyncio
 import errno
-import json
-import shlex
 import socket
 from argparse import Namespace
 from collections.abc import AsyncIterator
@@ -123,33 +121,6 @@ async def test_an_empty_key_opens_nothing() -> None:
     app = Starlette(middleware=server._authentication(arguments(api_key=["", KEY])))
     reply = await call(app, path="/v1/models", method="GET", headers={"Authorization": "Bearer "})
     assert reply.status == 401
-
-
-# -- what a person reads first
-
-
-@pytest.mark.parametrize(
-    ("names", "keys", "name"),
-    [(None, None, "org/policy"), (["small", "other"], None, "small"), (None, [KEY], "org/policy")],
-)
-def test_the_banner_shows_a_command_that_can_be_pasted(
-    names: list[str] | None, keys: list[str] | None, name: str
-) -> None:
-    banner = server._banner("http://0.0.0.0:8000", arguments(served_model_name=names, api_key=keys))
-    assert f"bestofn serves {name} at http://127.0.0.1:8000 " in banner
-    assert KEY not in banner
-    command = shlex.split(banner[banner.index("curl") :].replace("\\\n", " "))
-    assert command[1] == f"http://127.0.0.1:8000{CHAT}"
-    assert ("Authorization: Bearer $API_KEY" in command) is bool(keys)
-    body = json.loads(command[command.index("-d") + 1])
-    assert (body["model"], body["best_of"], len(body["messages"])) == (name, 8, 1)
-
-
-def test_the_banner_of_a_unix_socket_has_curl_use_it() -> None:
-    banner = server._banner("unix:/run/bestofn.sock", arguments(uds="/run/bestofn.sock"))
-    command = shlex.split(banner[banner.index("curl") :].replace("\\\n", " "))
-    assert command[1:4] == ["--unix-socket", "/run/bestofn.sock", f"http://localhost{CHAT}"]
-    assert "at /run/bestofn.sock " in banner
 
 
 # -- the whole application
