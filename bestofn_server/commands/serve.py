@@ -17,6 +17,9 @@ FORWARD: dict[str, Any] = {
     "help_option_names": [],
 }
 
+# The second is of what an engine that was ended has left to be cleaned up, and follows on the cleaning up.
+_QUIET_WARNINGS = "ignore::FutureWarning,ignore::UserWarning:multiprocessing.resource_tracker"
+
 
 def serve(context: typer.Context) -> None:
     """Serve a model with best-of-N: every option of `vllm serve`, and ours (see `bestofn serve --help`)."""
@@ -40,7 +43,7 @@ def _quieten(arguments: Sequence[str]) -> None:
     asked = any(word.split("=")[0].replace("_", "-") in ("--log-level", "--logging-config") for word in arguments)
     if not asked and "VLLM_LOGGING_LEVEL" not in os.environ:
         os.environ["VLLM_LOGGING_LEVEL"] = "ERROR"
-        os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
+        os.environ.setdefault("PYTHONWARNINGS", _QUIET_WARNINGS)
 
 
 def bundled() -> "Bundled":

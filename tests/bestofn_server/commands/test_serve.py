@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bestofn_server.commands.serve import _quieten, bundled
+from bestofn_server.commands.serve import _QUIET_WARNINGS, _quieten, bundled
 from service.rerank.strategies.adaptive import AdaptiveOptions
 from service.rerank.strategies.profile import StrategyProfile
 from training.labs import model_path
@@ -44,7 +44,22 @@ def test_vllm_reports_errors_alone_unless_somebody_asks_for_more(
             monkeypatch.delenv(name)
     _quieten(arguments)
     assert os.environ.get("VLLM_LOGGING_LEVEL") == level
-    assert os.environ.get("PYTHONWARNINGS") == ("ignore::FutureWarning" if level == "ERROR" else None)
+    assert os.environ.get("PYTHONWARNINGS") == (_QUIET_WARNINGS if level == "ERROR" else None)
+
+
+LEAVES_A_SEMAPHORE = """
+import multiprocessing, os
+semaphore = multiprocessing.get_context("spawn").Semaphore()
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(("warnings", "said"), [("", True), (_QUIET_WARNINGS, False)])
+def test_what_an_ended_engine_leaves_is_cleaned_up_without_a_word(warnings: str, said: bool) -> None:
+    environment = {**os.environ, "PYTHONWARNINGS": warnings}
+    command = [sys.executable, "-c", LEAVES_A_SEMAPHORE]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert ("leaked semaphore" in ended.stderr) is said
 
 
 def catches(pid: int, number: signal.Signals) -> bool:
