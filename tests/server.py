@@ -63,6 +63,7 @@ class Server:
         while any(self.metric(name) for name in busy):
             assert time.monotonic() < ends_s, {name: self.metric(name) for name in busy}
             time.sleep(0.1)
+        time.sleep(0.3)  # a request gives its places back a moment before it is counted
 
     def stop(self) -> None:
         """As a supervisor ends it; then whatever of it is left."""

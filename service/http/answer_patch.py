@@ -7,7 +7,7 @@ of vLLM's answer is touched, and an answer that was not reranked is passed on by
 import json
 from collections.abc import Iterator
 
-from service.http.dialects import DIALECTS, Dialect
+from service.http.dialects import Dialect, dialect_of_endpoint
 from service.http.dialects.dialect import encoded
 from service.http.rerank_object import Json, rerank_object
 from service.rerank.context import RequestContext
@@ -20,7 +20,7 @@ def patch_answer(body: bytes, context: RequestContext) -> bytes:
     answer = json.loads(body)
     if not isinstance(answer, dict) or not context.ledgers:
         return body
-    _bill(DIALECTS[context.ask.endpoint], answer, count_tokens(context.ledgers))
+    _bill(dialect_of_endpoint(context.ask.endpoint), answer, count_tokens(context.ledgers))
     answer["rerank"] = rerank_object(context)
     return encoded(answer)
 
@@ -34,7 +34,7 @@ class StreamPatcher:
 
     def __init__(self, context: RequestContext) -> None:
         self._context = context
-        self._dialect = DIALECTS[context.ask.endpoint]
+        self._dialect = dialect_of_endpoint(context.ask.endpoint)
         self._rest = b""
         self._held: list[bytes] = []
         self._seen: list[Json] = []  # the first payload and the last

@@ -80,7 +80,8 @@ class Gateway:
         body = context.ask.body
         answer = AnswerSender(context, send, self._parts.keep_alive_s)
         self._parts.lifecycle.track(context)
-        # what a background request generates outlives it: the engine then admits and records it by itself
+        if context.ask.background:  # what it generates outlives it: the engine then admits and records that by itself
+            context.held.close()
         token = current_request.set(None if context.ask.background else context)
         try:
             await self._app(_with_length(scope, body), _replay(body, receive, answer.left), answer.send)

@@ -61,15 +61,20 @@ class Lifecycle:
             yield
         finally:
             self._answering.discard(task)
-            if not self._answering:
-                self._idle.set()
+            self._settle()
 
     def track(self, request: Failable) -> None:
         """Make the request fail when the server ends, until it is forgotten."""
         self._tracked[id(request)] = request
+        self._idle.clear()
 
     def forget(self, request: Failable) -> None:
         self._tracked.pop(id(request), None)
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._answering and not self._tracked:
+            self._idle.set()
 
     # -- the server
 

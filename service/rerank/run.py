@@ -233,6 +233,9 @@ class Run:
         if self._reward.on_failure == "error":
             raise RewardModelDown(f"the reward model is unavailable: {error}") from error
         self._strategy = self._unranked("reward_unavailable")
+        for record in self.ledger.records:
+            if record.view.state != "running":
+                self._leave_place(record.view.index)  # whatever score it waits for
 
     async def _sample_in(self, place: Place, record: CandidateRecord) -> None:
         """A candidate that was aborted while it waited ends without a place."""
@@ -291,7 +294,8 @@ class Run:
         match event:
             case Finished(index) | Aborted(index) | Failed(index) | Scored(index):
                 view = self.ledger.records[index].view
-                if view.state != "running" and not view.scores_pending:
+                unranked = isinstance(self._strategy, Unranked)
+                if view.state != "running" and (unranked or not view.scores_pending):
                     self._leave_place(index)
 
     def _leave_place(self, index: int) -> None:

@@ -45,7 +45,7 @@ def parse(argv: Sequence[str], bundled: Bundled) -> tuple[Namespace, Settings]:
     _refuse_unsupported(parser, args, settings)
     try:
         validate_parsed_serve_args(args)
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # vLLM's own are of many kinds
         parser.error(_one_line(error))
     return args, settings
 

@@ -6,7 +6,7 @@ carry the conversation that it was made of. What comes without one is a prompt t
 
 import copy
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.sampling_params import SamplingParams
 
-from reward.conversation import Conversation
+from reward.conversation import Answer, Conversation
 from reward.off_loop import OffLoop
 from reward.rendered import RenderedPrompts
 from reward.template import ConversationTemplate, Message, text_of
@@ -115,7 +115,9 @@ class Conversations:
             conversation, tool_choice = await self._off_loop.run(lambda: self._read(prompt), _size(prompt)), None
         if self._answers is not None and not conversation.bare:
             reads = self._answers.reader(conversation.tools, tool_choice, conversation.variables)
-            conversation = conversation if reads is None else replace(conversation, read=reads)
+            if reads is not None:
+                reads = reads if rendered is not None else _or_all(reads)
+                conversation = replace(conversation, read=reads)
         return replace(
             conversation,
             param=_FIELDS.get(ask.endpoint, "messages"),
@@ -140,6 +142,16 @@ class Conversations:
 def _given(messages: Sequence[Message]) -> Conversation:
     """As `rerank.conversation` has it; where an assistant has the last word, the answer goes on from there."""
     return _conversation(messages, {"continue_final_message": True})
+
+
+def _or_all(reads: Callable[[str, bool], Answer]) -> Callable[[str, bool], Answer]:
+    """A prompt that came as text may have ended the thinking already, which no parser can know: then all is answer."""
+
+    def read(text: str, finished: bool) -> Answer:
+        answer = reads(text, finished)
+        return answer if answer.content or answer.tool_calls or not finished else Answer(text)
+
+    return read
 
 
 def _size(prompt: Mapping[str, Any]) -> int:

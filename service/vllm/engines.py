@@ -84,6 +84,7 @@ async def _start_both(args: Namespace, settings: Settings) -> Engines:
         return Engines(await _start_on(None, _generator(args), generator_args, loggers), torch_scorer, loads)
     with _naming(_reward_model(settings)):
         reward_args = reward_engine_args(settings)
+        reward_args.shutdown_timeout = args.shutdown_timeout  # a signal may reach the engines too
     halves = _core_halves()
     generator = _start_on(halves[0], _generator(args), generator_args, loggers)
     await (_until_spawned(generator) if current_platform.is_cpu() else generator)

@@ -70,14 +70,12 @@ async def test_whoever_waits_when_the_server_is_told_to_stop_gets_a_503_at_once(
             answers = await asyncio.gather(*asking)
         status = await asyncio.to_thread(mortal.process.wait, 10)
         ended_s = time.monotonic()
-    print(
-        "answered after", [round(at_s - told_s, 3) for *_, at_s in answers], "ended after", round(ended_s - told_s, 3)
-    )
-    assert [code for code, *_ in answers] == [503, 503, 200, 200, 503], answers
+    codes = [code for code, *_ in answers]
+    assert codes in ([503, 503, 200, 200, 503], [503, 503, 200, 503, 503]), answers  # a stream may have begun, or not
     texts = [text for _, text, _ in answers]
     assert all("the server was shut down before the request was done" in text for text in texts), texts
     assert all('"shutting_down"' in text for text in (*texts[:2], *texts[3:])), texts
-    assert all("data: [DONE]" in answers[index][1] for index in (2, 3))
+    assert all("data: [DONE]" in text for code, text, _ in answers if code == 200)
     assert status == 0
     assert max(at_s - told_s for *_, at_s in answers) < 2  # 0.2 s where nothing else runs
     assert ended_s - told_s < 8  # 1.1 s

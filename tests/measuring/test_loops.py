@@ -122,13 +122,13 @@ async def test_answers_carry_what_they_cost(server: Server) -> None:
 
 @pytest.mark.engine
 async def test_what_the_server_refuses_is_told_apart(server: Server) -> None:
-    full = QUESTION | {"best_of": 64, "ignore_eos": True}
-    async with connect(server.url, api_key=API_KEY, clients=6) as client:
-        load = await drive(client, [full] * 6, 6)
+    full = QUESTION | {"n": 64, "ignore_eos": True}
+    async with connect(server.url, api_key=API_KEY, clients=20) as client:
+        load = await drive(client, [full] * 20, 20)
         wrong = await send(client, QUESTION | {"best_of": 0})
     refused = [answer for answer in load.answers if answer.refused]
-    assert len(load.succeeded) + len(refused) == 6
-    assert refused, "six times 64 candidates do not fit into 256"
+    assert len(load.succeeded) + len(refused) == 20
+    assert refused, "of twenty with 64 candidates each four have places, and eight may wait"
     assert all(1 <= (answer.retry_after_s or 0) <= 60 for answer in refused)
     assert wrong.status == 400
     assert "best_of" in wrong.error

@@ -8,7 +8,7 @@ from service.http.dialects.messages import MessagesDialect
 from service.http.dialects.responses import ResponsesDialect
 from service.rerank.request import Endpoint
 
-__all__ = ["DIALECTS", "Dialect", "Event", "dialect_of"]
+__all__ = ["DIALECTS", "Dialect", "Event", "dialect_of", "dialect_of_endpoint"]
 
 _CHAT = ChatDialect()
 
@@ -18,6 +18,11 @@ DIALECTS: Mapping[Endpoint, Dialect] = {
     "responses": ResponsesDialect(),
     "messages": MessagesDialect(),
 }
+
+
+def dialect_of_endpoint(endpoint: Endpoint) -> Dialect:
+    """What is passed on speaks as OpenAI's chat does, as far as it has to be read."""
+    return DIALECTS.get(endpoint, _CHAT)
 
 
 def dialect_of(path: str) -> Dialect:

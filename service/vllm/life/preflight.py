@@ -197,6 +197,7 @@ def _config(model: str) -> Any:
     path = cached_file(model, "config.json", local_files_only=True)
     written = json.loads(Path(str(path)).read_text(encoding="utf-8"))
     if "auto_map" in written:
+        written = {key: value for key, value in written.items() if not key.startswith("rope_")}
         return PreTrainedConfig.from_dict(written)
     return AutoConfig.from_pretrained(model, local_files_only=True)
 

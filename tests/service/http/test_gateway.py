@@ -11,7 +11,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from reward.config import RewardConfig
-from reward.scorer import Score
+from reward.scorer import RewardUnavailable, Score
 from service.load.admission import Admission
 from service.load.latency_controller import SloController
 from service.rerank.context import current_request
@@ -143,6 +143,13 @@ async def test_who_asks_there_for_nothing_of_ours_is_served_and_counted(path: st
     reply = await gateway.call(body, path=path)
     assert (reply.status, reply.json) == (200, {"choices": []})
     assert gateway.counted("ok", PASSED_ON[path]) == gateway.requests == 1
+
+
+@pytest.mark.parametrize("path", PASSED_ON)
+async def test_a_stream_there_is_passed_on(path: str) -> None:
+    gateway = Served(answers(200, b"event: x\ndata: {}\n\n", "text/event-stream"))
+    assert (await gateway.call({"stream": True}, path=path)).body == b"event: x\ndata: {}\n\n"
+    assert gateway.counted("ok", PASSED_ON[path]) == 1
 
 
 @pytest.mark.parametrize(("body", "endpoint"), [({"messages": [{}]}, "chat"), ({"prompt": "x"}, "completions")])
@@ -507,3 +514,14 @@ class Slow:
         await answers(200, {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": []})(
             scope, receive, send
         )
+
+
+async def test_places_come_back_where_the_reward_model_is_lost_and_a_vote_goes_on() -> None:
+    """Otherwise candidates that wait for a score that never comes keep all places from those who vote on."""
+    scorer = FakeScorer({letter: RewardUnavailable("hung") for letter in "abcdefgh"})
+    inner = FakeVllm(lambda: FakeSampler(*map(says, "abcdefgh")), scorer, "unranked")
+    gateway = Served(inner, admission=Admission(8))
+    body = {"best_of": 8, "rerank": {"selection": {"pick": "majority"}}}
+    replies = await asyncio.gather(*(gateway.call(body) for _ in range(3)))
+    assert [reply.status for reply in replies] == [200] * 3
+    assert gateway.admission.in_flight == 0

@@ -212,3 +212,10 @@ def test_without_rewards_what_finished_is_returned_by_index_whole_ones_first() -
     assert replace(last, n=3).choose(cut_off, unranked=True).selected == (1, 2, 0)
     assert replace(last, n=3, incomplete="never").choose(cut_off, unranked=True).selected == (1, 2)
     assert replace(last, min_reward=2.0).choose(finished, unranked=True).selected == (2,)
+
+
+def test_a_beam_search_asks_for_one_token_of_each_beam_whatever_its_temperature() -> None:
+    made = make_plan(
+        make_ask({"n": 4, "use_beam_search": True, "temperature": 0}), n=1, temperature=0.0, checkpoint_tokens=None
+    )
+    assert (made.best_of, made.ranked, made.passes_on) == (1, False, True)

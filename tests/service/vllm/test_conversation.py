@@ -22,10 +22,10 @@ from vllm.renderers import renderer_from_config
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 
-from reward.conversation import Conversation
+from reward.conversation import Answer, Conversation
 from reward.template import ConversationTemplate
 from service.rerank.errors import InvalidRequest
-from service.vllm.conversation import ConversationRenderer, Conversations, wants_whole
+from service.vllm.conversation import ConversationRenderer, Conversations, _or_all, wants_whole
 from tests.service.fakes import make_ask
 from training.labs import checkpoint
 
@@ -354,3 +354,9 @@ async def test_answers_are_read_by_the_parsers_of_the_server(renderer: Any, toke
     assert conversation.read(called[:30], False).content == called[:30]
     bare = await door.read("completions", {"prompt": "hi"})
     assert bare.read(called, True).content == called
+
+
+def test_an_answer_to_a_prompt_that_ended_the_thinking_is_no_thought() -> None:
+    reads = _or_all(lambda text, finished: Answer("", reasoning=text))
+    assert reads("The answer is 2.", True) == Answer("The answer is 2.")
+    assert reads("The answer", False) == Answer("", reasoning="The answer")
