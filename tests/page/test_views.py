@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from service.records.candidate_log import CandidateLog
 from tests.page.browser import page_over, visiting
-from tests.service.fakes import FakeSampler, FakeScorer, FakeVllm, Script, answers, says
+from tests.service.fakes import FakeSampler, FakeScorer, FakeVllm, Script, answers, says, sse
 
 HOSTILE = '<img src=x onerror="document.title=`owned`"><script>document.title="owned"</script>'
 
@@ -77,7 +77,9 @@ async def test_a_refusal_is_shown_as_it_is_with_a_countdown(browser: Browser) ->
 
 
 async def test_an_error_in_the_stream_is_shown(browser: Browser) -> None:
-    with page_over(vllm(Script(reason="error"), Script(reason="error"))) as url:
+    engine = vllm(Script(reason="error"), Script(reason="error"))
+    engine.early = sse({"choices": [{"delta": {"role": "assistant"}}]})  # a stream that has begun keeps its status
+    with page_over(engine) as url:
         async with visiting(browser, url) as visit:
             page = await visit.opened()
             await set_best_of(page, 1)
