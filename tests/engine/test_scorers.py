@@ -1,8 +1,7 @@
 """The two scorers and plain transformers give the same reward for the same text."""
 
-import gc
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from service.vllm.bundled import REWARD_ENGINE_ARGS
 from training.labs import checkpoint
 from training.reward.heads import HeadLayout, reward_model
 
-# vLLM leaves the ZMQ context of an engine that was shut down to the garbage collector.
-pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("ignore:Unclosed context:ResourceWarning")]
+pytestmark = pytest.mark.engine
 CONVERSATION = [
     {"role": "system", "content": "Show your steps."},
     {"role": "user", "content": "What is 35+21+81? " * 20},
@@ -34,13 +32,6 @@ async def start(path: Path) -> VllmScorer:
 
     settings = Settings(reward_model=str(path), reward_engine_args=dict(REWARD_ENGINE_ARGS))
     return await scorer_of(AsyncLLM.from_engine_args(reward_engine_args(settings)))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _unclosed_contexts_end_here() -> Iterator[None]:
-    """vLLM leaves its engine's ZeroMQ context to the garbage collector, which would report it in any later test."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -122,13 +122,21 @@ async def test_answers_carry_what_they_cost(server: Server) -> None:
 
 @pytest.mark.engine
 async def test_what_the_server_refuses_is_told_apart(server: Server) -> None:
-    full = QUESTION | {"n": 64, "ignore_eos": True}
-    async with connect(server.url, api_key=API_KEY, clients=20) as client:
+    full = QUESTION | {"n": 64}
+    endless = full | {"min_tokens": 1000, "max_tokens": 1500}
+    async with connect(server.url, api_key=API_KEY, clients=30) as client:
+        holding = [asyncio.create_task(send(client, endless)) for _ in range(4)]
+        async with asyncio.timeout(30):
+            while await asyncio.to_thread(server.metric, "bestofn_candidates_in_flight") < 256:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
         load = await drive(client, [full] * 20, 20)
+        for task in holding:
+            task.cancel()
+        await asyncio.gather(*holding, return_exceptions=True)
         wrong = await send(client, QUESTION | {"best_of": 0})
     refused = [answer for answer in load.answers if answer.refused]
     assert len(load.succeeded) + len(refused) == 20
-    assert refused, "of twenty with 64 candidates each four have places, and eight may wait"
+    assert refused, "no place is free, and eight may wait"
     assert all(1 <= (answer.retry_after_s or 0) <= 60 for answer in refused)
     assert wrong.status == 400
     assert "best_of" in wrong.error
