@@ -10,10 +10,11 @@ from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.answer_sender import AnswerSender, send_error
+from service.http.body import joined, path_of, read_messages, replay, with_body
 from service.http.dependencies import Dependencies
 from service.rerank.context import RequestContext, current_request
 from service.rerank.errors import ClientLeft, DeadlineExceeded, ServiceError
@@ -33,10 +34,13 @@ class Gateway:
         self._ending: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = _path(scope) if scope["type"] == "http" and scope["method"] == "POST" else ""
+        path = path_of(scope) if scope["type"] == "http" and scope["method"] == "POST" else ""
         if path not in GENERATING:
             await self._app(scope, receive, send)
-        elif (body := await _read_body(receive)) is not None:
+            return
+        messages = await read_messages(receive)
+        if messages[-1]["type"] != "http.disconnect":
+            body = joined(messages)
             await self._serve(endpoint_of(path, body), body, scope, receive, send)
 
     async def _serve(self, endpoint: Endpoint, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,14 +81,14 @@ class Gateway:
             )
 
     async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
-        body = context.ask.body
+        scope, messages = with_body(scope, context.ask.body)
         answer = AnswerSender(context, send, self._parts.keep_alive_s)
         self._parts.lifecycle.track(context)
         if context.ask.background:  # what it generates outlives it: the engine then admits and records that by itself
             context.held.close()
         token = current_request.set(None if context.ask.background else context)
         try:
-            await self._app(_with_length(scope, body), _replay(body, receive, answer.left), answer.send)
+            await self._app(scope, replay(messages, _noticing(receive, answer.left)), answer.send)
         except Exception as error:
             if not await answer.fail(error):
                 raise
@@ -101,23 +105,6 @@ class Gateway:
         await answer.close()
         await context.close()
         self._parts.recorder.record(context, answer.outcome)
-
-
-def _path(scope: Scope) -> str:
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
-
-
-async def _read_body(receive: Receive) -> bytes | None:
-    """The whole request body; None when the client left before it was complete."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if not message.get("more_body", False):
-            return bytes(body)
 
 
 async def _first_of(*waits: Coroutine[Any, Any, None]) -> None:
@@ -150,24 +137,13 @@ async def _until_left(receive: Receive) -> None:
     raise ClientLeft("the client left the queue")
 
 
-def _replay(body: bytes, receive: Receive, left: Callable[[], None]) -> Receive:
-    """The body that was read already, then whatever comes; `left` is called when the client leaves."""
-    sent = False
+def _noticing(receive: Receive, left: Callable[[], None]) -> Receive:
+    """`left` is called when the client leaves."""
 
-    async def replayed() -> Message:
-        nonlocal sent
-        if not sent:
-            sent = True
-            return {"type": "http.request", "body": body, "more_body": False}
+    async def noticed() -> Message:
         message = await receive()
         if message["type"] == "http.disconnect":
             left()
         return message
 
-    return replayed
-
-
-def _with_length(scope: Scope, body: bytes) -> Scope:
-    headers = MutableHeaders(raw=list(scope["headers"]))
-    headers["content-length"] = str(len(body))
-    return {**scope, "headers": headers.raw}
+    return noticed

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.http.body import path_of
 from service.http.dialects import dialect_of
 from service.http.rerank_object import Json
 from service.http.validation import field_error
@@ -34,14 +35,9 @@ class OpenAIErrors:
             else:
                 body.extend(message.get("body", b""))
                 if not message.get("more_body", False):
-                    await _send_shaped(send, start, bytes(body), _path(scope))
+                    await _send_shaped(send, start, bytes(body), path_of(scope))
 
         await self._app(scope, receive, shaped)
-
-
-def _path(scope: Scope) -> str:
-    path: str = scope.get("path", "")
-    return path.removeprefix(scope.get("root_path", ""))
 
 
 async def _send_shaped(send: Send, start: Message, body: bytes, path: str) -> None:

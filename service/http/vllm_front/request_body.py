@@ -4,10 +4,11 @@ import json
 import re
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.http.answer_sender import send_error
+from service.http.body import joined, read_messages, replay, with_body
 from service.rerank.errors import InvalidRequest
 from service.rerank.request import model_behind
 
@@ -32,19 +33,16 @@ class RequestBody:
         if scope["type"] != "http" or scope["method"] != "POST" or not _is_json(scope):
             await self._app(scope, receive, send)
             return
-        messages = await _whole(receive)
-        body = b"".join(message.get("body", b"") for message in messages)
+        messages = await read_messages(receive)
+        body = joined(messages)
         try:
             readable = self._readable(body)
         except InvalidRequest as error:
             await send_error(send, error)
             return
         if readable is not body:
-            headers = MutableHeaders(raw=list(scope["headers"]))
-            headers["content-length"] = str(len(readable))
-            scope = {**scope, "headers": headers.raw}
-            messages = [{"type": "http.request", "body": readable, "more_body": False}]
-        await self._app(scope, _replay(messages, receive), send)
+            scope, messages = with_body(scope, readable)
+        await self._app(scope, replay(messages, receive), send)
 
     def _readable(self, body: bytes) -> bytes:
         """The body itself where nothing has to change. What is no JSON is left for vLLM to refuse."""
@@ -81,18 +79,3 @@ def _lone_surrogate(request: Any) -> str | None:
         elif isinstance(value, list):
             rest.extend((f"{path}.{index}".lstrip("."), item) for index, item in reversed(list(enumerate(value))))
     return None
-
-
-async def _whole(receive: Receive) -> list[Message]:
-    """The messages of the whole body, or until the client leaves."""
-    messages = [await receive()]
-    while messages[-1].get("more_body", False):
-        messages.append(await receive())
-    return messages
-
-
-def _replay(messages: list[Message], receive: Receive) -> Receive:
-    async def replayed() -> Message:
-        return messages.pop(0) if messages else await receive()
-
-    return replayed
