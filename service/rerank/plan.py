@@ -100,7 +100,7 @@ def make_plan(
     only as many are sampled as are returned.
     """
     greedy = temperature == 0 and ask.asked_best_of > n
-    best_of = n if greedy or ask.beam else max(ask.best_of, n)  # a beam search asks for one token of each beam
+    best_of = n if greedy else max(ask.best_of, n)
     ranked = ask.wants_reward or (best_of > 1 and (best_of > n or ask.explicit))
     if _passes_on(ask, best_of, n, ranked=ranked):
         strategy: Strategy = PassOn(n, ask.options.strategy.name, scored=ranked)

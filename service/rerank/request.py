@@ -162,7 +162,7 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         message = f"n is {n}; this server runs at most {limits.max_candidates} candidates at once (--max-candidates)"
         raise InvalidRequest(message, param="n")
     greedy = request.get("temperature") == 0
-    best_of = n if greedy else asked_best_of
+    best_of = min(n, asked_best_of) if greedy else asked_best_of
     prompts = _prompt_count(request) if endpoint == "completions" else 1
     if options.conversation is not None and (endpoint != "completions" or prompts > 1):
         message = "rerank.conversation is for one prompt of /v1/completions; elsewhere the request has its own"
