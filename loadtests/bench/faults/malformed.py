@@ -19,6 +19,8 @@ from loadtests.bench.faults.life import Life
 from loadtests.bench.faults.record import Fault, Judged
 from loadtests.bench.faults.traffic import CHAT, COMPLETIONS, asking
 from loadtests.bench.faults.wire import Asked, Manners, Reply, send
+from service.rerank.options import RerankOptions
+from service.rerank.strategies import STRATEGIES
 
 KIND = "malformed"
 _GENERATING = (CHAT, COMPLETIONS, MESSAGES, RESPONSES)
@@ -29,27 +31,21 @@ _MANNERS = Manners(patience_s=30)
 _SHOWN = 1500
 _NOT_IMPLEMENTED = 501
 
+# Of `rerank`, what the server reads by rules of its own, or with parts that the published schema has no place for.
+_LOOSELY: dict[str, Any] = {
+    "strategy": {"enum": sorted(strategy.name for strategy in STRATEGIES)},
+    "checkpoint_tokens": {"type": "integer", "minimum": 1},
+    "keep": {"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}}]},
+    "wave": {"type": "integer", "minimum": 1},
+    "price": {"type": "number", "minimum": 0},
+    "selection": {"anyOf": [{"type": "string"}, {"type": "object"}]},
+    "conversation": {"anyOf": [{"type": "array", "items": {"type": "object"}}, {"type": "null"}]},
+}
 _OWN: dict[str, dict[str, Any]] = {
     "best_of": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 8}, {"type": "null"}]},
     "rerank": {
         "type": "object",
-        "properties": {
-            "strategy": {"enum": ["best_of_n", "prune", "adaptive"]},
-            "checkpoint_tokens": {"type": "integer", "minimum": 1},
-            "keep": {"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}}]},
-            "wave": {"type": "integer", "minimum": 1},
-            "price": {"type": "number", "minimum": 0},
-            "stop_after": {"type": "integer", "minimum": 1},
-            "target_reward": {"type": "number"},
-            "deadline_ms": {"type": "integer", "minimum": 1},
-            "selection": {"anyOf": [{"type": "string"}, {"type": "object"}]},
-            "reward_weights": {"type": "object", "additionalProperties": {"type": "number"}},
-            "min_reward": {"type": "number"},
-            "return_candidates": {"type": "boolean"},
-            "trace": {"type": "boolean"},
-            "progress": {"type": "boolean"},
-            "fixed_best_of": {"type": "boolean"},
-        },
+        "properties": RerankOptions.model_json_schema()["properties"] | _LOOSELY,
         "additionalProperties": False,
     },
 }

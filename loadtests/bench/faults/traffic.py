@@ -1,7 +1,6 @@
 """What clients ask while faults happen: all four endpoints, streamed and not, each again when it is answered."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,8 +72,3 @@ class Traffic:
 def in_flight_at(replies: Sequence[Reply], moment_s: float) -> list[Reply]:
     """Those that had been sent and were not over."""
     return [reply for reply in replies if reply.sent_s <= moment_s < reply.ended_s]
-
-
-async def pause_until(moment_s: float) -> None:
-    """Of `time.monotonic`."""
-    await asyncio.sleep(max(moment_s - time.monotonic(), 0.0))

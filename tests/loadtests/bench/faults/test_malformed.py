@@ -9,6 +9,7 @@ import pytest
 from loadtests.bench.faults.judge import Verdict
 from loadtests.bench.faults.malformed import bodies_of, grafts, odd, sent, with_ours
 from loadtests.bench.faults.record import Fault, Judged
+from service.rerank.options import RerankOptions
 
 CHAT = "/v1/chat/completions"
 
@@ -39,6 +40,12 @@ def test_what_is_ours_is_added_where_it_is_not_published() -> None:
     assert [parameter["name"] for parameter in found["paths"][CHAT]["post"]["parameters"]] == ["x-best-of"]
     assert with_ours(found) == found
     assert "best_of" not in FIELDS
+
+
+def test_every_key_of_rerank_is_among_them() -> None:
+    rerank = with_ours(SCHEMA)["components"]["schemas"]["Chat"]["properties"]["rerank"]
+    assert set(rerank["properties"]) == set(RerankOptions.keys())
+    assert "$ref" not in json.dumps(rerank), "a part that is nowhere in the published schema"
 
 
 def test_bodies_are_posted_as_json_to_paths_without_a_variable() -> None:
