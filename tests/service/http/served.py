@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message
 
 from service.http.app import create_app
 from service.http.dependencies import Dependencies
@@ -18,7 +18,7 @@ from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
 from service.rerank.errors import EngineDown
 from service.rerank.request import Limits
-from tests.service.fakes import LIMITS, PATIENCE_S, FakeSampler, FakeScorer, FakeVllm, Reply, call, says
+from tests.service.fakes import LIMITS, PATIENCE_S, FakeSampler, FakeScorer, FakeVllm, Reply, call, says, until
 
 REWARDS = {"a": 1.0, "bb": 2.0}
 
@@ -79,6 +79,17 @@ def app_over(
         engine_version="0.0.test",
         **options,
     )
+
+
+async def stream_with_comments(messages_before_the_choice: int) -> Reply:
+    """A stream whose second and better candidate ends only after so many messages have gone out."""
+    sampler = FakeSampler(says("a"), says("bb", held=True))
+    gateway, _ = served(lambda: sampler)
+    messages: list[Message] = []
+    task = asyncio.create_task(gateway.call({"best_of": 2, "stream": True}, messages=messages))
+    await until(lambda: len(messages) >= messages_before_the_choice)
+    sampler.release(1)
+    return await task
 
 
 def vllm_of_two() -> FakeVllm:

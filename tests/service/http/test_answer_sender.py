@@ -28,7 +28,7 @@ from tests.service.fakes import (
     sse,
     until,
 )
-from tests.service.http.served import REWARDS, Served, served, two
+from tests.service.http.served import REWARDS, Served, served, stream_with_comments, two
 
 
 async def test_a_request_that_asks_for_nothing_is_answered_byte_for_byte() -> None:
@@ -97,13 +97,7 @@ async def test_a_stream_that_asks_for_nothing_passes_byte_for_byte() -> None:
 
 async def test_comments_tell_that_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.005)
-    sampler = FakeSampler(says("a"), says("bb", held=True))
-    gateway, _ = served(lambda: sampler)
-    messages: list[Message] = []
-    task = asyncio.create_task(gateway.call({"best_of": 2, "stream": True}, messages=messages))
-    await until(lambda: len(messages) > 3)
-    sampler.release(1)
-    reply = await task
+    reply = await stream_with_comments(4)
     assert reply.chunks[0] == b": 1 of 2 candidates finished\n"
     assert reply.events[-1] == "[DONE]"
 
@@ -212,13 +206,8 @@ async def test_headers_tell_what_was_chosen_where_it_is_known_before_the_body(st
 
 async def test_a_stream_that_began_before_the_choice_has_no_headers_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.005)
-    sampler = FakeSampler(says("a"), says("bb", held=True))
-    gateway, _ = served(lambda: sampler)
-    messages: list[Message] = []
-    task = asyncio.create_task(gateway.call({"best_of": 2, "stream": True}, messages=messages))
-    await until(lambda: len(messages) > 2)
-    sampler.release(1)
-    assert not [name for name in (await task).headers if name.startswith("x-bestofn-")]
+    reply = await stream_with_comments(3)
+    assert not [name for name in reply.headers if name.startswith("x-bestofn-")]
 
 
 async def test_no_candidate_is_told_of_where_nobody_asked_for_more_than_one() -> None:

@@ -17,7 +17,7 @@ import service.http.answer_sender
 from service.http.progress_comments import CandidateProgress
 from tests.service.fakes import FakeSampler, Script, cancelled, says, until
 from tests.service.http.ledgers import context_of, ledger_of_two
-from tests.service.http.served import served
+from tests.service.http.served import served, stream_with_comments
 
 
 def told(messages: list[Message]) -> list[Any]:
@@ -126,13 +126,7 @@ async def test_every_reader_passes_over_comments(
     reader: Callable[[bytes], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.002)
-    sampler = FakeSampler(says("a"), says("bb", held=True))
-    gateway, _ = served(lambda: sampler)
-    messages: list[Message] = []
-    task = asyncio.create_task(gateway.call({"best_of": 2, "stream": True}, messages=messages))
-    await until(lambda: len(messages) > 3)
-    sampler.release(1)
-    stream = (await task).body
+    stream = (await stream_with_comments(4)).body
     assert stream.startswith(b": ")
     *chunks, last, done = reader(stream)
     texts = [json.loads(chunk)["choices"][0]["delta"]["content"] for chunk in [*chunks, last]]
