@@ -7,7 +7,8 @@ The way of a request:
     plan      vllm.client.RerankingEngine.generate  -> rerank.plan.make_plan
     generate  rerank.run.Run <-> rerank.strategies, vllm.sampler
     score     rerank.run.Run                        -> rerank.scoring, rerank.supervised_scorer
+              (of the conversation that vllm.conversation finds, by the answers that vllm.answers reads)
     select    rerank.plan.Plan.choose               -> rerank.selection
     respond   http.answer_sender                    -> http.answer_patch, http.dialects, http.rerank_object
-    record    observe.metrics, records.candidate_log, load.latency_controller <- rerank.ledger
+    record    http.recorder  -> observe.metrics, records.candidate_log, load.latency_controller <- rerank.ledger
 """

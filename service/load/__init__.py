@@ -1,1 +1,1 @@
-"""How many candidates may be at work, and how many a request gets while the server is busy."""
+"""How many candidates may be at work, how many a request gets while the server is busy, and how requests end."""

@@ -1,4 +1,4 @@
-"""What can be known to be wrong before an engine starts, which takes a minute or two and reports it in a traceback.
+"""What can be known to be wrong before an engine starts: a start takes half a minute or more, and fails by a traceback.
 
 Only files are read, and only what is surely wrong is refused: what these checks do not know, vLLM decides.
 """
