@@ -102,6 +102,22 @@ async def test_comments_tell_that_work_goes_on(monkeypatch: pytest.MonkeyPatch) 
     assert reply.events[-1] == "[DONE]"
 
 
+async def test_no_comment_comes_behind_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.001)
+
+    async def lingers(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await asyncio.sleep(0.01)
+        await send({"type": "http.response.body", "body": sse("[DONE]"), "more_body": True})
+        await asyncio.sleep(0.01)
+        await send({"type": "http.response.body", "body": b""})
+
+    reply = await Served(lingers).call({"best_of": 2, "stream": True})
+    assert reply.body.startswith(b": 0 of 0 candidates finished\n")
+    assert reply.body.endswith(sse("[DONE]"))
+
+
 async def test_a_stream_that_has_not_begun_fails_with_the_status_of_its_error() -> None:
     gateway, _ = served(lambda: FakeSampler(*[Script(reason="error")] * 2))
     reply = await gateway.call({"best_of": 2, "stream": True})
