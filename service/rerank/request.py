@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from reward.config import PLAIN, RewardConfig
 from service.rerank.errors import SHOWN_CHARACTERS, InvalidRequest
+from service.rerank.input_items import check_items
 from service.rerank.options import DEFAULT_STRATEGY, RerankOptions, read_options
 from service.rerank.selection import ARGMAX, Selection
 from service.rerank.selection.served_heads import check_heads, check_weights
@@ -142,6 +143,7 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
     request = _object(body)
     if request.get("messages") == []:
         raise InvalidRequest("messages must hold at least one message", param="messages")
+    check_items(request.get("input"))
     rerank_given = request.get("rerank") is not None
     options = read_options(request.get("rerank"), limits.default_strategy)
     if options.progress and not request.get("stream"):
