@@ -190,7 +190,7 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
 
 
 def _check_items(items: Any) -> None:
-    """Of an earlier answer in the input of /v1/responses, vLLM takes the text of the first part, and fails on others."""
+    """Of an earlier answer in the input of /v1/responses vLLM takes the first part's text, and fails without."""
     for index, item in enumerate(items if isinstance(items, list) else ()):
         if not isinstance(item, dict) or item.get("role") != "assistant" or not isinstance(item.get("content"), list):
             continue
