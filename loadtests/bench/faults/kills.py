@@ -100,7 +100,8 @@ async def _see_the_end(fault: Fault, life: Life, target: Target, number: signal.
         fault.wrong.append(f"the server has not ended after {took_s:.0f} s; alive: {alive}")
         await life.end()
         return
-    wanted = {"api": 0 if number == signal.SIGTERM else -number}.get(target, 1)
+    told_to_stop = number == signal.SIGTERM or (fault.stage == "draining" and target != "api")
+    wanted = 0 if told_to_stop else -number if target == "api" else 1
     is_early = fault.stage == "starting" and target == "api" and status == -number
     if status != wanted and not is_early:
         fault.wrong.append(f"the exit status is {status}, not {wanted}")
