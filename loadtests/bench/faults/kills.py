@@ -22,6 +22,7 @@ _DRAINS_S = 20
 _ENGINE_SHOWS_S = 60.0
 _LATEST_START_S = 12.0
 _AFTER_SIGTERM_S = 0.05
+_STOPS_S = 0.5  # within which everybody is answered who waits for a server that is told to stop
 
 
 async def kill(target: Target, stage: Stage, rng: random.Random) -> Fault:
@@ -32,7 +33,7 @@ async def kill(target: Target, stage: Stage, rng: random.Random) -> Fault:
 
 async def term(stage: Stage, rng: random.Random) -> Fault:
     """SIGTERM for the server; while it drains, a second one."""
-    fault = Fault("term", stage, "api")
+    fault = Fault("term", stage, "api", goal_s=_STOPS_S)
     return await _end(fault, "api", signal.SIGTERM, stage, rng)
 
 
