@@ -1,10 +1,10 @@
 """`make overload`: what becomes of a server that is asked four times what it can do.
 
 It starts a server with few places for candidates and measures, in turn, its capacity, which is as many locust users as
-fit exactly, and four times as many, each of which asks again as soon as it is answered, or when `retry-after` lets it: a
-closed loop, in which a server that stalls is asked less, and fewer of its slow answers are counted (coordinated
-omission). What locust counted is held against the server's own counters, to the request and to the token; memory is
-that of the server and its engines.
+fit exactly, and four times as many, each of which asks again as soon as it is answered, or when `retry-after` lets it.
+That is a closed loop, in which a server that stalls is asked less, and fewer of its slow answers are counted
+(coordinated omission). What locust counted is held against the server's own counters, to the request and to the token;
+memory is that of the server and its engines.
 """
 
 import asyncio
