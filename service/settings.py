@@ -175,7 +175,10 @@ class Settings(BaseSettings):
     @property
     def profile(self) -> StrategyProfile:
         """Of the file that `strategy_profile` names. Raises ValueError for what is no such file."""
-        return DEFAULTS if self.strategy_profile is None else StrategyProfile.read(self.strategy_profile)
+        try:
+            return DEFAULTS if self.strategy_profile is None else StrategyProfile.read(self.strategy_profile)
+        except ValueError as error:
+            raise ValueError(f"--strategy-profile: {error}") from None
 
     @property
     def _mtoken_dollars(self) -> dict[str, float]:

@@ -51,8 +51,12 @@ def parse(argv: Sequence[str], bundled: Bundled) -> tuple[Namespace, Settings]:
 
 
 def _split_config(argv: Sequence[str]) -> list[str]:
-    """vLLM overlooks a file that is given as `--config=FILE`."""
-    return [part for word in argv for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
+    """vLLM overlooks a file that is given as `--config=FILE`. Raises ValueError where there is no such file."""
+    words = [part for word in argv for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
+    for option, path in zip(words, words[1:], strict=False):
+        if option == "--config" and not Path(path).is_file():
+            raise ValueError(f"--config: there is no file {path}")
+    return words
 
 
 def _read(parser: FlexibleArgumentParser, argv: list[str]) -> tuple[Namespace, dict[str, Any]]:
@@ -107,14 +111,14 @@ def _serve_parser() -> FlexibleArgumentParser:
 
 class _Parser(FlexibleArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """With the nearest option for one that there is not."""
+        """One line, with the nearest option for one that there is not."""
         before, separator, unknown = message.partition("unrecognized arguments: ")
         if separator:
             name = unknown.split()[0].partition("=")[0].replace("_", "-")
             (commands,) = (action for action in self._actions if isinstance(action, _SubParsersAction))
             near = get_close_matches(name, commands.choices["serve"]._option_string_actions, 1, _NEAR)
             message = f"{before}{separator}{unknown}" + (f" (did you mean {near[0]}?)" if near else "")
-        super().error(message)
+        self.exit(2, f"bestofn serve: error: {message}\n")
 
 
 def _one_line(error: Exception) -> str:

@@ -63,7 +63,9 @@ def test_a_file_holds_options_of_both(bundled: Bundled, tmp_path: Path) -> None:
         (["--wild"], "unrecognized arguments: --wild"),
         (["--best-off=4"], "unrecognized arguments: --best-off=4 (did you mean --best-of?)"),
         (["--config"], "--config: expected a file"),
-        (["--config", "{file}.yaml"], "No such file"),
+        (["--config", "{file}.yaml"], "--config: there is no file "),
+        (["--config={file}.yaml"], "--config: there is no file "),
+        (["--strategy-profile", "{file}.json"], "--strategy-profile: "),
         (["--sse-keep-alive-interval", "-1"], "--sse-keep-alive-interval must be a non-negative integer"),
     ],
 )
@@ -74,7 +76,10 @@ def test_what_cannot_be_meant_ends_with_one_line(
     with pytest.raises(SystemExit) as caught:
         parse([option.format(file=tmp_path / "file") for option in argv], bundled)
     assert caught.value.code == 2
-    assert message in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert printed.startswith("bestofn serve: error: ")
+    assert message in printed
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("spelling", [["--config", "{file}"], ["--config={file}"]])
