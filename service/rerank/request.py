@@ -21,7 +21,15 @@ from service.rerank.selection.served_heads import check_heads, check_weights
 Reason = Literal["greedy", "slo"]  # temperature 0 would make all candidates one; the latency target
 Reranked = Literal["chat", "completions", "responses", "messages"]
 PassedOn = Literal[
-    "batch", "generate", "cohere", "generative_scoring", "systemone", "transcriptions", "translations", "other"
+    "batch",
+    "generate",
+    "cohere",
+    "generative_scoring",
+    "systemone",
+    "transcriptions",
+    "translations",
+    "realtime",
+    "other",
 ]
 Endpoint = Reranked | PassedOn
 

@@ -136,6 +136,10 @@ class Run:
         self._happenings.put_nowait(None)
         return self._work
 
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once `best` has its answer."""
+        self._work.add_done_callback(lambda _: callback())
+
     @property
     def over(self) -> bool:
         """`best` has its answer."""

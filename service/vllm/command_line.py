@@ -15,6 +15,7 @@ from service.settings import Settings, add_arguments
 from service.vllm.bundled import Bundled, use_bundled_policy, with_bundled_reward
 
 _BUNDLED = "the bundled model"  # stands where vLLM asks for a model
+_COMMENTS_S = 1.0  # between comments in a stream that has nothing else to send, where vLLM's option is not given
 _NEAR = 0.7  # of names that may be meant for each other
 
 
@@ -22,7 +23,7 @@ def parse(argv: Sequence[str], bundled: Bundled) -> tuple[Namespace, Settings]:
     """vLLM's arguments and our settings, from one command line (and `--config` file); `bundled` where it has no MODEL.
 
     Exits with a message, as argparse does, for what cannot be meant. The arguments get one of ours: stream_comments_s,
-    of `Dependencies.keep_alive_s`.
+    of `Dependencies`.
     """
     parser = _serve_parser()
     defaults = vars(parser.parse_args(["serve"]))
@@ -40,7 +41,7 @@ def parse(argv: Sequence[str], bundled: Bundled) -> tuple[Namespace, Settings]:
     shared_device = settings.reward_backend == "vllm" or settings.reward_device != "cpu"
     if shared_device and args.gpu_memory_utilization == defaults["gpu_memory_utilization"]:
         args.gpu_memory_utilization -= settings.reward_gpu_memory_utilization
-    args.stream_comments_s = args.sse_keep_alive_interval
+    args.stream_comments_s = _COMMENTS_S if args.sse_keep_alive_interval is None else args.sse_keep_alive_interval
     args.sse_keep_alive_interval = args.sse_keep_alive_interval or 0
     _refuse_unsupported(parser, args, settings)
     try:

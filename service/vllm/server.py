@@ -27,6 +27,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from reward.scorer import RewardUnavailable
 from service.http.app import create_app
+from service.http.books import Books
 from service.http.dependencies import Dependencies
 from service.http.recorder import Recorder
 from service.load.admission import Admission
@@ -39,6 +40,7 @@ from service.rerank.errors import EngineDown, RewardModelDown
 from service.rerank.request import Limits
 from service.rerank.supervised_scorer import SupervisedScorer
 from service.settings import Settings
+from service.vllm.background import BackgroundResponses
 from service.vllm.banner import banner
 from service.vllm.bundled import Bundled
 from service.vllm.client import RerankingEngine
@@ -69,7 +71,7 @@ async def serve(args: Namespace, settings: Settings) -> int:
         engines.scorer, settings.on_reward_failure, settings.reward_timeout_s, settings.reward_hang_s
     )
     parts, tokens = dependencies(args, settings, reward, meter), settings.prefix_score_tokens
-    engine = RerankingEngine(engines.generator, reward, meter, parts, tokens, settings.profile, args)
+    engine = RerankingEngine(engines.generator, reward, meter, Books(parts), tokens, settings.profile, args)
     if warning := reward.reads_less_than(engine.model_config.max_model_len):
         _logger.warning(warning)
     watching = asyncio.create_task(reward.watch())
@@ -133,6 +135,8 @@ async def build(
     inner = build_app(args, tasks, engine.model_config)
     await init_app_state(engine, inner.state, args, tasks)  # type: ignore[arg-type]
     adapt(inner, settings.max_best_of)
+    if (responses := getattr(inner.state, "openai_serving_responses", None)) is not None:
+        BackgroundResponses(responses, Books(parts))
     for name, load in loads.items():
         parts.recorder.metrics.observe_engine(name, load)
     app = create_app(

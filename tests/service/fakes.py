@@ -310,7 +310,7 @@ class FakeVllm:
         sampler = self.sampler()
         reward = SupervisedScorer(self.scorer, self.on_reward_failure)
         run = Run(plan, CONVERSATION, sampler, reward, METER, context.places)
-        context.runs.append(run)
+        context.begin(run)
         self.runs.append(run)
         try:
             return await run.best(), run

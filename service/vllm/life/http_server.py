@@ -36,7 +36,7 @@ async def run(
     app.state holds `engine_client`, and is given `server`, where vLLM's error handlers look for it.
     """
     config = _config(app, args)
-    server = _Server(config, lifecycle, greet)
+    server = _Server(config, greet)
     app.state.server = server
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -56,15 +56,13 @@ async def run(
 
 
 class _Server(NoSignalServer):
-    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, greet: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, greet: Callable[[], None]) -> None:
         super().__init__(config)
-        self._lifecycle = lifecycle
         self._greet = greet
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._lifecycle.ready()
             self._greet()
 
 

@@ -11,13 +11,14 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from service.http.books import Books
 from service.http.dependencies import Dependencies
 from service.http.recorder import Recorder
 from service.load.admission import Admission
 from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
 from service.rerank.context import RequestContext, current_request
-from service.rerank.errors import NothingGenerated, Overloaded, ServiceError
+from service.rerank.errors import NothingGenerated, Overloaded, ServiceError, ShuttingDown
 from service.rerank.strategies.profile import DEFAULTS
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from service.vllm.client import RerankingEngine
@@ -46,7 +47,7 @@ def reranking(
     engine.renderer = FakeRenderer()
     reward = SupervisedScorer(scorer or FakeScorer({"bb": 2.0}), on_failure)
     parts = parts or Dependencies(LIMITS, Admission(512), Recorder(Metrics(CollectorRegistry(), "0")), Lifecycle())
-    return RerankingEngine(engine, reward, METER, parts, None, DEFAULTS)  # type: ignore[arg-type]
+    return RerankingEngine(engine, reward, METER, Books(parts), None, DEFAULTS)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -140,8 +141,8 @@ class Counted:
     def __call__(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(f"bestofn_{name}", labels) or 0.0
 
-    def requests(self, outcome: str) -> float:
-        return self("requests_total", endpoint="other", strategy="best_of_n", outcome=outcome)
+    def requests(self, outcome: str, endpoint: str = "other", strategy: str = "best_of_n") -> float:
+        return self("requests_total", endpoint=endpoint, strategy=strategy, outcome=outcome)
 
 
 async def test_what_comes_without_a_request_of_ours_is_passed_on_and_counted() -> None:
@@ -167,7 +168,7 @@ async def test_it_waits_for_a_place_and_is_refused_where_there_is_none() -> None
     counted.admission.ticket()
     with pytest.raises(Overloaded):
         await read(reranking(engine, parts=counted.parts).generate({"prompt": "hi"}, params(), "id"))
-    assert (counted.requests("overloaded"), engine.calls, counted.admission.in_flight) == (1, [], 1)
+    assert (counted.requests("overloaded", strategy="none"), engine.calls, counted.admission.in_flight) == (1, [], 1)
 
 
 async def test_a_beam_search_is_as_many_candidates_as_it_is_wide() -> None:
@@ -202,8 +203,36 @@ async def test_input_that_is_streamed_is_the_generators() -> None:
     with request({"best_of": 2}) as context:
         reranked = reranking(engine, parts=counted.parts)
         assert (await read(reranked.generate(prompt, params(), "id")), context.runs) == (["a"], [])
-    assert counted.admission.in_flight == 0
+    assert (counted.requests("ok", "realtime"), counted.admission.in_flight) == (1, 0)
     assert (engine.calls[0].prompt is prompt, engine.calls[0].request_id) == (True, "id")
+
+
+async def test_a_speaker_keeps_a_draining_server_waiting_and_ends_with_it() -> None:
+    async def pieces() -> AsyncIterator[Mapping[str, Any]]:
+        yield {"prompt": "hi"}
+
+    engine, counted = FakeEngine(Script(("a", "b"), held=True)), Counted()
+    lifecycle = counted.parts.lifecycle
+    heard = reranking(engine, parts=counted.parts).generate(pieces(), params(RequestOutputKind.DELTA), "id")
+    await anext(heard)
+    speaking = asyncio.ensure_future(anext(heard))
+    lifecycle.drain_s = 0.02
+    lifecycle.stop()
+    await asyncio.wait_for(lifecycle.drained(), 5)
+    with pytest.raises(ShuttingDown):
+        await speaking
+    assert (counted.requests("shutting_down", "realtime"), counted.admission.in_flight, engine.running) == (1, 0, set())
+    with pytest.raises(ShuttingDown):  # and who begins to speak then is not heard
+        await read(reranking(engine, parts=counted.parts).generate(pieces(), params(), "id"))
+
+
+async def test_a_speaker_whom_vllm_gives_up_has_left() -> None:
+    async def pieces() -> AsyncIterator[Mapping[str, Any]]:
+        yield {"prompt": "hi"}
+
+    engine, counted = FakeEngine(says("a", reason="abort")), Counted()
+    await read(reranking(engine, parts=counted.parts).generate(pieces(), params(), "id"))
+    assert (counted.requests("cancelled", "realtime"), counted("generated_tokens_total", fate="aborted")) == (1, 1)
 
 
 async def test_everything_else_of_the_renderer_and_the_generator_is_their_own() -> None:

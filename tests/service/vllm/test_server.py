@@ -48,7 +48,7 @@ def arguments(**changes: Any) -> Namespace:
         "allowed_methods": ["*"],
         "allowed_headers": ["*"],
         "uds": None,
-        "stream_comments_s": None,
+        "stream_comments_s": 1.0,
         "shutdown_timeout": 0,
     }
     return Namespace(**defaults | changes)

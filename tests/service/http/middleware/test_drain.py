@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.http.drain import Drain
+from service.http.dialects import Event
+from service.http.middleware.drain import Drain
 from service.load.lifecycle import Lifecycle
 from service.rerank.errors import ShuttingDown
-from tests.service.fakes import Reply, answers, call, is_openai_error
+from tests.service.fakes import CHAT, Reply, answers, call, is_openai_error
 
 
 class Stuck:
@@ -32,9 +33,9 @@ def piece(body: bytes) -> dict[str, Any]:
     return {"type": "http.response.body", "body": body, "more_body": True}
 
 
-async def answered_at_the_end(app: ASGIApp) -> Reply:
+async def answered_at_the_end(app: ASGIApp, path: str = CHAT) -> Reply:
     lifecycle = Lifecycle()
-    asking = asyncio.create_task(call(Drain(app, lifecycle), {}))
+    asking = asyncio.create_task(call(Drain(app, lifecycle), {}, path=path))
     await asyncio.sleep(0.01)
     lifecycle.stop()
     async with asyncio.timeout(5):
@@ -61,15 +62,44 @@ async def test_who_has_had_nothing_yet_gets_a_503() -> None:
 
 async def test_a_stream_ends_with_the_error() -> None:
     reply = await answered_at_the_end(Stuck(start("text/event-stream; charset=utf-8"), piece(b"data: {}\n\n")))
-    events = reply.body.decode().split("\n\n")
-    assert events[0] == "data: {}"
-    assert '"code": "shutting_down"' in events[1]
-    assert events[2:] == ["data: [DONE]", ""]
+    first, error, done = reply.events
+    assert (first, error["error"]["code"], done) == ({}, "shutting_down", "[DONE]")
 
 
-async def test_half_a_whole_answer_gets_nothing_added() -> None:
-    reply = await answered_at_the_end(Stuck(start("application/json"), piece(b'{"half": ')))
-    assert reply.body == b'{"half": '
+async def test_a_stream_of_messages_ends_as_anthropics_do() -> None:
+    opened = Event({"type": "message_start"}, "message_start").encode()
+    reply = await answered_at_the_end(Stuck(start("text/event-stream"), piece(opened)), "/v1/messages")
+    assert reply.body.startswith(opened + b"event: error\n")
+    assert [event["type"] for event in reply.events] == ["message_start", "error"]
+    assert reply.events[1]["error"]["type"] == "api_error"
+
+
+async def test_a_stream_of_a_response_ends_with_the_response_that_failed() -> None:
+    created = {"type": "response.created", "sequence_number": 0, "response": {"id": "r", "status": "in_progress"}}
+    grown = {"type": "response.output_text.delta", "sequence_number": 7, "delta": "x"}
+    pieces = [piece(Event(event, event["type"]).encode()) for event in (created, grown)]
+    reply = await answered_at_the_end(Stuck(start("text/event-stream"), *pieces), "/v1/responses")
+    *_, error, failed = reply.events
+    assert (error["type"], error["code"], error["sequence_number"]) == ("error", "shutting_down", 8)
+    assert (failed["type"], failed["response"]["id"], failed["response"]["status"]) == (
+        "response.failed",
+        "r",
+        "failed",
+    )
+
+
+async def test_half_a_whole_answer_stays_half() -> None:
+    """Nothing says that it is the whole, so the server closes the connection."""
+    lifecycle, messages = Lifecycle(), []
+    app = Drain(Stuck(start("application/json"), piece(b'{"half": ')), lifecycle)
+    asking = asyncio.create_task(call(app, {}, messages=messages))
+    await asyncio.sleep(0.01)
+    lifecycle.stop()
+    await lifecycle.drained()
+    await asyncio.wait([asking], timeout=5)
+    assert messages == [start("application/json"), piece(b'{"half": ')]
+    with pytest.raises(AssertionError):  # no whole answer
+        asking.result()
 
 
 async def test_an_error_that_was_raised_becomes_the_answer() -> None:
