@@ -27,6 +27,11 @@ class Books:
         self._parts = parts
         self._ending: set[asyncio.Task[None]] = set()
 
+    @property
+    def max_candidates(self) -> int:
+        """That run at once, and so the most that a prompt may have."""
+        return self._parts.limits.max_candidates
+
     async def admit(self, ask: Ask, request_id: str = "", until_left: Wait | None = None) -> "Life":
         """A request with its first place and the N that the load leaves it. One that is not admitted is counted here.
 

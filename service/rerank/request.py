@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -53,7 +53,16 @@ INVOCATIONS = "/invocations"  # takes the bodies of the first two endpoints
 GENERATING = frozenset((*ENDPOINTS, *PASSED_ON, INVOCATIONS))
 BEST_OF_HEADER = "x-best-of"
 _HUGE = 10**18
+T = TypeVar("T")
+# Fields that vLLM reads too are read as it does, by pydantic's rules: "false" is False, "0" is 0.
 _INTEGER = TypeAdapter(int)
+_OPTIONAL_INTEGER = TypeAdapter[int | None](int | None)
+_NUMBER = TypeAdapter[float | None](float | None)
+_BOOLEAN = TypeAdapter(bool)
+# Of a form with a recording: what decides how much is generated for it.
+_FORM_FIELD = re.compile(
+    rb'name="?(n|use_beam_search|best_of|rerank|model)"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{0,99})\r\n'
+)
 _ALIAS = re.compile(r"(?P<model>.+):best-of-(?P<best_of>\d+)")
 
 
@@ -108,20 +117,20 @@ class Ask:
         return max(self.best_of, self.n) * self.prompts
 
 
-def plain_ask(endpoint: Endpoint, body: bytes = b"") -> Ask:
+def plain_ask(endpoint: Endpoint, body: bytes = b"", *, n: int = 1, prompts: int = 1, beam: bool = False) -> Ask:
     """A request that is not ranked: whatever it generates is passed on."""
     return Ask(
         endpoint=endpoint,
-        best_of=1,
-        asked_best_of=1,
+        best_of=1 if beam else n,
+        asked_best_of=1 if beam else n,
         fewer_because=None,
-        n=1,
-        prompts=1,
+        n=n,
+        prompts=prompts,
         max_tokens=None,
         explicit=False,
         wants_reward=False,
         background=False,
-        beam=False,
+        beam=beam,
         options=RerankOptions(),
         selection=ARGMAX,
         reward=PLAIN,
@@ -145,36 +154,20 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
             left for vLLM to judge.
     """
     if endpoint not in ENDPOINTS.values():
-        _refuse_reranking(body, header)
-        return plain_ask(endpoint, body)
+        return _read_passed_on(endpoint, body, header, limits)
     request = _object(body)
     if request.get("messages") == []:
         raise InvalidRequest("messages must hold at least one message", param="messages")
-    rerank_given = request.get("rerank") is not None
-    options = read_options(request.get("rerank"), limits.default_strategy)
-    if options.progress and not request.get("stream"):
-        raise InvalidRequest("rerank.progress needs a stream: set stream to true", param="rerank.progress")
-    selection = options.selection or limits.selection
-    check_heads(selection, limits.reward)
-    if options.reward_weights is not None:
-        check_weights(options.reward_weights, selection, limits.reward)
     asked = _asked_best_of(request, header)
-    if rerank_given or asked is not None:
+    explicit = asked is not None or request.get("rerank") is not None
+    if explicit:
         _refuse_what_cannot_be_reranked(request, asked)
     n = _count(request.get("n")) if endpoint in ("chat", "completions") else 1
-    if options.stop_after is not None and options.stop_after < n:
-        message = f"rerank.stop_after is {options.stop_after}, fewer than n = {n} to return"
-        raise InvalidRequest(message, param="rerank.stop_after")
-    asked_best_of = _resolve_best_of(asked, n, request, limits)
-    if n > limits.max_candidates:
-        message = f"n is {n}; this server runs at most {limits.max_candidates} candidates at once (--max-candidates)"
-        raise InvalidRequest(message, param="n")
-    greedy = request.get("temperature") == 0
-    best_of = min(n, asked_best_of) if greedy else asked_best_of
     prompts = _prompt_count(request) if endpoint == "completions" else 1
-    if options.conversation is not None and (endpoint != "completions" or prompts > 1):
-        message = "rerank.conversation is for one prompt of /v1/completions; elsewhere the request has its own"
-        raise InvalidRequest(message, param="rerank.conversation")
+    options = _options(request, endpoint, n, prompts, limits)
+    asked_best_of = _resolve_best_of(asked, n, request, limits)
+    check_n(n, limits.max_candidates)
+    best_of = min(n, asked_best_of) if _as_vllm(_NUMBER, request.get("temperature"), None) == 0 else asked_best_of
     forwarded = _without_ours(request)
     return Ask(
         endpoint=endpoint,
@@ -184,30 +177,69 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         n=n,
         prompts=prompts,
         max_tokens=_max_tokens(request),
-        explicit=asked is not None or rerank_given,
-        wants_reward=rerank_given,
-        background=bool(request.get("background")),
-        beam=bool(request.get("use_beam_search")),
+        explicit=explicit,
+        wants_reward=request.get("rerank") is not None,
+        background=_flag(request, "background"),
+        beam=_flag(request, "use_beam_search"),
         options=options,
-        selection=selection,
+        selection=options.selection or limits.selection,
         reward=limits.reward,
         body=body if forwarded == request else json.dumps(forwarded).encode(),
         model=model if isinstance(model := forwarded.get("model"), str) else None,
     )
 
 
-def _refuse_reranking(body: bytes, header: str | None) -> None:
-    """For an endpoint that is passed on. Raises InvalidRequest, naming the field, where a client asks for more."""
+def _options(request: Mapping[str, Any], endpoint: Endpoint, n: int, prompts: int, limits: Limits) -> RerankOptions:
+    """The value of `rerank`. Raises InvalidRequest where the rest of the request has no use for it."""
+    options = read_options(request.get("rerank"), limits.default_strategy)
+    if options.progress and not _flag(request, "stream"):
+        raise InvalidRequest("rerank.progress needs a stream: set stream to true", param="rerank.progress")
+    if options.stop_after is not None and options.stop_after < n:
+        message = f"rerank.stop_after is {options.stop_after}, fewer than n = {n} to return"
+        raise InvalidRequest(message, param="rerank.stop_after")
+    if options.conversation is not None and (endpoint != "completions" or prompts > 1):
+        message = "rerank.conversation is for one prompt of /v1/completions; elsewhere the request has its own"
+        raise InvalidRequest(message, param="rerank.conversation")
+    selection = options.selection or limits.selection
+    check_heads(selection, limits.reward)
+    if options.reward_weights is not None:
+        check_weights(options.reward_weights, selection, limits.reward)
+    return options
+
+
+def _read_passed_on(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits) -> Ask:
+    """Raises InvalidRequest where a client asks for reranking, or for more answers than ever run at once."""
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):
-        request = None  # a form with a recording, or nonsense, which vLLM refuses
+        request = _form(body)  # with a recording, or nonsense, which vLLM refuses
     request = request if isinstance(request, dict) else {}
     asked = _asked_best_of(request, header)
     param = asked[1] if asked else "rerank" if request.get("rerank") is not None else None
     if param is not None:
         message = f"{param}: this endpoint is not reranked; use one of {', '.join(ENDPOINTS)}"
         raise InvalidRequest(message, param=param)
+    sampling = request.get("sampling_params")
+    n = _count((sampling if isinstance(sampling, dict) else request).get("n"))
+    check_n(n, limits.max_candidates)
+    messages = request.get("messages")
+    prompts = max(len(messages), 1) if endpoint == "batch" and isinstance(messages, list) else 1
+    return plain_ask(endpoint, body, n=n, prompts=prompts, beam=_flag(request, "use_beam_search"))
+
+
+def _form(body: bytes) -> dict[str, Any]:
+    """The fields of a form that count. Of what looks like a field twice, in a recording say, the larger value."""
+    found = [(name.decode(), value.decode(errors="replace")) for name, value in _FORM_FIELD.findall(body)]
+    numbers = [_as_vllm(_INTEGER, value, 1) for name, value in found if name == "n"]
+    beam = any(_as_vllm(_BOOLEAN, value, False) for name, value in found if name == "use_beam_search")
+    return {**dict(found), "n": max(numbers, default=1), "use_beam_search": beam}
+
+
+def check_n(n: int, max_candidates: int) -> None:
+    """Raises InvalidRequest for more answers to one prompt than ever run at once."""
+    if n > max_candidates:
+        message = f"n is {n}; this server runs at most {max_candidates} candidates at once (--max-candidates)"
+        raise InvalidRequest(message, param="n")
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -275,7 +307,7 @@ def _resolve_best_of(asked: tuple[int, str] | None, n: int, request: Mapping[str
 
 def _generates_elsewhere(request: Mapping[str, Any]) -> bool:
     """Beam search samples by its own rule; a background request is answered before it is generated."""
-    return bool(request.get("use_beam_search") or request.get("background"))
+    return _flag(request, "use_beam_search") or _flag(request, "background")
 
 
 def _refuse_what_cannot_be_reranked(request: Mapping[str, Any], asked: tuple[int, str] | None) -> None:
@@ -291,21 +323,31 @@ def _without_ours(request: Mapping[str, Any]) -> dict[str, Any]:
     return forwarded
 
 
-def _count(value: Any) -> int:
-    """`n` as vLLM reads it; what is no number vLLM refuses with its own message."""
+def _as_vllm(kind: TypeAdapter[T], value: Any, default: T) -> T:
+    """A field as vLLM reads it; what it cannot read it refuses with its own message."""
     try:
-        n = _INTEGER.validate_python(value)
+        return kind.validate_python(value)
     except ValidationError:
-        return 1
+        return default
+
+
+def _flag(request: Mapping[str, Any], name: str) -> bool:
+    return _as_vllm(_BOOLEAN, request.get(name), False)
+
+
+def _count(value: Any) -> int:
+    """`n`."""
+    n = _as_vllm(_INTEGER, value, 1)
     if not 1 <= n < _HUGE:
         raise InvalidRequest("n must be at least 1" if n < 1 else "n is far too large", param="n")
     return n
 
 
 def _max_tokens(request: Mapping[str, Any]) -> int | None:
-    """By the name that the endpoint has for it; what is no number vLLM refuses with its own message."""
-    given = (request.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
-    return next((value for value in given if isinstance(value, int)), None)
+    """By the name that the endpoint has for it."""
+    names = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+    given = (_as_vllm(_OPTIONAL_INTEGER, request.get(name), None) for name in names)
+    return next((value for value in given if value is not None), None)
 
 
 def _shown(value: Any) -> str:
@@ -315,6 +357,8 @@ def _shown(value: Any) -> str:
 
 
 def _prompt_count(request: Mapping[str, Any]) -> int:
-    prompt = request.get("prompt")
+    prompt, embeds = request.get("prompt"), request.get("prompt_embeds")
     is_batch = isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list)
-    return len(prompt) if is_batch and prompt else 1
+    texts = len(prompt) if is_batch and prompt else 1 if prompt else 0
+    embedded = len(embeds) if isinstance(embeds, list) else 1 if embeds else 0
+    return max(texts + embedded, 1)

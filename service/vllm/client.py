@@ -23,7 +23,7 @@ from service.rerank.busy_time import BusyMeter
 from service.rerank.context import RequestContext, current_request
 from service.rerank.errors import ServiceError
 from service.rerank.plan import Plan, make_plan
-from service.rerank.request import plain_ask
+from service.rerank.request import check_n, plain_ask
 from service.rerank.run import Run
 from service.rerank.strategies.profile import StrategyProfile
 from service.rerank.supervised_scorer import SupervisedScorer
@@ -93,6 +93,7 @@ class RerankingEngine:
 
     def _plan(self, context: RequestContext, request: EngineRequest) -> Plan:
         params = request.params
+        check_n(params.n, self._books.max_candidates)
         plan = make_plan(
             context.ask,
             n=params.n,

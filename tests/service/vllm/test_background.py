@@ -58,8 +58,7 @@ class Serving:
             yield Event(type="error", sequence_number=1)
 
     async def responses_background_stream_generator(self, response_id: str, starting_after: Any) -> AsyncIterator[Any]:
-        raise KeyError(response_id)
-        yield
+        yield self.event_store[response_id]
 
 
 class Server:
@@ -80,7 +79,7 @@ class Server:
 
     @property
     def status(self) -> str:
-        return self.serving.response_store["r"].status
+        return str(self.serving.response_store["r"].status)
 
     def counted(self, outcome: str, strategy: str = "best_of_n") -> bool:
         """It was, and nothing else."""

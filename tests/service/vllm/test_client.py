@@ -18,7 +18,7 @@ from service.load.admission import Admission
 from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
 from service.rerank.context import RequestContext, current_request
-from service.rerank.errors import NothingGenerated, Overloaded, ServiceError, ShuttingDown
+from service.rerank.errors import InvalidRequest, NothingGenerated, Overloaded, ServiceError, ShuttingDown
 from service.rerank.strategies.profile import DEFAULTS
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from service.vllm.client import RerankingEngine
@@ -181,6 +181,13 @@ async def test_a_beam_search_is_as_many_candidates_as_it_is_wide() -> None:
     assert [candidate.tokens for candidate in ledger.candidates] == [4, 3]
     assert {ledger.fate(candidate) for candidate in ledger.candidates} == {"returned"}
     assert (context.runs, context.best_of, ledger.prompt_tokens) == ([], 2, 7 * 3)
+
+
+async def test_more_answers_than_ever_run_at_once_are_refused_whoever_asks() -> None:
+    engine, counted = FakeEngine(), Counted()
+    with pytest.raises(InvalidRequest, match=r"n is 513; this server runs at most 512 .*--max-candidates"):
+        await read(reranking(engine, parts=counted.parts).generate({"prompt": "hi"}, params(n=513), "id"))
+    assert (counted.requests("invalid_value"), engine.calls, counted.admission.in_flight) == (1, [], 0)
 
 
 async def test_vllms_own_limits_hear_of_every_candidate() -> None:

@@ -4,10 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.dialects import Event
 from service.http.middleware.drain import Drain
+from service.http.rerank_object import Json
 from service.load.lifecycle import Lifecycle
 from service.rerank.errors import ShuttingDown
 from tests.service.fakes import CHAT, Reply, answers, call, is_openai_error
@@ -75,8 +76,8 @@ async def test_a_stream_of_messages_ends_as_anthropics_do() -> None:
 
 
 async def test_a_stream_of_a_response_ends_with_the_response_that_failed() -> None:
-    created = {"type": "response.created", "sequence_number": 0, "response": {"id": "r", "status": "in_progress"}}
-    grown = {"type": "response.output_text.delta", "sequence_number": 7, "delta": "x"}
+    created: Json = {"type": "response.created", "sequence_number": 0, "response": {"id": "r", "status": "in_progress"}}
+    grown: Json = {"type": "response.output_text.delta", "sequence_number": 7, "delta": "x"}
     pieces = [piece(Event(event, event["type"]).encode()) for event in (created, grown)]
     reply = await answered_at_the_end(Stuck(start("text/event-stream"), *pieces), "/v1/responses")
     *_, error, failed = reply.events
@@ -90,7 +91,8 @@ async def test_a_stream_of_a_response_ends_with_the_response_that_failed() -> No
 
 async def test_half_a_whole_answer_stays_half() -> None:
     """Nothing says that it is the whole, so the server closes the connection."""
-    lifecycle, messages = Lifecycle(), []
+    messages: list[Message] = []
+    lifecycle = Lifecycle()
     app = Drain(Stuck(start("application/json"), piece(b'{"half": ')), lifecycle)
     asking = asyncio.create_task(call(app, {}, messages=messages))
     await asyncio.sleep(0.01)
