@@ -19,6 +19,11 @@ class Answer:
     reasoning: str = ""  # that came before it
     tool_calls: tuple[Mapping[str, Any], ...] = ()  # as a chat template takes them
 
+    @property
+    def only_thought(self) -> bool:
+        """It has thought, and not come to an answer."""
+        return bool(self.reasoning) and not self.content and not self.tool_calls
+
 
 def as_it_stands(text: str, finished: bool) -> Answer:
     """The answer of a model whose text is all answer."""

@@ -109,7 +109,7 @@ class Ledger:
                 finish_reason,
                 rank=next_finish_rank(self.candidates),
                 text=record.answer.content,
-                whole_first=self.plan.incomplete != "allow",
+                whole_first=self.plan.incomplete != "allow" or record.answer.only_thought,
             )
         else:
             record.view = record.view.ended(state, finish_reason)

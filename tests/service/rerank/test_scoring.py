@@ -9,7 +9,7 @@ from reward.conversation import Answer, Conversation
 from reward.scorer import RewardUnavailable
 from service.rerank.errors import InvalidRequest
 from service.rerank.run import Run
-from service.rerank.supervised_scorer import SupervisedScorer
+from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from tests.service.fakes import (
     CONVERSATION,
     FREE,
@@ -120,3 +120,43 @@ async def test_a_tool_call_is_scored_as_a_turn_of_its_own_kind() -> None:
     plan = plan_for(1, return_candidates=True)
     await best(Run(plan, conversation, FakeSampler(says("<call>")), SupervisedScorer(scorer), METER, FREE))
     assert scorer.asked == [({"content": "", "tool_calls": [call]}, True)]
+
+
+@pytest.mark.parametrize("reason", ["length", "stop"])
+@pytest.mark.parametrize("on_failure", ["error", "unranked"])
+async def test_who_has_only_thought_never_beats_who_answered(reason: str, on_failure: OnRewardFailure) -> None:
+    """The empty answer has the highest reward of all, and comes first by index."""
+    scorer = FakeScorer({"": 9.0, "bad": -9.0})
+    sampler = FakeSampler(says("hmmm", reason=reason), says("so:bad", turns=3))
+    conversation = replace(CONVERSATION, read=thinks)
+    run = Run(plan_for(2), conversation, sampler, SupervisedScorer(scorer, on_failure), METER, FREE)
+    assert (await best(run), run.ledger.stop_reason) == ((1,), "complete")
+    thought, answered = run.ledger.candidates
+    assert (thought.reward, thought.unscored, thought.cut_off) == (None, True, reason == "length")
+    assert (answered.reward, scorer.asked) == (-9.0, [("bad", True)])
+
+
+@pytest.mark.parametrize("pick", ["majority", "argmax"])
+async def test_nor_where_nothing_has_a_reward(pick: str) -> None:
+    scorer = FakeScorer({"a": math.nan})
+    sampler = FakeSampler(says("hm", reason="length"), says("ho", reason="length"), says("so:a"))
+    conversation = replace(CONVERSATION, read=thinks)
+    plan = plan_for(3, selection={"pick": pick})
+    run = Run(plan, conversation, sampler, SupervisedScorer(scorer), METER, FREE)
+    assert (await best(run), run.ledger.stop_reason) == ((2,), "unscored")
+
+
+async def test_where_all_have_only_thought_the_first_is_returned_and_said_to_be_unscored() -> None:
+    sampler = FakeSampler(says("hm", reason="length"), says("hmm", reason="length"))
+    run = Run(
+        plan_for(2), replace(CONVERSATION, read=thinks), sampler, SupervisedScorer(FakeScorer({"": 1.0})), METER, FREE
+    )
+    assert (await best(run), run.ledger.stop_reason, run.ledger.rewards) == ((0,), "unscored", [])
+
+
+async def test_thinking_that_is_to_be_scored_has_a_reward_and_still_comes_behind() -> None:
+    scorer = FakeScorer({"hm": 9.0, "so:bad": -9.0})
+    sampler = FakeSampler(says("hm", reason="length"), says("so:bad"))
+    conversation = replace(CONVERSATION, read=thinks, score_reasoning=True)
+    run = Run(plan_for(2), conversation, sampler, SupervisedScorer(scorer), METER, FREE)
+    assert (await best(run), run.ledger.rewards) == ((1,), [9.0, -9.0])
