@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import os
 import socket
 import sys
@@ -46,7 +47,7 @@ from service.vllm.bundled import Bundled
 from service.vllm.client import RerankingEngine
 from service.vllm.command_line import parse
 from service.vllm.engine_load import EngineLoad
-from service.vllm.engines import StartFailed, start_engines
+from service.vllm.engines import Engines, StartFailed, start_engines
 from service.vllm.inner_app import EXPOSED_HEADERS, adapt, reason
 from service.vllm.life import http_server
 from service.vllm.life.engine_process import leave
@@ -67,9 +68,7 @@ async def serve(args: Namespace, settings: Settings) -> int:
         print(f"bestofn serve: {error}", file=sys.stderr)
         leave(_ENGINE_DIED)
     meter = BusyMeter()
-    reward = SupervisedScorer(
-        engines.scorer, settings.on_reward_failure, settings.reward_timeout_s, settings.reward_hang_s
-    )
+    reward = supervised(engines, settings)
     parts, tokens = dependencies(args, settings, reward, meter), settings.prefix_score_tokens
     engine = RerankingEngine(engines.generator, reward, meter, Books(parts), tokens, settings.profile, args)
     if warning := reward.reads_less_than(engine.model_config.max_model_len):
@@ -85,6 +84,18 @@ async def serve(args: Namespace, settings: Settings) -> int:
         await engines.close()
         sock.close()
     return _ENGINE_DIED if died else 0
+
+
+def supervised(engines: Engines, settings: Settings) -> SupervisedScorer:
+    """The scorer, watched; steps of its engine count as life where it has one."""
+    load = engines.loads.get("reward")
+    return SupervisedScorer(
+        engines.scorer,
+        settings.on_reward_failure,
+        settings.reward_timeout_s,
+        settings.reward_hang_s,
+        stepped_s=lambda: -math.inf if load is None else load.stepped_s,
+    )
 
 
 def dependencies(args: Namespace, settings: Settings, reward: SupervisedScorer, meter: BusyMeter) -> Dependencies:

@@ -1,6 +1,7 @@
 """The reward model as the server shares it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -152,6 +153,27 @@ async def test_requests_in_flight_do_not_wait_for_one_that_hangs() -> None:
         run = make_run(FakeSampler(says("a"), says("b")), reward)
         with pytest.raises(RewardModelDown, match="has given no score"):
             await run.best()
+
+
+async def test_a_scorer_that_computes_one_long_text_does_not_hang() -> None:
+    """Its steps are its life; once they end it hangs after all."""
+    scorer, stepping = FakeScorer(), True
+    scorer.open.clear()
+    last_s = time.monotonic()
+
+    def stepped_s() -> float:
+        nonlocal last_s
+        last_s = time.monotonic() if stepping else last_s
+        return last_s
+
+    reward = SupervisedScorer(scorer, "error", timeout_s=PATIENCE_S, hang_s=0.05, stepped_s=stepped_s)
+    watching = asyncio.create_task(reward.watch())
+    await until(lambda: scorer.pending == 1)
+    await asyncio.sleep(0.2)
+    assert reward.failure is None
+    stepping = False
+    await until(lambda: reward.failure is not None)
+    await cancelled(watching)
 
 
 async def test_a_slow_scorer_that_gives_scores_does_not_hang() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import math
 import socket
 from argparse import Namespace
 from collections.abc import AsyncIterator
@@ -31,6 +32,7 @@ from service.settings import Settings
 from service.vllm import server
 from service.vllm.client import RerankingEngine
 from service.vllm.engine_load import EngineLoad
+from service.vllm.engines import Engines
 from tests.service.fakes import CHAT, LIMITS, FakeScorer, Reply, call
 from tests.service.vllm.fake_engine import FakeEngine
 
@@ -237,3 +239,11 @@ def test_a_connection_whose_other_side_takes_nothing_is_ended_by_the_kernel() ->
             with pytest.raises(OSError) as ended:  # noqa: PT011  errno tells
                 connection.sendall(bytes(1 << 26))
             assert ended.value.errno == errno.ETIMEDOUT
+
+
+def test_steps_of_the_reward_engine_are_its_life() -> None:
+    load = EngineLoad()
+    for loads, stepped_s in (({"reward": load}, 7.0), ({}, -math.inf)):
+        load.stepped_s = 7.0
+        engines = Engines(FakeEngine(), FakeScorer(), loads)  # type: ignore[arg-type]
+        assert server.supervised(engines, Settings())._stepped_s() == stepped_s
