@@ -10,7 +10,6 @@ from typing import Literal
 
 from reward.config import RewardConfig
 from reward.conversation import Conversation
-from reward.off_loop import OffLoop
 from reward.scorer import RewardUnavailable, Score, Scorer
 from reward.template import Prompt, Reply
 from service.rerank.errors import InvalidRequest
@@ -51,7 +50,6 @@ class SupervisedScorer:
         self._dead = False
         self._answered_s = time.monotonic()  # when it last gave a score
         self._listeners: set[Listener] = set()
-        self._off_loop = OffLoop()
 
     @property
     def config(self) -> RewardConfig:
@@ -151,7 +149,7 @@ class SupervisedScorer:
     async def prompt(self, conversation: Conversation) -> Prompt:
         """The conversation in the reward model's own template. Raises InvalidRequest when the template refuses it."""
         try:
-            return await self._off_loop.run(lambda: conversation.prompt(self.scorer.template), conversation.characters)
+            return await self.scorer.prompt(conversation)
         except Exception as error:
             reason = f"the reward model's chat template cannot render this conversation: {error}"
             raise InvalidRequest(reason, param=conversation.param) from error

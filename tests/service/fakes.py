@@ -177,6 +177,9 @@ class FakeScorer:
         self._failure = RewardUnavailable(reason)
         self._dead.set()
 
+    async def prompt(self, conversation: Conversation) -> Prompt:
+        return conversation.prompt(self.template)
+
     async def prefill(self, prompt: Prompt) -> None:
         self.prefills += 1
         await self.check_health()
