@@ -184,8 +184,12 @@ def _lifespan(inner: FastAPI, candidate_log: CandidateLog | None) -> Any:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         with candidate_log or nullcontext():
-            async with inner.router.lifespan_context(inner):
-                yield
+            try:
+                async with inner.router.lifespan_context(inner):
+                    yield
+            finally:
+                if candidate_log is not None:  # what is queued may take the disk a while
+                    await asyncio.to_thread(candidate_log.close)
 
     return lifespan
 

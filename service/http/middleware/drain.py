@@ -1,6 +1,7 @@
 """Keeps requests out of a server that is stopping, and answers those that nothing else has answered by then."""
 
 import asyncio
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,6 +12,8 @@ from service.http.error_answers import send_error
 from service.http.vllm_front.stream_headers import is_event_stream
 from service.load.lifecycle import Lifecycle
 from service.rerank.errors import ServiceError, ShuttingDown, error_body
+
+_LAST_WORD_S = 0.1
 
 
 class Drain:
@@ -36,7 +39,9 @@ class Drain:
         except asyncio.CancelledError:
             if (refusal := self._lifecycle.refusal) is None:
                 raise
-            await answer.end(refusal)
+            with suppress(TimeoutError):  # of a client that does not read
+                async with asyncio.timeout(_LAST_WORD_S):
+                    await answer.end(refusal)
 
 
 class _Answer:

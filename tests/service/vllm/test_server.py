@@ -4,6 +4,7 @@ import asyncio
 import errno
 import math
 import socket
+import threading
 from argparse import Namespace
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from service.http.recorder import Recorder
 from service.load.admission import Admission
 from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
+from service.records.candidate_log import CandidateLog
 from service.rerank.busy_time import BusyMeter
 from service.rerank.errors import EngineDown, RewardModelDown
 from service.rerank.strategies.profile import DEFAULTS
@@ -218,6 +220,37 @@ async def test_the_log_is_open_while_the_application_lives(
     async with app.router.lifespan_context(app):
         assert (seen, up()) == (["up"], 1)
     assert (seen, up()) == (["up", "down"], 0)
+
+
+async def test_the_loop_goes_on_while_the_log_is_closed(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    app, inner = await built(monkeypatch, Settings(candidate_log=str(tmp_path / "log")), FakeScorer())
+
+    @asynccontextmanager
+    async def vllms(_: Any) -> AsyncIterator[None]:
+        yield
+
+    inner.router.lifespan_context = vllms
+    closing, may_end = asyncio.Event(), threading.Event()
+    loop, close = asyncio.get_running_loop(), CandidateLog.close
+
+    def slowly(log: CandidateLog) -> None:
+        loop.call_soon_threadsafe(closing.set)
+        may_end.wait(10)
+        close(log)
+
+    monkeypatch.setattr(CandidateLog, "close", slowly)
+
+    async def live() -> None:
+        async with app.router.lifespan_context(app):
+            pass
+
+    living = asyncio.create_task(live())
+    await asyncio.wait_for(closing.wait(), 10)
+    assert not living.done()
+    may_end.set()
+    await living
 
 
 def test_without_a_folder_there_is_no_log(registry: CollectorRegistry) -> None:

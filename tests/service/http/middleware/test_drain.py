@@ -1,6 +1,7 @@
 """What clients of a server that stops are answered, by the middleware that is there when nothing else is."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -118,3 +119,24 @@ async def test_whoever_cancels_a_request_of_a_living_server_is_obeyed() -> None:
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream", "application/json"])
+async def test_who_does_not_read_keeps_no_server_from_its_end(content_type: str) -> None:
+    """Its buffers are full: whatever is sent waits, the error too."""
+    lifecycle, full = Lifecycle(), asyncio.Event()
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            full.set()
+            await asyncio.Event().wait()
+
+    app = Drain(Stuck(start(content_type), piece(b"data: {}\n\n")), lifecycle)
+    asking = asyncio.create_task(call(app, {}, send=send))
+    await full.wait()
+    lifecycle.stop()
+    began_s = time.monotonic()
+    await lifecycle.drained()
+    assert time.monotonic() - began_s < 0.6  # 0.3, and not the 0.7 after which it is left alone
+    await asyncio.wait([asking], timeout=0.1)
+    assert asking.done()
