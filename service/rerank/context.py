@@ -10,8 +10,8 @@ from typing import NoReturn
 
 from service.rerank.errors import ServiceError
 from service.rerank.ledger import CandidateRecord, Ledger
-from service.rerank.places import Places
 from service.rerank.prices import Prices
+from service.rerank.protocols import Places
 from service.rerank.request import Ask
 from service.rerank.run import Run
 from service.rerank.selection import Choice

@@ -8,12 +8,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any, Literal
 
 from reward.config import PLAIN, RewardConfig
 from service.rerank.errors import SHOWN_CHARACTERS, InvalidRequest
+from service.rerank.fields import HUGE, count, flag, form, is_greedy, max_tokens, prompt_count
 from service.rerank.options import DEFAULT_STRATEGY, RerankOptions, read_options
 from service.rerank.selection import ARGMAX, Selection
 from service.rerank.selection.served_heads import check_heads, check_weights
@@ -52,17 +51,6 @@ PASSED_ON: Mapping[str, PassedOn] = {
 INVOCATIONS = "/invocations"  # takes the bodies of the first two endpoints
 GENERATING = frozenset((*ENDPOINTS, *PASSED_ON, INVOCATIONS))
 BEST_OF_HEADER = "x-best-of"
-_HUGE = 10**18
-T = TypeVar("T")
-# Fields that vLLM reads too are read as it does, by pydantic's rules: "false" is False, "0" is 0.
-_INTEGER = TypeAdapter(int)
-_OPTIONAL_INTEGER = TypeAdapter[int | None](int | None)
-_NUMBER = TypeAdapter[float | None](float | None)
-_BOOLEAN = TypeAdapter(bool)
-# Of a form with a recording: what decides how much is generated for it.
-_FORM_FIELD = re.compile(
-    rb'name="?(n|use_beam_search|best_of|rerank|model)"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{0,99})\r\n'
-)
 _ALIAS = re.compile(r"(?P<model>.+):best-of-(?P<best_of>\d+)")
 
 
@@ -162,12 +150,12 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
     explicit = asked is not None or request.get("rerank") is not None
     if explicit:
         _refuse_what_cannot_be_reranked(request, asked)
-    n = _count(request.get("n")) if endpoint in ("chat", "completions") else 1
-    prompts = _prompt_count(request) if endpoint == "completions" else 1
+    n = count(request.get("n")) if endpoint in ("chat", "completions") else 1
+    prompts = prompt_count(request) if endpoint == "completions" else 1
     options = _options(request, endpoint, n, prompts, limits)
     asked_best_of = _resolve_best_of(asked, n, request, limits)
     check_n(n, limits.max_candidates)
-    best_of = min(n, asked_best_of) if _as_vllm(_NUMBER, request.get("temperature"), None) == 0 else asked_best_of
+    best_of = min(n, asked_best_of) if is_greedy(request) else asked_best_of
     forwarded = _without_ours(request)
     return Ask(
         endpoint=endpoint,
@@ -176,11 +164,11 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         fewer_because="greedy" if best_of < asked_best_of else None,
         n=n,
         prompts=prompts,
-        max_tokens=_max_tokens(request),
+        max_tokens=max_tokens(request),
         explicit=explicit,
         wants_reward=request.get("rerank") is not None,
-        background=_flag(request, "background"),
-        beam=_flag(request, "use_beam_search"),
+        background=flag(request, "background"),
+        beam=flag(request, "use_beam_search"),
         options=options,
         selection=options.selection or limits.selection,
         reward=limits.reward,
@@ -192,7 +180,7 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
 def _options(request: Mapping[str, Any], endpoint: Endpoint, n: int, prompts: int, limits: Limits) -> RerankOptions:
     """The value of `rerank`. Raises InvalidRequest where the rest of the request has no use for it."""
     options = read_options(request.get("rerank"), limits.default_strategy)
-    if options.progress and not _flag(request, "stream"):
+    if options.progress and not flag(request, "stream"):
         raise InvalidRequest("rerank.progress needs a stream: set stream to true", param="rerank.progress")
     if options.stop_after is not None and options.stop_after < n:
         message = f"rerank.stop_after is {options.stop_after}, fewer than n = {n} to return"
@@ -212,7 +200,7 @@ def _read_passed_on(endpoint: Endpoint, body: bytes, header: str | None, limits:
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):
-        request = _form(body)  # with a recording, or nonsense, which vLLM refuses
+        request = form(body)  # with a recording, or nonsense, which vLLM refuses
     request = request if isinstance(request, dict) else {}
     asked = _asked_best_of(request, header)
     param = asked[1] if asked else "rerank" if request.get("rerank") is not None else None
@@ -220,19 +208,11 @@ def _read_passed_on(endpoint: Endpoint, body: bytes, header: str | None, limits:
         message = f"{param}: this endpoint is not reranked; use one of {', '.join(ENDPOINTS)}"
         raise InvalidRequest(message, param=param)
     sampling = request.get("sampling_params")
-    n = _count((sampling if isinstance(sampling, dict) else request).get("n"))
+    n = count((sampling if isinstance(sampling, dict) else request).get("n"))
     check_n(n, limits.max_candidates)
     messages = request.get("messages")
     prompts = max(len(messages), 1) if endpoint == "batch" and isinstance(messages, list) else 1
-    return plain_ask(endpoint, body, n=n, prompts=prompts, beam=_flag(request, "use_beam_search"))
-
-
-def _form(body: bytes) -> dict[str, Any]:
-    """The fields of a form that count. Of what looks like a field twice, in a recording say, the larger value."""
-    found = [(name.decode(), value.decode(errors="replace")) for name, value in _FORM_FIELD.findall(body)]
-    numbers = [_as_vllm(_INTEGER, value, 1) for name, value in found if name == "n"]
-    beam = any(_as_vllm(_BOOLEAN, value, False) for name, value in found if name == "use_beam_search")
-    return {**dict(found), "n": max(numbers, default=1), "use_beam_search": beam}
+    return plain_ask(endpoint, body, n=n, prompts=prompts, beam=flag(request, "use_beam_search"))
 
 
 def check_n(n: int, max_candidates: int) -> None:
@@ -271,7 +251,7 @@ def _asked_best_of(request: Mapping[str, Any], header: str | None) -> tuple[int,
 
 def _bounded_int(digits: str) -> int:
     """The number, or one above every limit where it has too many digits to be meant."""
-    return int(digits) if len(digits) <= 18 else _HUGE
+    return int(digits) if len(digits) <= 18 else HUGE
 
 
 def _alias(request: Mapping[str, Any]) -> re.Match[str] | None:
@@ -290,7 +270,7 @@ def model_behind(model: str, max_best_of: int) -> str:
 
 def _check_best_of(best_of: int, field: str, max_best_of: int) -> None:
     if not 1 <= best_of <= max_best_of:
-        shown = best_of if abs(best_of) < _HUGE else "far too many"
+        shown = best_of if abs(best_of) < HUGE else "far too many"
         message = f"{field} asks for {shown} candidates; it must be between 1 and {max_best_of}"
         raise InvalidRequest(message, param=field)
 
@@ -307,7 +287,7 @@ def _resolve_best_of(asked: tuple[int, str] | None, n: int, request: Mapping[str
 
 def _generates_elsewhere(request: Mapping[str, Any]) -> bool:
     """Beam search samples by its own rule; a background request is answered before it is generated."""
-    return _flag(request, "use_beam_search") or _flag(request, "background")
+    return flag(request, "use_beam_search") or flag(request, "background")
 
 
 def _refuse_what_cannot_be_reranked(request: Mapping[str, Any], asked: tuple[int, str] | None) -> None:
@@ -323,42 +303,7 @@ def _without_ours(request: Mapping[str, Any]) -> dict[str, Any]:
     return forwarded
 
 
-def _as_vllm(kind: TypeAdapter[T], value: Any, default: T) -> T:
-    """A field as vLLM reads it; what it cannot read it refuses with its own message."""
-    try:
-        return kind.validate_python(value)
-    except ValidationError:
-        return default
-
-
-def _flag(request: Mapping[str, Any], name: str) -> bool:
-    return _as_vllm(_BOOLEAN, request.get(name), False)
-
-
-def _count(value: Any) -> int:
-    """`n`."""
-    n = _as_vllm(_INTEGER, value, 1)
-    if not 1 <= n < _HUGE:
-        raise InvalidRequest("n must be at least 1" if n < 1 else "n is far too large", param="n")
-    return n
-
-
-def _max_tokens(request: Mapping[str, Any]) -> int | None:
-    """By the name that the endpoint has for it."""
-    names = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-    given = (_as_vllm(_OPTIONAL_INTEGER, request.get(name), None) for name in names)
-    return next((value for value in given if value is not None), None)
-
-
 def _shown(value: Any) -> str:
     """A client's value in a message, cut where it is long."""
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
-
-
-def _prompt_count(request: Mapping[str, Any]) -> int:
-    prompt, embeds = request.get("prompt"), request.get("prompt_embeds")
-    is_batch = isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list)
-    texts = len(prompt) if is_batch and prompt else 1 if prompt else 0
-    embedded = len(embeds) if isinstance(embeds, list) else 1 if embeds else 0
-    return max(texts + embedded, 1)

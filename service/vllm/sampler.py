@@ -15,8 +15,8 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from service.rerank.errors import EngineDown
 from service.rerank.plan import Plan
+from service.rerank.protocols import Draft
 from service.rerank.run import Run
-from service.rerank.sampler import Draft
 
 _NO_PROGRESS = 1 << 30
 

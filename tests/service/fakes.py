@@ -22,12 +22,11 @@ from service.rerank.busy_time import BusyMeter
 from service.rerank.context import RequestContext, current_request
 from service.rerank.errors import ServiceError, error_body
 from service.rerank.ledger import Ledger
-from service.rerank.places import Place, Places
 from service.rerank.plan import Plan, make_plan
 from service.rerank.prices import Prices
+from service.rerank.protocols import Draft, Place, Places
 from service.rerank.request import Ask, Limits, read_ask
 from service.rerank.run import Run
-from service.rerank.sampler import Draft
 from service.rerank.strategies import Strategy
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 

@@ -11,8 +11,8 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from service.rerank.errors import EngineDown
 from service.rerank.plan import Plan, make_plan
+from service.rerank.protocols import Draft
 from service.rerank.run import Run
-from service.rerank.sampler import Draft
 from service.rerank.strategies.prune import Prune
 from service.rerank.supervised_scorer import SupervisedScorer
 from service.vllm.sampler import EngineRequest, VllmSampler
