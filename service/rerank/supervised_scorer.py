@@ -35,9 +35,9 @@ class SupervisedScorer:
     def __init__(
         self,
         scorer: Scorer,
-        on_failure: OnRewardFailure = "error",
-        timeout_s: float | None = None,
-        hang_s: float = 10.0,
+        on_failure: OnRewardFailure,
+        timeout_s: float | None,
+        hang_s: float,
         stepped_s: Callable[[], float] = lambda: -math.inf,
     ) -> None:
         self.scorer = scorer

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reward.config import PLAIN, RewardConfig
 from reward.conversation import Conversation
-from reward.scorer import RewardUnavailable, Score
+from reward.scorer import RewardUnavailable, Score, Scorer
 from reward.template import ConversationTemplate, Prompt
 from reward.template import Message as ChatMessage
 from reward.template import Reply as Answered
@@ -245,6 +245,17 @@ def with_strategy(plan: Plan, strategy: Strategy) -> Plan:
     return replace(plan, strategy=strategy)
 
 
+def supervised(
+    scorer: Scorer,
+    on_failure: OnRewardFailure = "error",
+    timeout_s: float | None = None,
+    hang_s: float = 10.0,
+    **options: Any,
+) -> SupervisedScorer:
+    """As a server watches its scorer."""
+    return SupervisedScorer(scorer, on_failure, timeout_s, hang_s, **options)
+
+
 def make_run(
     sampler: FakeSampler,
     scorer: FakeScorer | SupervisedScorer | None = None,
@@ -253,9 +264,7 @@ def make_run(
     on_reward_failure: OnRewardFailure = "error",
     places: Places = FREE,
 ) -> Run:
-    watch = (
-        scorer if isinstance(scorer, SupervisedScorer) else SupervisedScorer(scorer or FakeScorer(), on_reward_failure)
-    )
+    watch = scorer if isinstance(scorer, SupervisedScorer) else supervised(scorer or FakeScorer(), on_reward_failure)
     return Run(plan or plan_for(len(sampler.scripts)), CONVERSATION, sampler, watch, METER, places)
 
 
@@ -310,7 +319,7 @@ class FakeVllm:
         n, seed = request.get("n", 1), request.get("seed", 0)
         plan = make_plan(context.ask, n=n, temperature=1.0, checkpoint_tokens=None, seed=seed)
         sampler = self.sampler()
-        reward = SupervisedScorer(self.scorer, self.on_reward_failure)
+        reward = supervised(self.scorer, self.on_reward_failure)
         run = Run(plan, CONVERSATION, sampler, reward, METER, context.places)
         context.begin(run)
         self.runs.append(run)

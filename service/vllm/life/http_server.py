@@ -25,7 +25,7 @@ from vllm.entrypoints.launchers.utils.ssl import SSLCertRefresher
 
 from service.load.lifecycle import Lifecycle
 
-_CLOSE_S = 0.5  # for connections to close once every request is answered
+_CLOSE_S = 0.3  # for connections to close once every request is answered
 
 
 async def run(

@@ -23,7 +23,7 @@ from service.rerank.strategies.profile import DEFAULTS
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from service.vllm.client import RerankingEngine
 from service.vllm.inner_app import reason
-from tests.service.fakes import FREE, LIMITS, METER, FakeScorer, Script, make_ask, says, settle, until
+from tests.service.fakes import FREE, LIMITS, METER, FakeScorer, Script, make_ask, says, settle, supervised, until
 from tests.service.vllm.fake_engine import FakeEngine
 
 QUESTION = {"role": "user", "content": "What is 1+1?"}
@@ -45,7 +45,7 @@ def reranking(
     parts: Dependencies | None = None,
 ) -> RerankingEngine:
     engine.renderer = FakeRenderer()
-    reward = SupervisedScorer(scorer or FakeScorer({"bb": 2.0}), on_failure)
+    reward = supervised(scorer or FakeScorer({"bb": 2.0}), on_failure)
     parts = parts or Dependencies(LIMITS, Admission(512), Recorder(Metrics(CollectorRegistry(), "0")), Lifecycle())
     return RerankingEngine(engine, reward, METER, Books(parts), None, DEFAULTS)  # type: ignore[arg-type]
 

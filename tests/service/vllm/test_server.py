@@ -35,7 +35,7 @@ from service.vllm import server
 from service.vllm.client import RerankingEngine
 from service.vllm.engine_load import EngineLoad
 from service.vllm.engines import Engines
-from tests.service.fakes import CHAT, LIMITS, FakeScorer, Reply, call
+from tests.service.fakes import CHAT, LIMITS, FakeScorer, Reply, call, supervised
 from tests.service.vllm.fake_engine import FakeEngine
 
 KEY = "a key"
@@ -75,7 +75,7 @@ def vllm_app(*names: str) -> FastAPI:
 
 
 def reranking(scorer: FakeScorer, on_failure: OnRewardFailure = "error") -> tuple[RerankingEngine, SupervisedScorer]:
-    reward = SupervisedScorer(scorer, on_failure)
+    reward = supervised(scorer, on_failure)
     parts = Dependencies(LIMITS, Admission(512), Recorder(Metrics(CollectorRegistry(), "0")), Lifecycle())
     return RerankingEngine(FakeEngine(), reward, BusyMeter(), parts, None, DEFAULTS), reward  # type: ignore[arg-type]
 
