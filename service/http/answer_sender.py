@@ -27,7 +27,7 @@ class AnswerSender:
     places free.
     """
 
-    def __init__(self, context: RequestContext, send: Send, stream_comments_s: float = 0.0) -> None:
+    def __init__(self, context: RequestContext, send: Send, stream_comments_s: float) -> None:
         self.status = 500
         self.raised = False
         self._complete = False

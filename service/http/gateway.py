@@ -41,6 +41,7 @@ class Gateway:
             await self._serve(endpoint_of(path, body), body, scope, receive, send)
 
     async def _serve(self, endpoint: Endpoint, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        """The way of a request: read, admit, answer, record."""
         headers = Headers(scope=scope)
         try:
             ask = read_ask(endpoint, body, headers.get(BEST_OF_HEADER), self._parts.limits)
