@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from reward.off_loop import characters
 from reward.template import ConversationTemplate, Message, Prompt, Reply
 
 # conversation: messages, as the request gave them; a bare prompt is one message of a user. rendered: messages read back
@@ -18,6 +19,11 @@ class Answer:
     content: str
     reasoning: str = ""  # that came before it
     tool_calls: tuple[Mapping[str, Any], ...] = ()  # as a chat template takes them
+
+    @property
+    def only_thought(self) -> bool:
+        """It has thought, and not come to an answer."""
+        return bool(self.reasoning) and not self.content and not self.tool_calls
 
 
 def as_it_stands(text: str, finished: bool) -> Answer:
@@ -48,8 +54,8 @@ class Conversation:
 
     @property
     def characters(self) -> int:
-        """About how long it is."""
-        return len(self.text) + sum(len(str(message.get("content") or "")) for message in self.messages)
+        """About how much there is to render."""
+        return characters(self.text, self.messages, self.tools, self.variables)
 
     def prompt(self, template: ConversationTemplate) -> Prompt:
         """Rendered for the reward model. Raises ValueError when the template refuses it."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from reward.config import RewardConfig
+from reward.conversation import Conversation
 from reward.template import ConversationTemplate, Prompt, Reply
 
 
@@ -33,6 +34,13 @@ class Scorer(Protocol):
     @property
     def max_tokens(self) -> int | None:
         """The longest conversation that the model reads, where that is known."""
+        ...
+
+    async def prompt(self, conversation: Conversation) -> Prompt:
+        """Render a conversation in the model's template, off the event loop where it is long.
+
+        Raises whatever the template does.
+        """
         ...
 
     async def prefill(self, prompt: Prompt) -> None:

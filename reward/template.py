@@ -38,6 +38,7 @@ class Prompt:
     shared_tokens: tuple[int, ...]  # ids of the shared text and the marker together
     end_of_turn: str  # the text that follows a finished answer
     least_tokens: int = 0  # of any conversation that begins so
+    characters: int = 0  # of what every candidate's rendering starts with
     text: str | None = None  # in place of messages: answers follow it as they are
     variables: Mapping[str, Any] = field(default_factory=dict)  # of the template, beside messages
     left_out: tuple[str, ...] = ()  # what the template has no place for
@@ -126,6 +127,7 @@ class ConversationTemplate:
     def _split(self, prompt: Prompt, rendered: tuple[str, Sequence[int]] | None) -> Prompt:
         """The prompt with its shared text cut at the last marker, and tokenised up to there."""
         shared = prompt.shared_text
+        prompt = replace(prompt, characters=len(shared))
         markers = list(self._marker_pattern.finditer(shared)) if self._marker_pattern else []
         if not markers:
             return replace(prompt, shared_text="", least_tokens=len(self._encode(shared)))

@@ -1,7 +1,7 @@
 """The scorer that runs the model with transformers in this process, on a GPU or on the CPU.
 
-The event loop collects what is asked for in one turn; one owned thread tokenises, batches and computes it; whatever
-arrives meanwhile forms the next round.
+The event loop collects what is asked for in one turn; one owned thread batches and computes it; whatever arrives
+meanwhile forms the next round. Long texts are tokenised in another thread.
 """
 
 import asyncio
@@ -16,7 +16,9 @@ import torch
 
 from reward.batching import batches, score_batch
 from reward.config import RewardConfig, combine
+from reward.conversation import Conversation
 from reward.model import load, max_positions, placement, refuse_too_long
+from reward.off_loop import OffLoop, characters
 from reward.scorer import RewardUnavailable, Score
 from reward.template import Prompt, Reply
 
@@ -25,9 +27,7 @@ from reward.template import Prompt, Reply
 class _Item:
     """One answer to score."""
 
-    prompt: Prompt
-    response: Reply
-    finished: bool
+    tokens: list[int]
     loop: asyncio.AbstractEventLoop  # which `done` belongs to
     done: asyncio.Future[Score]
 
@@ -47,11 +47,16 @@ class TorchScorer:
         self.config = RewardConfig.of(self._model.config)
         self.max_tokens = max_positions(self._model.config)
         self._max_batch_tokens = max_batch_tokens
+        self._off_loop = OffLoop()
         self._collected: list[_Item] = []
         self._rounds: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
         self._failure = _Failure()
         self._thread = threading.Thread(target=self._work, name="reward-model", daemon=True)
         self._thread.start()
+
+    async def prompt(self, conversation: Conversation) -> Prompt:
+        """The conversation in the model's template. Raises ValueError when the template refuses it."""
+        return await self._off_loop.run(lambda: conversation.prompt(self.template), conversation.characters)
 
     async def prefill(self, prompt: Prompt) -> None:
         """Does nothing: this backend keeps no prefix cache."""
@@ -62,11 +67,14 @@ class TorchScorer:
         Cancelling the call drops the answer if its round has not begun.
         """
         self._failure.check()
+        size = prompt.characters + characters(response)
+        tokens = await self._off_loop.run(lambda: self.template.tokens(prompt, response, finished=finished), size)
+        refuse_too_long(tokens, self.max_tokens)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Score] = loop.create_future()
         if not self._collected:
             loop.call_soon(self._submit)
-        self._collected.append(_Item(prompt, response, finished, loop, done))
+        self._collected.append(_Item(tokens, loop, done))
         return await done
 
     async def check_health(self) -> None:
@@ -113,36 +121,23 @@ class TorchScorer:
         return [item for part in rounds if part for item in part]
 
     def _score_round(self, items: list[_Item]) -> None:
-        ready: list[tuple[_Item, list[int]]] = []
-        for item in items:
-            if not item.done.done():
-                try:
-                    ready.append((item, self._tokens(item)))
-                except ValueError as error:
-                    self._fail([item], error)
-        for batch in batches([len(tokens) for _, tokens in ready], self._max_batch_tokens):
-            wanted = [ready[index] for index in batch if not ready[index][0].done.done()]
+        ready = [item for item in items if not item.done.done()]
+        for batch in batches([len(item.tokens) for item in ready], self._max_batch_tokens):
+            wanted = [ready[index] for index in batch if not ready[index].done.done()]
             if wanted:
                 self._score_batch(wanted)
 
-    def _score_batch(self, wanted: list[tuple[_Item, list[int]]]) -> None:
+    def _score_batch(self, wanted: list[_Item]) -> None:
         try:
-            outputs = score_batch(self._model, [tokens for _, tokens in wanted])
+            outputs = score_batch(self._model, [item.tokens for item in wanted])
         except torch.cuda.OutOfMemoryError as error:
-            longest = max(len(tokens) for _, tokens in wanted)
-            self._fail(
-                [item for item, _ in wanted],
-                RewardUnavailable(f"no memory to score one conversation of up to {longest} tokens: {error}"),
-            )
+            longest = max(len(item.tokens) for item in wanted)
+            reason = f"no memory to score one conversation of up to {longest} tokens: {error}"
+            self._fail(wanted, RewardUnavailable(reason))
             return
-        for (item, tokens), raw in zip(wanted, outputs, strict=True):
+        for item, raw in zip(wanted, outputs, strict=True):
             reward, rewards = combine(raw, self.config)
-            _answer(item, lambda f, s: f.set_result(s), Score(reward, rewards, len(tokens), 0))
-
-    def _tokens(self, item: _Item) -> list[int]:
-        tokens = self.template.tokens(item.prompt, item.response, finished=item.finished)
-        refuse_too_long(tokens, self.max_tokens)
-        return tokens
+            _answer(item, lambda f, s: f.set_result(s), Score(reward, rewards, len(item.tokens), 0))
 
     def _fail(self, items: list[_Item], error: Exception) -> None:
         for item in items:

@@ -11,7 +11,8 @@ import itertools
 from typing import TYPE_CHECKING
 
 from reward.config import RewardConfig, combine
-from reward.off_loop import OffLoop
+from reward.conversation import Conversation
+from reward.off_loop import OffLoop, characters
 from reward.scorer import RewardUnavailable, Score
 from reward.template import ConversationTemplate, Prompt, Reply
 
@@ -38,6 +39,10 @@ class VllmScorer:
         self._off_loop = OffLoop()
         self.max_tokens: int | None = engine.model_config.max_model_len
 
+    async def prompt(self, conversation: Conversation) -> Prompt:
+        """The conversation in the model's template. Raises ValueError when the template refuses it."""
+        return await self._off_loop.run(lambda: conversation.prompt(self.template), conversation.characters)
+
     async def prefill(self, prompt: Prompt) -> None:
         """Put the prompt's KV into the cache. Raises ValueError when it does not fit the model."""
         if tokens := self.template.prompt_tokens(prompt):
@@ -50,8 +55,8 @@ class VllmScorer:
             ValueError: the conversation is longer than the reward model can read.
             RewardUnavailable: the engine has died.
         """
-        characters = len(prompt.shared_text) + len(str(response))
-        tokens = await self._off_loop.run(lambda: self.template.tokens(prompt, response, finished=finished), characters)
+        size = prompt.characters + characters(response)
+        tokens = await self._off_loop.run(lambda: self.template.tokens(prompt, response, finished=finished), size)
         raw, cached_tokens = await self._encode(tokens, prompt.cache_salt)
         reward, rewards = combine(raw, self.config)
         return Score(reward, rewards, tokens=len(tokens), cached_tokens=cached_tokens)

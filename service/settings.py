@@ -114,7 +114,9 @@ class Settings(BaseSettings):
         default=60, gt=0, description="Seconds after which a score that has not come counts as a reward failure."
     )
     reward_hang_s: float = Field(
-        default=10, gt=0, description="Seconds without any score, though one was asked for, after which it is down."
+        default=10,
+        gt=0,
+        description="Seconds without a score or a step, though one was asked for, after which it is down.",
     )
     prefix_score_tokens: int | None = Field(
         default=None,

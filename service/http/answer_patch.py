@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 
 from service.http.dialects import Dialect, dialect_of_endpoint
-from service.http.dialects.dialect import encoded
+from service.http.dialects.dialect import encoded, payload_of, payloads
 from service.http.rerank_object import Json, rerank_object
 from service.rerank.context import RequestContext
 from service.rerank.errors import ServiceError, error_body
@@ -49,12 +49,11 @@ class StreamPatcher:
 
     def note(self, chunk: bytes) -> None:
         """Events that went out without coming through here; how a stream may end depends on them."""
-        payloads = (payload for event in chunk.split(b"\n\n") if (payload := _payload(event)) is not None)
-        for payload in payloads:
+        for payload in payloads(chunk):
             self._seen = [*self._seen[:1], payload]
 
     def _pass(self, event: bytes) -> Iterator[bytes]:
-        payload = _payload(event)
+        payload = payload_of(event)
         if payload is None:
             yield from self._pass_other(event)
             return
@@ -116,7 +115,7 @@ class StreamPatcher:
         if not held or not self._context.ledgers:
             return b"".join(held)
         event, *rest = held
-        payload = _payload(event)
+        payload = payload_of(event)
         assert payload is not None
         self._complete(payload)
         return _with_payload(event, payload) + b"".join(rest)
@@ -136,15 +135,6 @@ class StreamPatcher:
         if carrier is not None and self._context.ledgers:
             _bill(self._dialect, payload, count_tokens(self._context.ledgers))
             carrier["rerank"] = rerank_object(self._context)
-
-
-def _payload(event: bytes) -> Json | None:
-    """The JSON object of an event; None for comments, [DONE] and anything else."""
-    data = next((line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")), b"")
-    if not data.startswith(b"{"):
-        return None
-    payload = json.loads(data)
-    return payload if isinstance(payload, dict) else None
 
 
 def _with_payload(event: bytes, payload: Json) -> bytes:

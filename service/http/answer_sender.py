@@ -9,13 +9,13 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
 
 from service.http.answer_patch import StreamPatcher, patch_answer
+from service.http.error_answers import send_error
 from service.http.progress_comments import CandidateProgress
 from service.http.rerank_object import rerank_headers
 from service.http.vllm_front.stream_headers import is_event_stream
 from service.rerank.context import RequestContext
-from service.rerank.errors import Overloaded, ServiceError, error_body
+from service.rerank.errors import Overloaded, ServiceError
 
-_KEEP_ALIVE_S = 1.0
 _PROGRESS_S = 0.1
 
 
@@ -27,14 +27,14 @@ class AnswerSender:
     places free.
     """
 
-    def __init__(self, context: RequestContext, send: Send, keep_alive_s: float | None = None) -> None:
+    def __init__(self, context: RequestContext, send: Send, stream_comments_s: float) -> None:
         self.status = 500
         self.raised = False
         self._complete = False
         self._left = False
         self._context = context
         self._send = send
-        self._keep_alive_s = _KEEP_ALIVE_S if keep_alive_s is None else keep_alive_s
+        self._stream_comments_s = stream_comments_s
         self._start: Message | None = None
         self._begun = False
         self._beginning = asyncio.Lock()
@@ -54,7 +54,9 @@ class AnswerSender:
             return self._context.error.code
         if self.raised:
             return "error"
-        return _blame(self.status) if self._complete else "cancelled"
+        if self._complete:
+            return outcome_of(self.status)
+        return "cancelled" if self._context.failure is None else self._context.failure.code
 
     def left(self) -> None:
         """The client has gone; it did not wait for its answer, unless the answer was complete."""
@@ -112,7 +114,7 @@ class AnswerSender:
         if not self._reports():
             await self._begin()
             return self._watch_stream
-        if self._keep_alive_s:
+        if self._stream_comments_s:
             self._comments.append(asyncio.create_task(self._keep_alive()))
         if self._context.ask.options.progress:
             self._comments.append(asyncio.create_task(self._send_progress()))
@@ -189,8 +191,8 @@ class AnswerSender:
     async def _keep_alive(self) -> None:
         """Send an SSE comment while there is nothing else to send, so that proxies keep the connection."""
         while True:
-            await asyncio.sleep(self._keep_alive_s)
-            if time.monotonic() - self._sent_s < self._keep_alive_s:
+            await asyncio.sleep(self._stream_comments_s)
+            if time.monotonic() - self._sent_s < self._stream_comments_s:
                 continue
             views = [view for ledger in self._context.ledgers for view in ledger.candidates]
             finished = sum(view.state == "finished" for view in views)
@@ -222,17 +224,8 @@ class AnswerSender:
             await asyncio.wait(self._comments)
 
 
-def _blame(status: int) -> str:
+def outcome_of(status: int) -> str:
     """The outcome that an answer of vLLM's counts as: its own refusals are no fault of the server."""
     if status == Overloaded.status:
         return Overloaded.code
     return "ok" if status < 400 else "client_error" if status < 500 else "error"
-
-
-async def send_error(send: Send, error: ServiceError) -> None:
-    """An error as a whole HTTP answer, in OpenAI's shape: `OpenAIErrors` translates it for who speaks another."""
-    body = json.dumps(error_body(error)).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})

@@ -12,14 +12,15 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from service.http.dependencies import Dependencies
-from service.http.drain import Drain
+from service.http.error_answers import answer_service_error, answer_unexpected
 from service.http.gateway import Gateway
+from service.http.middleware.drain import Drain
+from service.http.middleware.request_id import RequestId
+from service.http.middleware.root_path import RootPath
 from service.http.openai_errors import OpenAIErrors
-from service.http.request_id import RequestId
-from service.http.root_path import RootPath
 from service.page.routes import page_routes
 from service.records.choices import preference_routes
-from service.rerank.errors import ServiceError, error_body
+from service.rerank.errors import ServiceError
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -40,12 +41,9 @@ def create_app(
     """
 
     async def ready(_: Request) -> Response:
-        try:
-            if (refusal := dependencies.lifecycle.refusal) is not None:
-                raise refusal
-            await check_ready()
-        except ServiceError as error:
-            return JSONResponse(error_body(error), status_code=error.status, headers=error.headers)
+        if (refusal := dependencies.lifecycle.refusal) is not None:
+            raise refusal
+        await check_ready()
         return JSONResponse({"status": "ready"})
 
     async def versions(_: Request) -> Response:
@@ -67,10 +65,6 @@ def create_app(
             Middleware(Drain, lifecycle=dependencies.lifecycle),
             Middleware(Gateway, dependencies=dependencies),
         ],
-        exception_handlers={Exception: _unexpected},
+        exception_handlers={ServiceError: answer_service_error, Exception: answer_unexpected},
         lifespan=lifespan,
     )
-
-
-async def _unexpected(_: Request, error: Exception) -> Response:
-    return JSONResponse(error_body(ServiceError(f"internal error: {type(error).__name__}")), status_code=500)

@@ -18,5 +18,4 @@ class Dependencies:
     recorder: Recorder
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     prices: Prices | None = None
-    # Seconds after which a stream that has nothing to say sends a comment: 1 where None, never where 0.
-    keep_alive_s: float | None = None
+    stream_comments_s: float = 0.0  # a stream that has had nothing to say for so long sends a comment; never where 0

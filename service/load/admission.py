@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from service.rerank.errors import Overloaded
-from service.rerank.places import Place
+from service.rerank.protocols import Place
 
 _SMOOTHING = 0.1
 _LONGEST_RETRY_S = 60.0
@@ -117,7 +117,7 @@ class Admission:
 
 
 class Ticket:
-    """The places of one request (`service.rerank.places.Places`), which is admitted when the first is granted.
+    """The places of one request (`service.rerank.protocols.Places`), which is admitted when the first is granted.
 
     turn: those with a lower one go first; no two are equal.
     """

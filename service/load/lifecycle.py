@@ -8,11 +8,9 @@ endpoint, and where that does not help by cancelling whoever answers it.
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from service.rerank.errors import ServiceError, ShuttingDown
-
-State = Literal["starting", "ready", "draining", "stopped"]
 
 _RETRY_AFTER_S = 1.0  # whoever stands in for this server can answer now
 _ANSWER_S = 0.2  # for answers to leave by the way of their endpoint
@@ -29,7 +27,6 @@ class Lifecycle:
     """drain_s: how long requests in flight may take to finish once the server is told to stop."""
 
     def __init__(self, drain_s: float = 0.0) -> None:
-        self.state: State = "starting"
         self.drain_s = drain_s
         self._told = asyncio.Event()
         self._hurried = asyncio.Event()
@@ -43,7 +40,7 @@ class Lifecycle:
     @property
     def refusal(self) -> ShuttingDown | None:
         """Why nothing may come in any more; None while it may."""
-        return self._error("the server is shutting down") if self.state in {"draining", "stopped"} else None
+        return self._error("the server is shutting down") if self.told_to_stop else None
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -78,16 +75,11 @@ class Lifecycle:
 
     # -- the server
 
-    def ready(self) -> None:
-        if self.state == "starting":
-            self.state = "ready"
-
     def stop(self) -> None:
         """The server is told to stop; told again, it waits for nothing any more."""
         if self._told.is_set():
             self._hurried.set()
         self._told.set()
-        self.state = "draining" if self.state != "stopped" else "stopped"
 
     @property
     def told_to_stop(self) -> bool:
@@ -106,7 +98,6 @@ class Lifecycle:
         for task in list(self._answering):
             task.cancel()
         await self._until_idle(_END_S)
-        self.state = "stopped"
 
     async def _until_idle(self, within_s: float) -> None:
         with suppress(TimeoutError):

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from service.records.candidate_log import CandidateLog
-from service.rerank.errors import SHOWN_CHARACTERS, InvalidRequest, NoCandidateLog, NotKept, ServiceError, error_body
+from service.rerank.errors import SHOWN_CHARACTERS, InvalidRequest, NoCandidateLog, NotKept
 
 _BODY_BYTES = 8 * 2**20
 _JSON = "application/json"
@@ -58,20 +58,14 @@ def preference_routes(candidate_log: CandidateLog | None) -> list[BaseRoute]:
     """candidate_log: where choices go; None answers every one of them with 409."""
 
     async def can_keep(_: Request) -> JSONResponse:
-        try:
-            _log(candidate_log)
-        except ServiceError as error:
-            return _refusal(error)
+        _log(candidate_log)
         return JSONResponse({"status": "ready"})
 
     async def keep(request: Request) -> JSONResponse:
-        try:
-            log = _log(candidate_log)
-            _require_json(request)
-            row = preference_row(read_preference(await _body(request)), datetime.now(UTC), log.reward_model)
-            await _store(log, row)
-        except ServiceError as error:
-            return _refusal(error)
+        log = _log(candidate_log)
+        _require_json(request)
+        row = preference_row(read_preference(await _body(request)), datetime.now(UTC), log.reward_model)
+        await _store(log, row)
         return JSONResponse({"object": "preference", "ranks": row["ranks"]}, status_code=201)
 
     path = "/v1/preferences"
@@ -135,7 +129,3 @@ async def _body(request: Request) -> bytes:
         if len(body) > _BODY_BYTES:
             raise InvalidRequest(f"the request body is larger than {_BODY_BYTES >> 20} MiB", param="body")
     return bytes(body)
-
-
-def _refusal(error: ServiceError) -> JSONResponse:
-    return JSONResponse(error_body(error), status_code=error.status, headers=error.headers)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from reward.conversation import Answer, Conversation, as_it_stands
 from reward.scorer import Score
 from service.rerank.busy_time import WORK, Work
+from service.rerank.errors import BelowMinReward, DeadlineExceeded, NothingComplete, NothingGenerated
 from service.rerank.plan import Plan
 from service.rerank.selection import Choice
 from service.rerank.strategies.base import Candidate, State, next_finish_rank
@@ -109,7 +110,7 @@ class Ledger:
                 finish_reason,
                 rank=next_finish_rank(self.candidates),
                 text=record.answer.content,
-                whole_first=self.plan.incomplete != "allow",
+                whole_first=self.plan.incomplete != "allow" or record.answer.only_thought,
             )
         else:
             record.view = record.view.ended(state, finish_reason)
@@ -135,6 +136,28 @@ class Ledger:
         self.scored_cached_tokens += score.cached_tokens
         reward = self.plan.reward_of(score)
         record.view = record.view.scored(reward, dict(score.rewards), prefix_tokens=prefix_tokens)
+
+    def nothing_to_return(self) -> Exception:
+        """Why there is too little to return, now that all has ended: an error of ours, or the engine's own."""
+        cut_off = sum(candidate.cut_off for candidate in self.candidates)
+        if cut_off and self.plan.incomplete == "never":
+            param = "rerank.incomplete"
+            reason = f"{cut_off} of {len(self.records)} candidates were cut off, no other can be returned"
+            return NothingComplete(f"{reason}, and {param} is never; allow more tokens", param=param)
+        least = self.plan.min_reward
+        if least is not None and any(candidate.state == "finished" for candidate in self.candidates):
+            return self._below(least)
+        if self.stop_reason == "deadline":
+            param = "rerank.deadline_ms"
+            return DeadlineExceeded(f"{param} passed before any candidate finished", param=param)
+        errors = (record.error for record in self.records if record.error is not None)
+        return next(errors, NothingGenerated(f"all {len(self.records)} candidates failed"))
+
+    def _below(self, least: float) -> BelowMinReward:
+        param = "rerank.min_reward"
+        best = max(self.rewards, default=None)
+        known = "no candidate could be scored" if best is None else f"the best candidate's reward is {best:.6g}"
+        return BelowMinReward(f"{known}; {param} asks for at least {least:.6g}", param=param)
 
     def growth_ms(self, record: CandidateRecord) -> list[tuple[int, float]]:
         """(tokens, milliseconds since generation began) of a candidate's first piece, checkpoints and end."""

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
-
 from reward.config import PLAIN, RewardConfig
 from service.rerank.errors import SHOWN_CHARACTERS, InvalidRequest
+from service.rerank.fields import HUGE, check_messages, count, flag, form, is_greedy, max_tokens, prompt_count
 from service.rerank.options import DEFAULT_STRATEGY, RerankOptions, read_options
 from service.rerank.selection import ARGMAX, Selection
 from service.rerank.selection.served_heads import check_heads, check_weights
@@ -21,7 +20,15 @@ from service.rerank.selection.served_heads import check_heads, check_weights
 Reason = Literal["greedy", "slo"]  # temperature 0 would make all candidates one; the latency target
 Reranked = Literal["chat", "completions", "responses", "messages"]
 PassedOn = Literal[
-    "batch", "generate", "cohere", "generative_scoring", "systemone", "transcriptions", "translations", "other"
+    "batch",
+    "generate",
+    "cohere",
+    "generative_scoring",
+    "systemone",
+    "transcriptions",
+    "translations",
+    "realtime",
+    "other",
 ]
 Endpoint = Reranked | PassedOn
 
@@ -44,8 +51,6 @@ PASSED_ON: Mapping[str, PassedOn] = {
 INVOCATIONS = "/invocations"  # takes the bodies of the first two endpoints
 GENERATING = frozenset((*ENDPOINTS, *PASSED_ON, INVOCATIONS))
 BEST_OF_HEADER = "x-best-of"
-_HUGE = 10**18
-_INTEGER = TypeAdapter(int)
 _ALIAS = re.compile(r"(?P<model>.+):best-of-(?P<best_of>\d+)")
 
 
@@ -100,20 +105,20 @@ class Ask:
         return max(self.best_of, self.n) * self.prompts
 
 
-def plain_ask(endpoint: Endpoint, body: bytes = b"") -> Ask:
+def plain_ask(endpoint: Endpoint, body: bytes = b"", *, n: int = 1, prompts: int = 1, beam: bool = False) -> Ask:
     """A request that is not ranked: whatever it generates is passed on."""
     return Ask(
         endpoint=endpoint,
-        best_of=1,
-        asked_best_of=1,
+        best_of=1 if beam else n,
+        asked_best_of=1 if beam else n,
         fewer_because=None,
-        n=1,
-        prompts=1,
+        n=n,
+        prompts=prompts,
         max_tokens=None,
         explicit=False,
         wants_reward=False,
         background=False,
-        beam=False,
+        beam=beam,
         options=RerankOptions(),
         selection=ARGMAX,
         reward=PLAIN,
@@ -137,37 +142,19 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
             left for vLLM to judge.
     """
     if endpoint not in ENDPOINTS.values():
-        _refuse_reranking(body, header)
-        return plain_ask(endpoint, body)
+        return _read_passed_on(endpoint, body, header, limits)
     request = _object(body)
-    if request.get("messages") == []:
-        raise InvalidRequest("messages must hold at least one message", param="messages")
-    _check_items(request.get("input"))
-    rerank_given = request.get("rerank") is not None
-    options = read_options(request.get("rerank"), limits.default_strategy)
-    if options.progress and not request.get("stream"):
-        raise InvalidRequest("rerank.progress needs a stream: set stream to true", param="rerank.progress")
-    selection = options.selection or limits.selection
-    check_heads(selection, limits.reward)
-    if options.reward_weights is not None:
-        check_weights(options.reward_weights, selection, limits.reward)
+    check_messages(request)
     asked = _asked_best_of(request, header)
-    if rerank_given or asked is not None:
+    explicit = asked is not None or request.get("rerank") is not None
+    if explicit:
         _refuse_what_cannot_be_reranked(request, asked)
-    n = _count(request.get("n")) if endpoint in ("chat", "completions") else 1
-    if options.stop_after is not None and options.stop_after < n:
-        message = f"rerank.stop_after is {options.stop_after}, fewer than n = {n} to return"
-        raise InvalidRequest(message, param="rerank.stop_after")
+    n = count(request.get("n")) if endpoint in ("chat", "completions") else 1
+    prompts = prompt_count(request) if endpoint == "completions" else 1
+    options = _options(request, endpoint, n, prompts, limits)
     asked_best_of = _resolve_best_of(asked, n, request, limits)
-    if n > limits.max_candidates:
-        message = f"n is {n}; this server runs at most {limits.max_candidates} candidates at once (--max-candidates)"
-        raise InvalidRequest(message, param="n")
-    greedy = request.get("temperature") == 0
-    best_of = min(n, asked_best_of) if greedy else asked_best_of
-    prompts = _prompt_count(request) if endpoint == "completions" else 1
-    if options.conversation is not None and (endpoint != "completions" or prompts > 1):
-        message = "rerank.conversation is for one prompt of /v1/completions; elsewhere the request has its own"
-        raise InvalidRequest(message, param="rerank.conversation")
+    check_n(n, limits.max_candidates)
+    best_of = min(n, asked_best_of) if is_greedy(request) else asked_best_of
     forwarded = _without_ours(request)
     return Ask(
         endpoint=endpoint,
@@ -176,43 +163,62 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         fewer_because="greedy" if best_of < asked_best_of else None,
         n=n,
         prompts=prompts,
-        max_tokens=_max_tokens(request),
-        explicit=asked is not None or rerank_given,
-        wants_reward=rerank_given,
-        background=bool(request.get("background")),
-        beam=bool(request.get("use_beam_search")),
+        max_tokens=max_tokens(request),
+        explicit=explicit,
+        wants_reward=request.get("rerank") is not None,
+        background=flag(request, "background"),
+        beam=flag(request, "use_beam_search"),
         options=options,
-        selection=selection,
+        selection=options.selection or limits.selection,
         reward=limits.reward,
         body=body if forwarded == request else json.dumps(forwarded).encode(),
         model=model if isinstance(model := forwarded.get("model"), str) else None,
     )
 
 
-def _check_items(items: Any) -> None:
-    """Of an earlier answer in the input of /v1/responses vLLM takes the first part's text, and fails without."""
-    for index, item in enumerate(items if isinstance(items, list) else ()):
-        if not isinstance(item, dict) or item.get("role") != "assistant" or not isinstance(item.get("content"), list):
-            continue
-        field, first = f"input.{index}.content", next(iter(item["content"]), None)
-        if first is None:
-            raise InvalidRequest(f"{field}: must hold at least one part", param=field)
-        if isinstance(first, dict) and first.get("type") == "refusal":
-            raise InvalidRequest(f"{field}.0: a refusal cannot be read; give it as output_text", param=f"{field}.0")
+def _options(request: Mapping[str, Any], endpoint: Endpoint, n: int, prompts: int, limits: Limits) -> RerankOptions:
+    """The value of `rerank`. Raises InvalidRequest where the rest of the request has no use for it."""
+    options = read_options(request.get("rerank"), limits.default_strategy)
+    if options.progress and not flag(request, "stream"):
+        raise InvalidRequest("rerank.progress needs a stream: set stream to true", param="rerank.progress")
+    if options.stop_after is not None and options.stop_after < n:
+        message = f"rerank.stop_after is {options.stop_after}, fewer than n = {n} to return"
+        raise InvalidRequest(message, param="rerank.stop_after")
+    if options.conversation is not None and (endpoint != "completions" or prompts > 1):
+        message = "rerank.conversation is for one prompt of /v1/completions; elsewhere the request has its own"
+        raise InvalidRequest(message, param="rerank.conversation")
+    selection = options.selection or limits.selection
+    check_heads(selection, limits.reward)
+    if options.reward_weights is not None:
+        check_weights(options.reward_weights, selection, limits.reward)
+    return options
 
 
-def _refuse_reranking(body: bytes, header: str | None) -> None:
-    """For an endpoint that is passed on. Raises InvalidRequest, naming the field, where a client asks for more."""
+def _read_passed_on(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits) -> Ask:
+    """Raises InvalidRequest where a client asks for reranking, or for more answers than ever run at once."""
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):
-        request = None  # a form with a recording, or nonsense, which vLLM refuses
+        request = form(body)  # with a recording, or nonsense, which vLLM refuses
     request = request if isinstance(request, dict) else {}
     asked = _asked_best_of(request, header)
     param = asked[1] if asked else "rerank" if request.get("rerank") is not None else None
     if param is not None:
         message = f"{param}: this endpoint is not reranked; use one of {', '.join(ENDPOINTS)}"
         raise InvalidRequest(message, param=param)
+    sampling = request.get("sampling_params")
+    n = count((sampling if isinstance(sampling, dict) else request).get("n"))
+    check_n(n, limits.max_candidates)
+    messages = request.get("messages")
+    prompts = max(len(messages), 1) if endpoint == "batch" and isinstance(messages, list) else 1
+    return plain_ask(endpoint, body, n=n, prompts=prompts, beam=flag(request, "use_beam_search"))
+
+
+def check_n(n: int, max_candidates: int) -> None:
+    """Raises InvalidRequest for more answers to one prompt than ever run at once."""
+    if n > max_candidates:
+        message = f"n is {n}; this server runs at most {max_candidates} candidates at once (--max-candidates)"
+        raise InvalidRequest(message, param="n")
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -244,7 +250,7 @@ def _asked_best_of(request: Mapping[str, Any], header: str | None) -> tuple[int,
 
 def _bounded_int(digits: str) -> int:
     """The number, or one above every limit where it has too many digits to be meant."""
-    return int(digits) if len(digits) <= 18 else _HUGE
+    return int(digits) if len(digits) <= 18 else HUGE
 
 
 def _alias(request: Mapping[str, Any]) -> re.Match[str] | None:
@@ -263,7 +269,7 @@ def model_behind(model: str, max_best_of: int) -> str:
 
 def _check_best_of(best_of: int, field: str, max_best_of: int) -> None:
     if not 1 <= best_of <= max_best_of:
-        shown = best_of if abs(best_of) < _HUGE else "far too many"
+        shown = best_of if abs(best_of) < HUGE else "far too many"
         message = f"{field} asks for {shown} candidates; it must be between 1 and {max_best_of}"
         raise InvalidRequest(message, param=field)
 
@@ -280,7 +286,7 @@ def _resolve_best_of(asked: tuple[int, str] | None, n: int, request: Mapping[str
 
 def _generates_elsewhere(request: Mapping[str, Any]) -> bool:
     """Beam search samples by its own rule; a background request is answered before it is generated."""
-    return bool(request.get("use_beam_search") or request.get("background"))
+    return flag(request, "use_beam_search") or flag(request, "background")
 
 
 def _refuse_what_cannot_be_reranked(request: Mapping[str, Any], asked: tuple[int, str] | None) -> None:
@@ -296,30 +302,7 @@ def _without_ours(request: Mapping[str, Any]) -> dict[str, Any]:
     return forwarded
 
 
-def _count(value: Any) -> int:
-    """`n` as vLLM reads it; what is no number vLLM refuses with its own message."""
-    try:
-        n = _INTEGER.validate_python(value)
-    except ValidationError:
-        return 1
-    if not 1 <= n < _HUGE:
-        raise InvalidRequest("n must be at least 1" if n < 1 else "n is far too large", param="n")
-    return n
-
-
-def _max_tokens(request: Mapping[str, Any]) -> int | None:
-    """By the name that the endpoint has for it; what is no number vLLM refuses with its own message."""
-    given = (request.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
-    return next((value for value in given if isinstance(value, int)), None)
-
-
 def _shown(value: Any) -> str:
     """A client's value in a message, cut where it is long."""
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
-
-
-def _prompt_count(request: Mapping[str, Any]) -> int:
-    prompt = request.get("prompt")
-    is_batch = isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list)
-    return len(prompt) if is_batch and prompt else 1

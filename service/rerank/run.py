@@ -15,20 +15,16 @@ from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable
 from service.rerank.busy_time import BusyMeter, Work
 from service.rerank.errors import (
-    BelowMinReward,
-    DeadlineExceeded,
     EngineDown,
     InvalidRequest,
-    NothingComplete,
     NothingGenerated,
     RewardModelDown,
     ServiceError,
     ShuttingDown,
 )
 from service.rerank.ledger import CandidateRecord, Ledger
-from service.rerank.places import Place, Places
 from service.rerank.plan import Plan
-from service.rerank.sampler import Sampler
+from service.rerank.protocols import Place, Places, Sampler
 from service.rerank.scoring import Scoring
 from service.rerank.strategies.base import (
     Abort,
@@ -135,6 +131,10 @@ class Run:
         self._closed = True
         self._happenings.put_nowait(None)
         return self._work
+
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once `best` has its answer."""
+        self._work.add_done_callback(lambda _: callback())
 
     @property
     def over(self) -> bool:
@@ -322,36 +322,13 @@ class Run:
         self.ledger.choice = self.ledger.plan.choose(self.ledger.candidates, unranked=self._goes_unranked)
         self.ledger.select_s = time.monotonic() - began_s
         if len(self.ledger.selected) < self.ledger.plan.least:
-            raise self._nothing_to_return()
+            raise self.ledger.nothing_to_return()
         return self.ledger.selected
 
     @property
     def _goes_unranked(self) -> bool:
         strategy = self._strategy
         return isinstance(strategy, Unranked) and not strategy.votes and not strategy.is_ranked(self.ledger.candidates)
-
-    def _nothing_to_return(self) -> Exception:
-        least = self.ledger.plan.min_reward
-        cut_off = sum(candidate.cut_off for candidate in self.ledger.candidates)
-        if cut_off and self.ledger.plan.incomplete == "never":
-            param = "rerank.incomplete"
-            reason = f"{cut_off} of {len(self.ledger.records)} candidates were cut off, no other can be returned"
-            return NothingComplete(f"{reason}, and {param} is never; allow more tokens", param=param)
-        if least is not None and any(candidate.state == "finished" for candidate in self.ledger.candidates):
-            return self._below(least)
-        if self.ledger.stop_reason == "deadline":
-            param = "rerank.deadline_ms"
-            return DeadlineExceeded(f"{param} passed before any candidate finished", param=param)
-        errors = [record.error for record in self.ledger.records if record.error is not None]
-        if errors:
-            return errors[0]
-        return NothingGenerated(f"all {len(self.ledger.records)} candidates failed")
-
-    def _below(self, least: float) -> BelowMinReward:
-        param = "rerank.min_reward"
-        best = max(self.ledger.rewards, default=None)
-        known = "no candidate could be scored" if best is None else f"the best candidate's reward is {best:.6g}"
-        return BelowMinReward(f"{known}; {param} asks for at least {least:.6g}", param=param)
 
     async def _end_all(self) -> None:
         """The one place where a run's work ends, however it came to that."""

@@ -42,12 +42,15 @@ class Scoring:
             return  # a prompt too long to score: every candidate will say so when it is scored
 
     async def score(self, ledger: Ledger, record: CandidateRecord) -> None:
-        """Score a candidate as it stands now, and write it down. Raises RewardUnavailable."""
+        """Score a candidate as it stands now, and write it down; thinking alone is no answer to score.
+
+        Raises RewardUnavailable.
+        """
         finished, tokens, text = record.view.state == "finished", record.view.tokens, record.text
         answer = ledger.answer(record)
         score: Score | None = None
         try:
-            if finished or answer.content or not answer.reasoning or self.conversation.score_reasoning:
+            if self.conversation.score_reasoning or not answer.only_thought:
                 score = await self._score_once(self.conversation.reply(answer, text), text, finished=finished)
         except ValueError as error:
             record.error = error

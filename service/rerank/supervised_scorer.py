@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -9,7 +10,6 @@ from typing import Literal
 
 from reward.config import RewardConfig
 from reward.conversation import Conversation
-from reward.off_loop import OffLoop
 from reward.scorer import RewardUnavailable, Score, Scorer
 from reward.template import Prompt, Reply
 from service.rerank.errors import InvalidRequest
@@ -26,17 +26,19 @@ class SupervisedScorer:
     """Notifies every run at once when the scorer dies or hangs, so that none has to find out by itself.
 
     on_failure: what a request is answered then: an error, or candidates as they come, unranked. timeout_s: a scorer
-    that takes longer for one text counts as unavailable. hang_s: so does one that has given no score at all for so
-    long, though it was asked; it is asked again until it answers, and nobody else asks it meanwhile. failure: why the
-    scorer cannot be asked now.
+    that takes longer for one text counts as unavailable. hang_s: so does one that has given no score and made no step
+    for so long, though it was asked; it is asked again until it answers, and nobody else asks it meanwhile. stepped_s:
+    when it last made a step, in monotonic seconds: a long text takes many, and a scorer that does not tell makes none.
+    failure: why the scorer cannot be asked now.
     """
 
     def __init__(
         self,
         scorer: Scorer,
-        on_failure: OnRewardFailure = "error",
-        timeout_s: float | None = None,
-        hang_s: float = 10.0,
+        on_failure: OnRewardFailure,
+        timeout_s: float | None,
+        hang_s: float,
+        stepped_s: Callable[[], float] = lambda: -math.inf,
     ) -> None:
         self.scorer = scorer
         self.timeout_s = timeout_s
@@ -44,10 +46,10 @@ class SupervisedScorer:
         self.failure: RewardUnavailable | None = None
         self.in_flight = 0
         self._hang_s = hang_s
+        self._stepped_s = stepped_s
         self._dead = False
         self._answered_s = time.monotonic()  # when it last gave a score
         self._listeners: set[Listener] = set()
-        self._off_loop = OffLoop()
 
     @property
     def config(self) -> RewardConfig:
@@ -110,9 +112,11 @@ class SupervisedScorer:
         answer = asyncio.ensure_future(self.scorer.score(prompt, ""))
         try:
             while not answer.done():
-                patience_s = self._hang_s - (time.monotonic() - max(asked_s, self._answered_s))
+                alive_s = max(asked_s, self._answered_s, self._stepped_s())
+                patience_s = self._hang_s - (time.monotonic() - alive_s)
                 if patience_s <= 0 and self.failure is None:
-                    self._fail(RewardUnavailable(f"the reward model has given no score for {self._hang_s:g} s"))
+                    reason = f"the reward model has given no score for {self._hang_s:g} s, and computes none"
+                    self._fail(RewardUnavailable(reason))
                 await asyncio.wait([answer], timeout=patience_s if self.failure is None else None)
         finally:
             answer.cancel()
@@ -145,7 +149,7 @@ class SupervisedScorer:
     async def prompt(self, conversation: Conversation) -> Prompt:
         """The conversation in the reward model's own template. Raises InvalidRequest when the template refuses it."""
         try:
-            return await self._off_loop.run(lambda: conversation.prompt(self.scorer.template), conversation.characters)
+            return await self.scorer.prompt(conversation)
         except Exception as error:
             reason = f"the reward model's chat template cannot render this conversation: {error}"
             raise InvalidRequest(reason, param=conversation.param) from error

@@ -5,7 +5,6 @@ is returned; `renderer`, whose prompts carry the conversation for the reward mod
 engine in.
 """
 
-import asyncio
 import logging
 import secrets
 import time
@@ -19,16 +18,17 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from reward.scorer import RewardUnavailable
-from service.http.dependencies import Dependencies
+from service.http.books import Books
 from service.rerank.busy_time import BusyMeter
 from service.rerank.context import RequestContext, current_request
 from service.rerank.errors import ServiceError
 from service.rerank.plan import Plan, make_plan
-from service.rerank.request import plain_ask
+from service.rerank.request import check_n, plain_ask
 from service.rerank.run import Run
 from service.rerank.strategies.profile import StrategyProfile
 from service.rerank.supervised_scorer import SupervisedScorer
 from service.vllm.conversation import ConversationRenderer, Conversations, wants_whole
+from service.vllm.listening import listen
 from service.vllm.sampler import EngineRequest, VllmSampler
 
 _logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ _logger = logging.getLogger(__name__)
 class RerankingEngine:
     """engine: generates. reward: scores, and says when it dies. meter: charges requests for the machine's time.
 
-    parts: where what no HTTP request is known of is admitted and recorded. checkpoint_tokens: see `BestOfN`.
+    books: where what no HTTP request is known of is admitted and recorded. checkpoint_tokens: see `BestOfN`.
     profile: how strategies are set where a request does not say. args: of vLLM's command line.
     """
 
@@ -46,7 +46,7 @@ class RerankingEngine:
         engine: AsyncLLM,
         reward: SupervisedScorer,
         meter: BusyMeter,
-        parts: Dependencies,
+        books: Books,
         checkpoint_tokens: int | None,
         profile: StrategyProfile,
         args: Namespace | None = None,
@@ -54,7 +54,7 @@ class RerankingEngine:
         self._engine = engine
         self._reward = reward
         self._meter = meter
-        self._parts = parts
+        self._books = books
         self._checkpoint_tokens = checkpoint_tokens
         self._profile = profile
         self._conversations = Conversations(engine, reward.scorer.template, args)
@@ -71,48 +71,29 @@ class RerankingEngine:
     ) -> AsyncIterator[RequestOutput]:
         """As `EngineClient.generate`: the outputs of the best candidates, or of all of them where none is ranked."""
         if not isinstance(prompt, Mapping):  # input that is streamed comes as a generator
-            return self._listen(self._engine.generate(prompt, sampling_params, request_id, **options))
+            return self._listen(EngineRequest(prompt, sampling_params, request_id, options))
         request = EngineRequest(prompt, sampling_params, request_id, options)
         context = current_request.get()
         return self._answer_alone(request) if context is None else self._answer(context, request)
 
-    async def _listen(self, outputs: AsyncIterator[RequestOutput]) -> AsyncIterator[RequestOutput]:
-        """One place for as long as somebody speaks."""
-        ticket = self._parts.admission.ticket()
-        try:
-            await ticket.wait()
-            async for output in outputs:
+    async def _listen(self, request: EngineRequest) -> AsyncIterator[RequestOutput]:
+        """One candidate for as long as somebody speaks."""
+        life = await self._books.admit(plain_ask("realtime"), request.request_id)
+        async with life as context:
+            async for output in listen(self._engine, request, context, self._meter):
                 yield output
-        finally:
-            ticket.close()
+            if context.piecewise is not None and context.piecewise.candidates[0].state != "finished":
+                life.outcome = "cancelled"  # vLLM aborts it by its id when the speaker is gone
 
     async def _answer_alone(self, request: EngineRequest) -> AsyncIterator[RequestOutput]:
-        """What outlives its HTTP request, or never had one: it is admitted, passed on and recorded here."""
-        ticket, outcome = self._parts.admission.ticket(), "cancelled"
-        context = RequestContext(plain_ask("other"), ticket, request.request_id, prices=self._parts.prices)
-        context.held.callback(ticket.close)
-        try:
-            self._parts.lifecycle.track(context)
-            await ticket.wait()
+        """What never had an HTTP request that we know of: it is admitted, passed on and recorded here."""
+        async with await self._books.admit(plain_ask("other"), request.request_id) as context:
             async for output in self._answer(context, request):
                 yield output
-            outcome = "ok"
-        except ServiceError as error:
-            outcome = error.code
-            raise
-        except Exception:
-            outcome = "error"
-            raise
-        finally:
-            await asyncio.shield(asyncio.create_task(self._end(context, outcome)))
-
-    async def _end(self, context: RequestContext, outcome: str) -> None:
-        self._parts.lifecycle.forget(context)
-        await context.close()
-        self._parts.recorder.record(context, outcome)
 
     def _plan(self, context: RequestContext, request: EngineRequest) -> Plan:
         params = request.params
+        check_n(params.n, self._books.max_candidates)
         plan = make_plan(
             context.ask,
             n=params.n,
@@ -136,13 +117,13 @@ class RerankingEngine:
     async def _answer(self, context: RequestContext, request: EngineRequest) -> AsyncIterator[RequestOutput]:
         """Whoever stops listening ends nothing: `context.close` does, whatever became of the request."""
         try:
-            if context.error is not None:
-                raise context.error
+            if (refusal := context.error or context.failure) is not None:
+                raise refusal
             plan = self._plan(context, request)
             conversation = await self._conversations.of(request.prompt, context.ask) if plan.ranked else None
             sampler = VllmSampler(self._engine, request, plan)
             run = Run(plan, conversation, sampler, self._reward, self._meter, context.places)
-            context.runs.append(run)
+            context.begin(run)
             async for output in sampler.answer(run):
                 yield output
             if context.ask.beam:

@@ -3,6 +3,7 @@
 from argparse import Namespace, _SubParsersAction
 from collections.abc import Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,7 @@ from service.settings import Settings, add_arguments
 from service.vllm.bundled import Bundled, use_bundled_policy, with_bundled_reward
 
 _BUNDLED = "the bundled model"  # stands where vLLM asks for a model
+_COMMENTS_S = 1.0  # between comments in a stream that has nothing else to send, where vLLM's option is not given
 _NEAR = 0.7  # of names that may be meant for each other
 
 
@@ -22,7 +24,7 @@ def parse(argv: Sequence[str], bundled: Bundled) -> tuple[Namespace, Settings]:
     """vLLM's arguments and our settings, from one command line (and `--config` file); `bundled` where it has no MODEL.
 
     Exits with a message, as argparse does, for what cannot be meant. The arguments get one of ours: stream_comments_s,
-    of `Dependencies.keep_alive_s`.
+    of `Dependencies`.
     """
     parser = _serve_parser()
     defaults = vars(parser.parse_args(["serve"]))
@@ -40,7 +42,7 @@ def parse(argv: Sequence[str], bundled: Bundled) -> tuple[Namespace, Settings]:
     shared_device = settings.reward_backend == "vllm" or settings.reward_device != "cpu"
     if shared_device and args.gpu_memory_utilization == defaults["gpu_memory_utilization"]:
         args.gpu_memory_utilization -= settings.reward_gpu_memory_utilization
-    args.stream_comments_s = args.sse_keep_alive_interval
+    args.stream_comments_s = _COMMENTS_S if args.sse_keep_alive_interval is None else args.sse_keep_alive_interval
     args.sse_keep_alive_interval = args.sse_keep_alive_interval or 0
     _refuse_unsupported(parser, args, settings)
     try:
@@ -53,7 +55,7 @@ def parse(argv: Sequence[str], bundled: Bundled) -> tuple[Namespace, Settings]:
 def _split_config(argv: Sequence[str]) -> list[str]:
     """vLLM overlooks a file that is given as `--config=FILE`. Raises ValueError where there is no such file."""
     words = [part for word in argv for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
-    for option, path in zip(words, words[1:], strict=False):
+    for option, path in pairwise(words):
         if option == "--config" and not Path(path).is_file():
             raise ValueError(f"--config: there is no file {path}")
     return words

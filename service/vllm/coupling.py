@@ -17,6 +17,7 @@ from service.vllm.coupling_checks.names import failing_imports, one_line
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _CLIENT, _ENGINES, _SAMPLER = "service/vllm/client.py", "service/vllm/engines.py", "service/vllm/sampler.py"
+_BACKGROUND = "service/vllm/background.py"
 _CONVERSATION, _ANSWERS = "service/vllm/conversation.py", "service/vllm/answers.py"
 _SERVER, _COMMAND_LINE, _LOAD = "service/vllm/server.py", "service/vllm/command_line.py", "service/vllm/engine_load.py"
 _SCORER, _ROLLOUT, _METRICS = "reward/vllm_scorer.py", "training/policy/rollout.py", "service/observe/metrics.py"
@@ -134,6 +135,12 @@ SERVING = (
         _ANSWERS,
         "get_parser makes a class from the server's options, whose parse returns reasoning, content and tool calls",
         http.answer_parsers,
+    ),
+    Coupling(
+        "background responses",
+        _BACKGROUND,
+        "OpenAIServingResponses generates in the background by two methods, and a third reads its event_store",
+        http.background_responses,
     ),
     Coupling(
         "engine client",

@@ -1,5 +1,7 @@
 """How busy an engine is, from the statistics that it sends with every step."""
 
+import math
+import time
 from typing import Any
 
 from vllm.v1.metrics.loggers import PrometheusStatLogger, StatLoggerBase
@@ -11,6 +13,11 @@ class EngineLoad:
 
     def __init__(self) -> None:
         self._ranks: dict[int, SchedulerStats] = {}
+        self.stepped_s = -math.inf  # monotonic: when it last finished a step, a piece of a long prompt for one
+
+    def note(self, rank: int, stats: SchedulerStats) -> None:
+        """A step's statistics."""
+        self._ranks[rank], self.stepped_s = stats, time.monotonic()
 
     @property
     def waiting(self) -> int:
@@ -24,16 +31,16 @@ class EngineLoad:
 
     def logger(self, *_: Any, **__: Any) -> StatLoggerBase:
         """For `AsyncLLM(stat_loggers=[...])`, which calls it once for each rank."""
-        return _Logger(self._ranks)
+        return _Logger(self)
 
 
 class _Logger(StatLoggerBase):
-    def __init__(self, ranks: dict[int, SchedulerStats]) -> None:
-        self._ranks = ranks
+    def __init__(self, load: EngineLoad) -> None:
+        self._load = load
 
     def record(self, scheduler_stats: SchedulerStats | None, *_: Any, engine_idx: int = 0, **__: Any) -> None:
         if scheduler_stats is not None:
-            self._ranks[engine_idx] = scheduler_stats
+            self._load.note(engine_idx, scheduler_stats)
 
     def log_engine_initialized(self) -> None:
         pass

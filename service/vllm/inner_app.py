@@ -10,19 +10,20 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from vllm.entrypoints.launchers.launcher import terminate_if_errored
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.serve import create_error_response
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from service.http.error_answers import answer_service_error, error_answer
 from service.http.rerank_object import RERANK_HEADERS
 from service.http.validation import field_error
 from service.http.vllm_front.head import HeadAsGet
 from service.http.vllm_front.request_body import RequestBody
 from service.http.vllm_front.stream_headers import StreamHeaders
 from service.rerank.context import current_request
-from service.rerank.errors import EngineDown, ServiceError, error_body
+from service.rerank.errors import EngineDown, ServiceError
 from service.rerank.request import model_behind
 
 # What a web page of another origin may read beside the body.
@@ -47,7 +48,7 @@ _LOGGERS = (
 
 def adapt(inner: FastAPI, max_best_of: int) -> None:
     """max_best_of: the largest N that a model alias may ask for."""
-    inner.add_exception_handler(ServiceError, _service_error)
+    inner.add_exception_handler(ServiceError, answer_service_error)
     inner.add_exception_handler(EngineDeadError, _engine_dead)
     inner.add_exception_handler(RequestValidationError, _name_the_field)
     _list_aliases(inner, max_best_of)
@@ -88,21 +89,16 @@ def _retrieve_models(inner: FastAPI, max_best_of: int) -> None:
     inner.add_api_route("/v1/models/{name:path}", model, methods=["GET"])
 
 
-async def _service_error(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ServiceError)
-    return JSONResponse(error_body(error), status_code=error.status, headers=error.headers)
-
-
-async def _engine_dead(request: Request, error: Exception) -> JSONResponse:
+async def _engine_dead(request: Request, error: Exception) -> Response:
     assert isinstance(error, EngineDeadError)
     terminate_if_errored(server=request.app.state.server, engine=request.app.state.engine_client)
-    return await _service_error(request, EngineDown(reason(error)))
+    return error_answer(EngineDown(reason(error)))
 
 
-async def _name_the_field(request: Request, error: Exception) -> JSONResponse:
+async def _name_the_field(_: Request, error: Exception) -> Response:
     """FastAPI's validation error as one sentence that names the field, with status 400."""
     assert isinstance(error, RequestValidationError)
-    return await _service_error(request, field_error(error.errors(), error.body))
+    return error_answer(field_error(error.errors(), error.body))
 
 
 def reason(error: EngineDeadError) -> str:

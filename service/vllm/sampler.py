@@ -15,8 +15,8 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from service.rerank.errors import EngineDown
 from service.rerank.plan import Plan
+from service.rerank.protocols import Draft
 from service.rerank.run import Run
-from service.rerank.sampler import Draft
 
 _NO_PROGRESS = 1 << 30
 
@@ -25,11 +25,12 @@ _NO_PROGRESS = 1 << 30
 class EngineRequest:
     """One call of `EngineClient.generate`. options: its keyword arguments.
 
+    prompt: a mapping, or a generator of pieces where input is streamed.
     engine_id: our own, since `request_id` is what the client sent in `x-request-id`, and vLLM aborts all requests
     that carry the same one.
     """
 
-    prompt: Mapping[str, Any]
+    prompt: Any
     params: SamplingParams
     request_id: str
     options: Mapping[str, Any]

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
+import math
 import os
-import socket
 import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,13 +20,13 @@ from starlette.middleware.cors import CORSMiddleware
 from vllm import envs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
-from vllm.entrypoints.launchers.launcher import setup_server
 from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
 from vllm.logger import configure_logging_from_args
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from reward.scorer import RewardUnavailable
 from service.http.app import create_app
+from service.http.books import Books
 from service.http.dependencies import Dependencies
 from service.http.recorder import Recorder
 from service.load.admission import Admission
@@ -39,14 +39,16 @@ from service.rerank.errors import EngineDown, RewardModelDown
 from service.rerank.request import Limits
 from service.rerank.supervised_scorer import SupervisedScorer
 from service.settings import Settings
+from service.vllm.background import BackgroundResponses
 from service.vllm.banner import banner
 from service.vllm.bundled import Bundled
 from service.vllm.client import RerankingEngine
 from service.vllm.command_line import parse
 from service.vllm.engine_load import EngineLoad
-from service.vllm.engines import StartFailed, start_engines
+from service.vllm.engines import Engines, StartFailed, start_engines
 from service.vllm.inner_app import EXPOSED_HEADERS, adapt, reason
 from service.vllm.life import http_server
+from service.vllm.life.address import Address, bound
 from service.vllm.life.engine_process import leave
 from service.vllm.life.preflight import NotServable, check
 
@@ -55,34 +57,41 @@ _CANNOT_BE_SERVED = 2
 _logger = logging.getLogger(__name__)
 
 
-async def serve(args: Namespace, settings: Settings) -> int:
+async def serve(args: Namespace, settings: Settings, address: Address) -> int:
     """Start everything and serve until told to stop. Returns the process's exit status."""
-    address, sock = setup_server(args, reuse_port=False)
-    leave_who_does_not_read(sock, settings.write_timeout_s)
     try:
         engines = await start_engines(args, settings)
     except StartFailed as error:
         print(f"bestofn serve: {error}", file=sys.stderr)
         leave(_ENGINE_DIED)
     meter = BusyMeter()
-    reward = SupervisedScorer(
-        engines.scorer, settings.on_reward_failure, settings.reward_timeout_s, settings.reward_hang_s
-    )
+    reward = supervised(engines, settings)
     parts, tokens = dependencies(args, settings, reward, meter), settings.prefix_score_tokens
-    engine = RerankingEngine(engines.generator, reward, meter, parts, tokens, settings.profile, args)
+    engine = RerankingEngine(engines.generator, reward, meter, Books(parts), tokens, settings.profile, args)
     if warning := reward.reads_less_than(engine.model_config.max_model_len):
         _logger.warning(warning)
     watching = asyncio.create_task(reward.watch())
     try:
         app = await build(args, settings, engine, reward, parts, engines.loads)
-        greeting = banner(address, args, guarded=bool(_authentication(args)))
-        await http_server.run(app, sock, args, parts.lifecycle, lambda: print(greeting, flush=True))
+        greeting = banner(address.url, args, guarded=bool(_authentication(args)))
+        await http_server.run(app, address, args, parts.lifecycle, lambda: print(greeting, flush=True))
         died = engine.errored and not parts.lifecycle.told_to_stop
     finally:
         watching.cancel()
         await engines.close()
-        sock.close()
     return _ENGINE_DIED if died else 0
+
+
+def supervised(engines: Engines, settings: Settings) -> SupervisedScorer:
+    """The scorer, watched; steps of its engine count as life where it has one."""
+    load = engines.loads.get("reward")
+    return SupervisedScorer(
+        engines.scorer,
+        settings.on_reward_failure,
+        settings.reward_timeout_s,
+        settings.reward_hang_s,
+        stepped_s=lambda: -math.inf if load is None else load.stepped_s,
+    )
 
 
 def dependencies(args: Namespace, settings: Settings, reward: SupervisedScorer, meter: BusyMeter) -> Dependencies:
@@ -133,6 +142,8 @@ async def build(
     inner = build_app(args, tasks, engine.model_config)
     await init_app_state(engine, inner.state, args, tasks)  # type: ignore[arg-type]
     adapt(inner, settings.max_best_of)
+    if (responses := getattr(inner.state, "openai_serving_responses", None)) is not None:
+        BackgroundResponses(responses, Books(parts))
     for name, load in loads.items():
         parts.recorder.metrics.observe_engine(name, load)
     app = create_app(
@@ -148,15 +159,6 @@ async def build(
     return app
 
 
-def leave_who_does_not_read(sock: socket.socket, timeout_s: float) -> None:
-    """Let the kernel end a connection whose other side has taken nothing for so long; uvicorn would wait for ever.
-
-    Connections inherit it from the socket that listens.
-    """
-    if hasattr(socket, "TCP_USER_TIMEOUT") and sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * 1000))
-
-
 def _candidate_log(settings: Settings, metrics: Metrics) -> CandidateLog | None:
     if settings.candidate_log is None:
         return None
@@ -169,8 +171,12 @@ def _lifespan(inner: FastAPI, candidate_log: CandidateLog | None) -> Any:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         with candidate_log or nullcontext():
-            async with inner.router.lifespan_context(inner):
-                yield
+            try:
+                async with inner.router.lifespan_context(inner):
+                    yield
+            finally:
+                if candidate_log is not None:  # what is queued may take the disk a while
+                    await asyncio.to_thread(candidate_log.close)
 
     return lifespan
 
@@ -213,7 +219,8 @@ def main(argv: Sequence[str], bundled: Bundled) -> None:
     configure_logging_from_args(args)
     try:
         check(args, settings)
+        with bound(args, settings.write_timeout_s) as address:
+            sys.exit(uvloop.run(serve(args, settings, address)))
     except NotServable as error:
         print(f"bestofn serve: {error}", file=sys.stderr)
         sys.exit(_CANNOT_BE_SERVED)
-    sys.exit(uvloop.run(serve(args, settings)))

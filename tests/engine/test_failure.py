@@ -200,4 +200,4 @@ async def test_whatever_generates_is_counted(server: Server) -> None:
                 break
             await asyncio.sleep(0.2)
     assert await asyncio.to_thread(server.metric, "bestofn_requests_total", endpoint="batch", outcome="ok") >= 1
-    assert await asyncio.to_thread(server.metric, "bestofn_requests_total", endpoint="other", outcome="ok") >= 1
+    assert await asyncio.to_thread(server.metric, "bestofn_requests_total", endpoint="responses", outcome="ok") >= 1

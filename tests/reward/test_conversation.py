@@ -44,5 +44,17 @@ def test_the_salt_goes_with_the_prompt(conversation: Conversation, template: Con
     assert (conversation.prompt(template).cache_salt, salted.prompt(template).cache_salt) == (None, "mine")
 
 
-def test_its_length_is_about_that_of_its_texts() -> None:
-    assert Conversation((QUESTION, {"role": "assistant", "content": None}), text="abc").characters == 15
+def test_its_length_is_about_that_of_all_that_is_rendered() -> None:
+    short = Conversation((QUESTION, {"role": "assistant", "content": None}), text="abc")
+    assert 15 <= short.characters < 100
+    long = "x" * 100_000
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"description": long}}}}}
+    calling = {"role": "assistant", "content": None, "tool_calls": [{"function": {"arguments": long}}]}
+    for one in (
+        Conversation((QUESTION,), tools=(tool,)),
+        Conversation((QUESTION,), variables={"documents": [{"text": long}]}),
+        Conversation((QUESTION, calling)),
+        Conversation(({"role": "user", "content": [{"type": "text", "text": long}]},)),
+        Conversation((), text=long),
+    ):
+        assert one.characters > 16_000

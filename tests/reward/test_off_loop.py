@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from reward.off_loop import OffLoop
+from reward.off_loop import OffLoop, characters
 
 
 async def test_what_is_short_is_done_at_once_and_what_is_long_in_one_thread_of_its_own() -> None:
@@ -32,3 +32,15 @@ async def test_the_loop_goes_on_meanwhile() -> None:
     await asyncio.sleep(0)
     may_end.set()
     assert await working
+
+
+def test_all_texts_in_a_value_count() -> None:
+    assert characters("abc") == 3
+    assert characters({"a": ["bc", {"d": "ef"}]}, None, 7) == 6 + 5  # its letters, and one for each other value
+    assert characters([1] * 100_000) > 16_000
+
+
+def test_counting_ends_where_it_is_long_anyway() -> None:
+    deep: list[object] = []
+    deep.append(deep)  # without an end
+    assert characters("x" * 20_000, deep) > 16_000

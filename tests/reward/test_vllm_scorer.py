@@ -4,6 +4,7 @@ tests/engine/test_scorers.py compares the rewards of a real one with those of pl
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from vllm.outputs import PoolingOutput, PoolingRequestOutput
 
 from reward import vllm_scorer
 from reward.config import PLAIN, RewardConfig
+from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable
 from reward.template import ConversationTemplate
 from reward.vllm_scorer import VllmScorer
@@ -72,6 +74,34 @@ async def test_heads_are_named_and_their_mean_is_normalised(template: Conversati
     scorer = scorer_over(FakeEngine(1.0, 3.0), template, RewardConfig(("help", "tone"), 1.0, 2.0))
     score = await scorer.score(template.prompt(QUESTION), "2")
     assert (score.reward, score.rewards) == (0.5, {"help": 1.0, "tone": 3.0})
+
+
+async def test_long_texts_are_rendered_and_tokenised_in_one_thread_and_short_ones_at_once(
+    template: ConversationTemplate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer, here, seen = scorer_over(FakeEngine(1.0), template), threading.get_ident(), set[int]()
+    for name in ("prompt", "tokens"):
+        original = getattr(template, name)
+
+        def noted(*args: Any, _original: Any = original, **options: Any) -> Any:
+            seen.add(threading.get_ident())
+            return _original(*args, **options)
+
+        monkeypatch.setattr(template, name, noted)
+    tool = {"type": "function", "function": {"name": "f", "description": "x" * 20_000}}
+    for long in (Conversation(({"role": "user", "content": "x" * 20_000},)), Conversation((), tools=(tool,))):
+        seen.clear()
+        await scorer.prompt(long)
+        assert len(seen) == 1
+        assert here not in seen
+    thread = set(seen)
+    seen.clear()
+    with pytest.raises(ValueError, match="more than the reward model reads"):
+        await scorer.score(await scorer.prompt(Conversation(({"role": "user", "content": "x" * 20_000},))), "2")
+    assert seen == thread
+    seen.clear()
+    await scorer.score(await scorer.prompt(Conversation((*QUESTION,))), "2")
+    assert seen == {here}
 
 
 async def test_a_prefill_reads_what_every_answer_starts_with(template: ConversationTemplate) -> None:

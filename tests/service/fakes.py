@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reward.config import PLAIN, RewardConfig
 from reward.conversation import Conversation
-from reward.scorer import RewardUnavailable, Score
+from reward.scorer import RewardUnavailable, Score, Scorer
 from reward.template import ConversationTemplate, Prompt
 from reward.template import Message as ChatMessage
 from reward.template import Reply as Answered
@@ -22,12 +22,11 @@ from service.rerank.busy_time import BusyMeter
 from service.rerank.context import RequestContext, current_request
 from service.rerank.errors import ServiceError, error_body
 from service.rerank.ledger import Ledger
-from service.rerank.places import Place, Places
 from service.rerank.plan import Plan, make_plan
 from service.rerank.prices import Prices
+from service.rerank.protocols import Draft, Place, Places
 from service.rerank.request import Ask, Limits, read_ask
 from service.rerank.run import Run
-from service.rerank.sampler import Draft
 from service.rerank.strategies import Strategy
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 
@@ -177,6 +176,9 @@ class FakeScorer:
         self._failure = RewardUnavailable(reason)
         self._dead.set()
 
+    async def prompt(self, conversation: Conversation) -> Prompt:
+        return conversation.prompt(self.template)
+
     async def prefill(self, prompt: Prompt) -> None:
         self.prefills += 1
         await self.check_health()
@@ -243,6 +245,17 @@ def with_strategy(plan: Plan, strategy: Strategy) -> Plan:
     return replace(plan, strategy=strategy)
 
 
+def supervised(
+    scorer: Scorer,
+    on_failure: OnRewardFailure = "error",
+    timeout_s: float | None = None,
+    hang_s: float = 10.0,
+    **options: Any,
+) -> SupervisedScorer:
+    """As a server watches its scorer."""
+    return SupervisedScorer(scorer, on_failure, timeout_s, hang_s, **options)
+
+
 def make_run(
     sampler: FakeSampler,
     scorer: FakeScorer | SupervisedScorer | None = None,
@@ -251,9 +264,7 @@ def make_run(
     on_reward_failure: OnRewardFailure = "error",
     places: Places = FREE,
 ) -> Run:
-    watch = (
-        scorer if isinstance(scorer, SupervisedScorer) else SupervisedScorer(scorer or FakeScorer(), on_reward_failure)
-    )
+    watch = scorer if isinstance(scorer, SupervisedScorer) else supervised(scorer or FakeScorer(), on_reward_failure)
     return Run(plan or plan_for(len(sampler.scripts)), CONVERSATION, sampler, watch, METER, places)
 
 
@@ -308,9 +319,9 @@ class FakeVllm:
         n, seed = request.get("n", 1), request.get("seed", 0)
         plan = make_plan(context.ask, n=n, temperature=1.0, checkpoint_tokens=None, seed=seed)
         sampler = self.sampler()
-        reward = SupervisedScorer(self.scorer, self.on_reward_failure)
+        reward = supervised(self.scorer, self.on_reward_failure)
         run = Run(plan, CONVERSATION, sampler, reward, METER, context.places)
-        context.runs.append(run)
+        context.begin(run)
         self.runs.append(run)
         try:
             return await run.best(), run

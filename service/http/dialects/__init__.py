@@ -6,7 +6,7 @@ from service.http.dialects.chat import ChatDialect
 from service.http.dialects.dialect import Dialect, Event
 from service.http.dialects.messages import MessagesDialect
 from service.http.dialects.responses import ResponsesDialect
-from service.rerank.request import Endpoint
+from service.rerank.request import ENDPOINTS, Endpoint
 
 __all__ = ["DIALECTS", "Dialect", "Event", "dialect_of", "dialect_of_endpoint"]
 
@@ -27,4 +27,4 @@ def dialect_of_endpoint(endpoint: Endpoint) -> Dialect:
 
 def dialect_of(path: str) -> Dialect:
     """Of any route, by its path without a root path: what no endpoint of its own has speaks as OpenAI's chat does."""
-    return DIALECTS["messages"] if path.startswith("/v1/messages") else _CHAT
+    return next((DIALECTS[endpoint] for root, endpoint in ENDPOINTS.items() if path.startswith(root)), _CHAT)

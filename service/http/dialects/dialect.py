@@ -56,6 +56,20 @@ class Dialect(Protocol):
         ...
 
 
+def payload_of(event: bytes) -> Json | None:
+    """The JSON object of an event; None for comments, [DONE] and anything else."""
+    data = next((line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")), b"")
+    if not data.startswith(b"{"):
+        return None
+    payload = json.loads(data)
+    return payload if isinstance(payload, dict) else None
+
+
+def payloads(events: bytes) -> list[Json]:
+    """The JSON objects of whole events."""
+    return [payload for event in events.split(b"\n\n") if (payload := payload_of(event)) is not None]
+
+
 def encoded(payload: Json) -> bytes:
     """As it goes over the wire."""
     return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")

@@ -7,8 +7,8 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.http.answer_sender import send_error
 from service.http.body import joined, read_messages, replay, with_body
+from service.http.error_answers import send_error
 from service.rerank.errors import InvalidRequest
 from service.rerank.request import model_behind
 

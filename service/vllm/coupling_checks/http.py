@@ -90,6 +90,16 @@ def base_model_paths() -> bool:
     return [card.id for card in result(models.show_available_models()).data] == ["a", "b"]
 
 
+def background_responses() -> bool:
+    from vllm.entrypoints.openai.responses.serving import OpenAIServingResponses as Serving
+
+    replaced = ("_run_background_request", "_run_background_request_stream", "responses_background_stream_generator")
+    stores = {"response_store", "response_store_lock", "event_store"}
+    methods = [getattr(Serving, name) for name in replaced]
+    coroutines = all(map(inspect.iscoroutinefunction, methods[:2]))
+    return coroutines and inspect.isasyncgenfunction(methods[2]) and stores <= {*Serving.__init__.__code__.co_names}
+
+
 def authentication() -> bool:
     from starlette.responses import Response
     from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware

@@ -24,19 +24,20 @@ from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
 from vllm.entrypoints.launchers.utils.ssl import SSLCertRefresher
 
 from service.load.lifecycle import Lifecycle
+from service.vllm.life.address import Address
 
-_CLOSE_S = 1  # for connections to close once every request is answered
+_CLOSE_S = 0.3  # for connections to close once every request is answered
 
 
 async def run(
-    app: Starlette, sock: socket.socket, args: Namespace, lifecycle: Lifecycle, greet: Callable[[], None]
+    app: Starlette, address: Address, args: Namespace, lifecycle: Lifecycle, greet: Callable[[], None]
 ) -> None:
     """Serve until the server is told to stop or an engine dies. greet: called when the server listens.
 
     app.state holds `engine_client`, and is given `server`, where vLLM's error handlers look for it.
     """
     config = _config(app, args)
-    server = _Server(config, lifecycle, greet)
+    server = _Server(config, greet)
     app.state.server = server
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -47,7 +48,8 @@ async def run(
     ]
     certificates = _refresher(config, args) if args.enable_ssl_refresh else None
     try:
-        await server.serve(sockets=[sock])
+        address.open()
+        await server.serve(sockets=[address.sock])
     finally:
         for task in tasks:
             task.cancel()
@@ -56,15 +58,13 @@ async def run(
 
 
 class _Server(NoSignalServer):
-    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, greet: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, greet: Callable[[], None]) -> None:
         super().__init__(config)
-        self._lifecycle = lifecycle
         self._greet = greet
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._lifecycle.ready()
             self._greet()
 
 
@@ -83,7 +83,7 @@ def _config(app: Starlette, args: Namespace) -> uvicorn.Config:
         log_level=args.uvicorn_log_level,
         access_log=not args.disable_uvicorn_access_log,
         timeout_keep_alive=envs.VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
-        timeout_graceful_shutdown=_CLOSE_S,
+        timeout_graceful_shutdown=_CLOSE_S,  # type: ignore[arg-type]  # uvicorn takes a fraction too
         ssl_keyfile=args.ssl_keyfile,
         ssl_certfile=args.ssl_certfile,
         ssl_ca_certs=args.ssl_ca_certs,

@@ -3,14 +3,11 @@
 Only files are read, and only what is surely wrong is refused: what these checks do not know, vLLM decides.
 """
 
-import errno
 import json
 import os
 import re
-import socket
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -43,15 +40,32 @@ class NotServable(ValueError):
 
 
 def check(args: Namespace, settings: Settings) -> None:
-    """Raises NotServable for the first thing that is wrong with the models, the files or the address."""
+    """Raises NotServable for the first thing that is wrong with the models or the files."""
     assert settings.reward_model is not None
-    _check_address(args)
     for option in ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs"):
         path = getattr(args, option)
         if path is not None and not Path(path).is_file():
             raise NotServable(f"--{option.replace('_', '-')}: there is no file {path}")
+    _check_parsers(args)
     _check_policy(args.model)
     _check_reward_model(settings.reward_model, settings.reward_engine_args)
+
+
+def _check_parsers(args: Namespace) -> None:
+    """Their names; those of a plugin are known to nobody before it is loaded."""
+    from vllm.reasoning import ReasoningParserManager
+    from vllm.tool_parsers import ToolParserManager
+
+    asked = (
+        ("--tool-call-parser", args.tool_call_parser, args.tool_parser_plugin, ToolParserManager),
+        ("--reasoning-parser", args.reasoning_parser, args.reasoning_parser_plugin, ReasoningParserManager),
+    )
+    for option, name, plugin, manager in asked:
+        known = manager.list_registered()
+        if name and not plugin and name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(known))}"
+            raise NotServable(f"{option}: there is no parser {name}; {hint}")
 
 
 # -- models
@@ -212,49 +226,3 @@ def _tokenizer(model: str) -> Any:
 def _first_sentence(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
-
-
-# -- the address
-
-
-def _check_address(args: Namespace) -> None:
-    if args.uds:
-        _check_unix_socket(Path(args.uds))
-    elif args.port:
-        _check_port(args.host or "", args.port)
-
-
-def _check_unix_socket(path: Path) -> None:
-    """One that a server has left behind, and nobody listens on, is removed."""
-    if not path.parent.is_dir():
-        raise NotServable(f"--uds: there is no folder {path.parent}")
-    if not path.exists():
-        return
-    if not path.is_socket():
-        raise NotServable(f"--uds: {path} exists and is no socket; remove it, or choose another path")
-    with closing(socket.socket(socket.AF_UNIX)) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise NotServable(f"--uds: a server listens on {path} already; stop it, or choose another path")
-
-
-def _check_port(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with closing(socket.socket(family)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-            probe.listen(1)
-        except OSError as error:
-            raise NotServable(_address_problem(host, port, error)) from None
-
-
-def _address_problem(host: str, port: int, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"--port: {port} is in use; stop what listens there, or give another with --port"
-    if error.errno == errno.EACCES:
-        return f"--port: {port} is not for this user to open; give one above 1023"
-    return f"--host: {host}:{port} cannot be listened on: {error.strerror or error}"

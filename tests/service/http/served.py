@@ -32,12 +32,16 @@ class Served:
         limits: Limits = LIMITS,
         slo: SloController | None = None,
         admission: Admission | None = None,
+        stream_comments_s: float = 0.0,
+        lifecycle: Lifecycle | None = None,
     ) -> None:
         self.registry = CollectorRegistry()
         self.admission = admission or Admission(512)
-        self.lifecycle = Lifecycle()
+        self.lifecycle = lifecycle or Lifecycle()
         metrics = Metrics(self.registry, "0", target_s=None if slo is None else slo.target_s)
-        self.app = Gateway(inner, Dependencies(limits, self.admission, Recorder(metrics, slo=slo), self.lifecycle))
+        recorder = Recorder(metrics, slo=slo)
+        self.parts = Dependencies(limits, self.admission, recorder, self.lifecycle, stream_comments_s=stream_comments_s)
+        self.app = Gateway(inner, self.parts)
 
     def counted(self, outcome: str, endpoint: str = "chat", strategy: str = "best_of_n") -> float:
         labels = {"endpoint": endpoint, "strategy": strategy, "outcome": outcome}
@@ -57,9 +61,11 @@ def two() -> FakeSampler:
     return FakeSampler(says("a"), says("bb"))
 
 
-def served(sampler: Callable[[], FakeSampler] = two, **options: Any) -> tuple[Served, FakeVllm]:
+def served(
+    sampler: Callable[[], FakeSampler] = two, *, stream_comments_s: float = 0.0, **options: Any
+) -> tuple[Served, FakeVllm]:
     inner = FakeVllm(sampler, **({"scorer": FakeScorer(REWARDS)} | options))
-    return Served(inner), inner
+    return Served(inner, stream_comments_s=stream_comments_s), inner
 
 
 def app_over(
@@ -84,7 +90,7 @@ def app_over(
 async def stream_with_comments(messages_before_the_choice: int) -> Reply:
     """A stream whose second and better candidate ends only after so many messages have gone out."""
     sampler = FakeSampler(says("a"), says("bb", held=True))
-    gateway, _ = served(lambda: sampler)
+    gateway, _ = served(lambda: sampler, stream_comments_s=0.002)
     messages: list[Message] = []
     task = asyncio.create_task(gateway.call({"best_of": 2, "stream": True}, messages=messages))
     await until(lambda: len(messages) >= messages_before_the_choice)

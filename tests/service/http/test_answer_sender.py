@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-import service.http.answer_sender
 from service.rerank.context import current_request
 from service.rerank.request import ENDPOINTS, Limits
 from tests.service.fakes import (
@@ -95,16 +94,13 @@ async def test_a_stream_that_asks_for_nothing_passes_byte_for_byte() -> None:
     assert reply.body == body
 
 
-async def test_comments_tell_that_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.005)
+async def test_comments_tell_that_work_goes_on() -> None:
     reply = await stream_with_comments(4)
     assert reply.chunks[0] == b": 1 of 2 candidates finished\n"
     assert reply.events[-1] == "[DONE]"
 
 
-async def test_no_comment_comes_behind_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.001)
-
+async def test_no_comment_comes_behind_the_end() -> None:
     async def lingers(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -113,7 +109,7 @@ async def test_no_comment_comes_behind_the_end(monkeypatch: pytest.MonkeyPatch) 
         await asyncio.sleep(0.01)
         await send({"type": "http.response.body", "body": b""})
 
-    reply = await Served(lingers).call({"best_of": 2, "stream": True})
+    reply = await Served(lingers, stream_comments_s=0.001).call({"best_of": 2, "stream": True})
     assert reply.body.startswith(b": 0 of 0 candidates finished\n")
     assert reply.body.endswith(sse("[DONE]"))
 
@@ -127,12 +123,11 @@ async def test_a_stream_that_has_not_begun_fails_with_the_status_of_its_error() 
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-async def test_a_stream_that_has_begun_fails_in_the_words_of_its_endpoint(
-    endpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.005)
+async def test_a_stream_that_has_begun_fails_in_the_words_of_its_endpoint(endpoint: str) -> None:
     sampler = FakeSampler(says("a", held=True), Script(reason="error"))
-    gateway = Served(_breaking(sampler, [*_OPENED.get(endpoint, [])], asked_of=ENDPOINTS[endpoint]))
+    gateway = Served(
+        _breaking(sampler, [*_OPENED.get(endpoint, [])], asked_of=ENDPOINTS[endpoint]), stream_comments_s=0.005
+    )
     messages: list[Message] = []
     body = {"best_of": 2, "stream": True, "rerank": {"min_reward": 9.0}}
     task = asyncio.create_task(gateway.call(body, path=endpoint, messages=messages))
@@ -220,8 +215,7 @@ async def test_headers_tell_what_was_chosen_where_it_is_known_before_the_body(st
     assert told == dict(zip(names, ("2.0", "2", "2", "3"), strict=True))
 
 
-async def test_a_stream_that_began_before_the_choice_has_no_headers_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.005)
+async def test_a_stream_that_began_before_the_choice_has_no_headers_of_it() -> None:
     reply = await stream_with_comments(3)
     assert not [name for name in reply.headers if name.startswith("x-bestofn-")]
 
@@ -232,11 +226,10 @@ async def test_no_candidate_is_told_of_where_nobody_asked_for_more_than_one() ->
     assert not [name for name in reply.headers if name.startswith("x-bestofn-")]
 
 
-async def test_leaving_a_stream_ends_its_comments_and_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.001)
+async def test_leaving_a_stream_ends_its_comments_and_candidates() -> None:
     before = asyncio.all_tasks()
     sampler = FakeSampler(says("a", held=True), says("bb", held=True))
-    gateway, _ = served(lambda: sampler)
+    gateway, _ = served(lambda: sampler, stream_comments_s=0.001)
     messages: list[Message] = []
     task = asyncio.create_task(gateway.call({"best_of": 2, "stream": True}, messages=messages))
     await until(lambda: len(messages) > 2)
@@ -246,10 +239,9 @@ async def test_leaving_a_stream_ends_its_comments_and_candidates(monkeypatch: py
     assert gateway.counted("cancelled") == 1
 
 
-async def test_comments_go_on_after_an_early_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.002)
+async def test_comments_go_on_after_an_early_event() -> None:
     sampler = FakeSampler(says("a", held=True), says("bb"))
-    gateway, _ = served(lambda: sampler, early=sse({"type": "response.created"}))
+    gateway, _ = served(lambda: sampler, early=sse({"type": "response.created"}), stream_comments_s=0.002)
     messages: list[Message] = []
     options = {"path": "/v1/responses", "messages": messages}
     task = asyncio.create_task(gateway.call({"best_of": 2, "stream": True}, **options))
@@ -259,11 +251,10 @@ async def test_comments_go_on_after_an_early_event(monkeypatch: pytest.MonkeyPat
     assert any(chunk.startswith(b": ") for chunk in reply.chunks)
 
 
-async def test_a_connection_that_breaks_under_a_comment_still_ends_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.001)
+async def test_a_connection_that_breaks_under_a_comment_still_ends_everything() -> None:
     sampler = FakeSampler(says("a", held=True))
     orphan: list[asyncio.Task[Any]] = []
-    gateway = Served(_forgetful(sampler, orphan))
+    gateway = Served(_forgetful(sampler, orphan), stream_comments_s=0.001)
 
     async def broken(message: Message) -> None:
         if message["type"] == "http.response.body":

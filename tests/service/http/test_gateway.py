@@ -23,6 +23,7 @@ from tests.service.fakes import (
     FakeSampler,
     FakeScorer,
     FakeVllm,
+    Reply,
     Script,
     answers,
     call,
@@ -468,15 +469,69 @@ async def test_who_is_cancelled_in_the_queue_takes_no_place() -> None:
     assert (gateway.admission.queued, gateway.admission.in_flight) == (0, 0)
 
 
-async def test_a_background_request_is_not_known_to_what_it_generates() -> None:
+@pytest.mark.parametrize(("status", "counted"), [(200, 0), (400, 1)])
+async def test_of_a_background_request_nothing_but_a_refusal_is_counted_here(status: int, counted: int) -> None:
     seen: list[object] = []
 
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         seen.append(current_request.get())
-        await answers(200, {"status": "queued"})(scope, receive, send)
+        await answers(status, {"status": "queued"})(scope, receive, send)
 
-    reply = await Served(inner).call({"background": True}, path="/v1/responses")
+    gateway = Served(inner, admission=Admission(1))
+    gateway.admission.ticket()  # it waits for no place: its answer comes before
+    reply = await gateway.call({"background": True}, path="/v1/responses")
     assert (reply.json, seen) == ({"status": "queued"}, [None])
+    assert gateway.counted("client_error", "responses", "none") == gateway.requests == counted
+
+
+async def test_who_waits_for_a_place_when_the_server_stops_is_answered_and_counted() -> None:
+    gateway = Served(answers(200, {}), admission=Admission(1))
+    gateway.admission.ticket()
+    asking = asyncio.create_task(gateway.call({}))
+    await settle()
+    gateway.lifecycle.stop()
+    await gateway.lifecycle.drained()
+    reply = await asking
+    assert (reply.status, reply.json["error"]["code"], gateway.admission.queued) == (503, "shutting_down", 0)
+    assert gateway.counted("shutting_down", strategy="none") == gateway.requests == 1
+
+
+async def test_an_answer_that_was_chosen_before_the_server_stops_is_counted_as_answered() -> None:
+    """Its client reads slowly: the run is over, and the request fails while its answer goes out."""
+    gateway, reading = served()[0], asyncio.Event()
+    messages: list[Message] = []
+
+    async def slowly(message: Message) -> None:
+        await reading.wait()
+        messages.append(message)
+
+    asking = asyncio.create_task(gateway.call({"best_of": 2}, send=slowly))
+    await settle()
+    gateway.lifecycle.stop()
+    ending = asyncio.create_task(gateway.lifecycle.drained())
+    await settle()
+    reading.set()
+    await asyncio.wait([asking, ending])
+    assert Reply.of(messages).json["choices"] == [{"message": {"content": "bb"}}]
+    assert gateway.counted("ok") == gateway.requests == 1
+
+
+async def test_a_load_ends_with_the_runs_and_not_with_who_reads() -> None:
+    slo = SloController(1.0)
+    gateway, reading = Served(FakeVllm(two, FakeScorer(REWARDS)), slo=slo), asyncio.Event()
+
+    async def slowly(message: Message) -> None:
+        assert slo.in_flight == 0
+        await reading.wait()
+
+    asking = asyncio.create_task(gateway.call({"best_of": 2}, send=slowly))
+    await asyncio.sleep(0)
+    assert slo.in_flight == 2
+    await settle()
+    assert (slo.in_flight, asking.done()) == (0, False)
+    reading.set()
+    await asyncio.wait([asking])
+    assert (slo.in_flight, gateway.counted("ok")) == (0, 1)
 
 
 async def test_a_deadline_counts_from_the_requests_arrival() -> None:

@@ -72,9 +72,8 @@ async def test_progress_is_silent_about_texts_that_nobody_asked_for(monkeypatch:
 
 async def test_without_the_option_there_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service.http.answer_sender, "_PROGRESS_S", 0.0)
-    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.005)
     sampler = FakeSampler(says("a", held=True))
-    gateway, _ = served(lambda: sampler)
+    gateway, _ = served(lambda: sampler, stream_comments_s=0.005)
     messages: list[Message] = []
     body = {"best_of": 1, "stream": True, "rerank": {"return_candidates": True}}
     task = asyncio.create_task(gateway.call(body, messages=messages))
@@ -122,10 +121,7 @@ def _by_old_go(stream: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("reader", [_by_openai, _by_anthropic, _by_httpx, _by_old_go])
-async def test_every_reader_passes_over_comments(
-    reader: Callable[[bytes], list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service.http.answer_sender, "_KEEP_ALIVE_S", 0.002)
+async def test_every_reader_passes_over_comments(reader: Callable[[bytes], list[str]]) -> None:
     stream = (await stream_with_comments(4)).body
     assert stream.startswith(b": ")
     *chunks, last, done = reader(stream)

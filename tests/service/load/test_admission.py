@@ -8,7 +8,7 @@ import pytest
 
 from service.load.admission import Admission, Ticket
 from service.rerank.errors import Overloaded
-from service.rerank.places import Place
+from service.rerank.protocols import Place
 from tests.service.fakes import PATIENCE_S, cancelled, settle
 
 WAIT_S = 60.0

@@ -44,20 +44,16 @@ async def drained(lifecycle: Lifecycle) -> float:
     return time.monotonic() - began_s
 
 
-async def test_it_is_ready_once_and_takes_nothing_in_when_told_to_stop() -> None:
+async def test_it_takes_nothing_in_once_it_is_told_to_stop() -> None:
     lifecycle = Lifecycle()
-    assert (lifecycle.state, lifecycle.refusal) == ("starting", None)
-    lifecycle.ready()
-    assert (lifecycle.state, lifecycle.refusal, lifecycle.told_to_stop) == ("ready", None, False)
+    assert (lifecycle.refusal, lifecycle.told_to_stop) == (None, False)
     lifecycle.stop()
-    lifecycle.ready()
-    assert (lifecycle.state, lifecycle.told_to_stop) == ("draining", True)
+    assert lifecycle.told_to_stop
     assert isinstance(lifecycle.refusal, ShuttingDown)
     with pytest.raises(ShuttingDown, match="shutting down"), lifecycle.answering():
         pytest.fail("it came in")
     await drained(lifecycle)
     lifecycle.stop()
-    assert lifecycle.state == "stopped"
     assert lifecycle.refusal is not None
 
 

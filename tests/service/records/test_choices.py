@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 
+from service.http.error_answers import answer_service_error
 from service.records.candidate_log import CandidateLog, Outcome
 from service.records.choices import preference_routes
+from service.rerank.errors import ServiceError
 from tests.service.fakes import Reply, call, is_openai_error
 
 CHOICE: Mapping[str, Any] = {
@@ -21,8 +23,12 @@ CHOICE: Mapping[str, Any] = {
 }
 
 
+def application(log: CandidateLog | None) -> Starlette:
+    return Starlette(routes=preference_routes(log), exception_handlers={ServiceError: answer_service_error})
+
+
 async def post(log: CandidateLog | None, body: Any, content_type: str | None = "application/json") -> Reply:
-    app = Starlette(routes=preference_routes(log))
+    app = application(log)
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {} if content_type is None else {"content-type": content_type}
     return await call(app, content, path="/v1/preferences", headers=headers)
@@ -88,7 +94,7 @@ async def test_a_closed_log_keeps_nothing_and_says_so(tmp_path: Path) -> None:
 
 
 async def test_without_a_candidate_log_people_are_told_before_they_work() -> None:
-    app = Starlette(routes=preference_routes(None))
+    app = application(None)
     asked = await call(app, path="/v1/preferences", method="GET")
     assert (asked.status, is_openai_error(asked.json)) == (409, True)
     assert "--candidate-log" in asked.json["error"]["message"]

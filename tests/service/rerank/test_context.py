@@ -1,6 +1,7 @@
 """One request from admission to its record: whatever it started has ended, and its places are free."""
 
 import asyncio
+from typing import Any
 
 import anyio
 import pytest
@@ -116,5 +117,39 @@ async def test_a_request_that_is_made_to_fail_keeps_the_first_error_and_fails_it
     context.fail(second)
     with pytest.raises(ShuttingDown, match="first"):
         await context.runs[0].best()
-    assert (context.error, sampler.running) == (first, set())
+    assert (context.failure, sampler.running) == (first, set())
+    with pytest.raises(ShuttingDown, match="first"):
+        await context.until_failed()
     await context.close()
+
+
+async def test_a_request_that_fails_before_it_generates_has_the_error_for_its_answer() -> None:
+    context, error = RequestContext(make_ask(), FREE), ShuttingDown("now", retry_after_s=1)
+    context.fail(error)
+    assert (context.error, context.failure) == (error, error)
+
+
+async def test_a_run_that_is_over_keeps_its_answer_when_its_request_fails() -> None:
+    context = RequestContext(make_ask(), FREE, runs=[make_run(FakeSampler(says("a"), says("b")))])
+    await context.runs[0].best()
+    context.fail(ShuttingDown("too late", retry_after_s=1))
+    assert (context.error, await context.runs[0].best()) == (None, (0,))
+
+
+@pytest.mark.parametrize(
+    ("body", "endpoint", "held"),
+    [({}, "chat", False), ({"prompt": ["a", "b"]}, "completions", True), ({"use_beam_search": True}, "chat", True)],
+    ids=["one-prompt", "one-of-two-prompts", "a-step-of-beams"],
+)
+async def test_what_it_holds_of_the_server_ends_with_the_last_of_its_runs(
+    body: dict[str, Any], endpoint: str, held: bool
+) -> None:
+    released: list[str] = []
+    context = RequestContext(make_ask(body, endpoint=endpoint), FREE)
+    context.held.callback(released.append, "load")
+    context.begin(make_run(FakeSampler(says("a"))))
+    await context.runs[0].best()
+    await settle()
+    assert released == ([] if held else ["load"])
+    await context.close()
+    assert released == ["load"]

@@ -213,6 +213,101 @@ def test_an_n_that_vllm_will_judge_counts_as_one_here(n: Any) -> None:
     assert read({"n": n}).n == 1
 
 
+FORM = (
+    b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\n'
+    b'RIFF\x00\xff\r\n--x\r\nContent-Disposition: form-data; name="n"\r\n\r\n%s\r\n--x\r\n'
+    b'Content-Disposition: form-data; name="use_beam_search"\r\nContent-Type: text/plain\r\n\r\n%s\r\n--x--\r\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "n", "candidates", "beam"),
+    [
+        ("batch", {"messages": [[{}]] * 3, "n": 4}, 4, 12, False),
+        ("batch", {"messages": [], "n": "2"}, 2, 2, False),
+        ("generate", {"token_ids": [1], "sampling_params": {"n": 5}}, 5, 5, False),
+        ("generate", {"sampling_params": None}, 1, 1, False),
+        ("transcriptions", FORM % (b"8", b"true"), 8, 8, True),
+        ("translations", FORM % (b"8", b"false"), 8, 8, False),
+        ("transcriptions", FORM % (b"1", b"1") + FORM % (b"32", b"0"), 32, 32, True),
+        ("transcriptions", b"RIFF\xff", 1, 1, False),
+    ],
+)
+def test_what_is_passed_on_counts_all_that_it_asks_for(
+    endpoint: Any, body: Any, n: int, candidates: int, beam: bool
+) -> None:
+    ask = read(body, endpoint=endpoint)
+    assert (ask.n, ask.candidates, ask.beam, ask.explicit) == (n, candidates, beam, False)
+    assert ask.asked_best_of == ask.best_of  # nothing to choose from
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body"),
+    [
+        ("batch", {"messages": [[{}]], "n": 33}),
+        ("generate", {"sampling_params": {"n": 33}}),
+        ("transcriptions", FORM % (b"33", b"true")),
+        ("translations", FORM % (b"0", b"false")),
+    ],
+)
+def test_an_n_out_of_bounds_is_refused_wherever_something_is_generated(endpoint: Any, body: Any) -> None:
+    assert refusal(body, endpoint=endpoint) == "n"
+
+
+def test_a_form_is_not_reranked_either() -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="best_of"\r\n\r\n4\r\n--x--\r\n'
+    assert refusal(form, endpoint="transcriptions") == "best_of"
+
+
+# -- fields that vLLM reads too
+
+
+@pytest.mark.parametrize("value", [False, "false", "False", "0", "off", "no", 0, 0.0, None, "perhaps", [1], {"a": 1}])
+def test_what_vllm_reads_as_false_or_refuses_is_not_true_here(value: Any) -> None:
+    ask = read({"use_beam_search": value, "background": value, "best_of": 2}, endpoint="responses")
+    assert (ask.beam, ask.background) == (False, False)
+    assert refusal({"stream": value, "rerank": {"progress": True}}) == "rerank.progress"
+
+
+@pytest.mark.parametrize("value", [True, "true", "1", "on", "yes", 1, 1.0])
+def test_what_vllm_reads_as_true_is_true_here(value: Any) -> None:
+    ask = read({"use_beam_search": value, "background": value}, endpoint="responses")
+    assert (ask.beam, ask.background) == (True, True)
+    assert read({"stream": value, "rerank": {"progress": True}}).options.progress
+
+
+@pytest.mark.parametrize("body", [{}, {"stream": "false", "use_beam_search": "0", "n": "2", "temperature": "0.0"}])
+def test_it_is_read_as_by_vllms_own_class(body: dict[str, Any]) -> None:
+    protocol = pytest.importorskip("vllm.entrypoints.openai.chat_completion.protocol")
+    theirs = protocol.ChatCompletionRequest.model_validate({"messages": [{"role": "user", "content": "?"}], **body})
+    ours = read({"best_of": 4, **body})
+    assert (ours.n, ours.beam) == (theirs.n, theirs.use_beam_search)
+    assert (ours.fewer_because == "greedy") == (theirs.temperature == 0)
+
+
+@pytest.mark.parametrize(("value", "greedy"), [(0, True), (0.0, True), ("0", True), (False, True), ("1", False)])
+def test_a_temperature_is_zero_however_it_is_written(value: Any, greedy: bool) -> None:
+    assert (read({"best_of": 4, "temperature": value}).best_of == 1) == greedy
+
+
+@pytest.mark.parametrize(("value", "tokens"), [(5, 5), ("5", 5), (5.0, 5), (None, None), ("five", None)])
+def test_the_length_of_an_answer_is_read_as_vllm_does(value: Any, tokens: int | None) -> None:
+    assert read({"max_tokens": value}).max_tokens == tokens
+
+
+@pytest.mark.parametrize(
+    ("body", "prompts"),
+    [
+        ({"prompt_embeds": "AA=="}, 1),
+        ({"prompt_embeds": ["AA==", "AA=="]}, 2),
+        ({"prompt_embeds": ["AA=="], "prompt": ["a", "b"]}, 3),
+        ({"prompt_embeds": "AA==", "prompt": ""}, 1),
+    ],
+)
+def test_prompts_that_come_as_embeddings_count_too(body: dict[str, Any], prompts: int) -> None:
+    assert read(body, endpoint="completions").prompts == prompts
+
+
 # -- beam search
 
 

@@ -52,6 +52,7 @@ from tests.service.fakes import (
     plan_for,
     says,
     settle,
+    supervised,
     until,
     with_strategy,
 )
@@ -197,7 +198,7 @@ async def test_a_dead_engine_fails_the_request_at_once() -> None:
 
 async def test_a_reward_model_that_dies_ends_the_request_while_all_candidates_run() -> None:
     scorer = FakeScorer()
-    reward = SupervisedScorer(scorer)
+    reward = supervised(scorer)
     watching = asyncio.create_task(reward.watch())
     sampler = FakeSampler(says("a", held=True), says("b", held=True))
     task = asyncio.create_task(best(make_run(sampler, reward)))
@@ -230,7 +231,7 @@ async def test_unranked_answers_with_the_first_by_index_and_not_the_shortest() -
 async def down(on_failure: OnRewardFailure) -> SupervisedScorer:
     """A reward model that had died before the request came."""
     scorer = FakeScorer()
-    reward = SupervisedScorer(scorer, on_failure)
+    reward = supervised(scorer, on_failure)
     scorer.die()
     await reward.watch()
     return reward
@@ -571,7 +572,7 @@ async def test_a_reward_model_that_does_not_answer_is_unavailable_after_its_time
     scorer = FakeScorer()
     scorer.open.clear()
     with pytest.raises(RewardModelDown, match=r"no score within 0\.01 s"):
-        await best(make_run(FakeSampler(says("a"), says("b")), SupervisedScorer(scorer, timeout_s=0.01)))
+        await best(make_run(FakeSampler(says("a"), says("b")), supervised(scorer, timeout_s=0.01)))
 
 
 # -- prune

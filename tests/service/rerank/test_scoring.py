@@ -9,7 +9,7 @@ from reward.conversation import Answer, Conversation
 from reward.scorer import RewardUnavailable
 from service.rerank.errors import InvalidRequest
 from service.rerank.run import Run
-from service.rerank.supervised_scorer import SupervisedScorer
+from service.rerank.supervised_scorer import OnRewardFailure
 from tests.service.fakes import (
     CONVERSATION,
     FREE,
@@ -21,6 +21,7 @@ from tests.service.fakes import (
     make_run,
     plan_for,
     says,
+    supervised,
 )
 from tests.service.rerank.runs import best
 
@@ -78,7 +79,7 @@ async def test_a_prompt_too_long_to_prefill_is_no_failure_yet() -> None:
 async def test_what_the_client_wrote_of_the_answer_is_scored_with_it() -> None:
     conversation = Conversation(QUESTION, answer_start="Sure: ")
     scorer = FakeScorer({"Sure: b": 0.5})
-    run = Run(plan_for(2), conversation, FakeSampler(says("a"), says("b")), SupervisedScorer(scorer), METER, FREE)
+    run = Run(plan_for(2), conversation, FakeSampler(says("a"), says("b")), supervised(scorer), METER, FREE)
     assert await best(run) == (1,)
     assert run.ledger.rewards == [0.0, 0.5]
 
@@ -94,7 +95,7 @@ async def test_the_answer_is_scored_without_what_was_thought_unless_that_is_aske
         scorer = FakeScorer({"b": 1.0, "so:b": 1.0})
         conversation = replace(CONVERSATION, read=thinks, score_reasoning=score_reasoning)
         sampler = FakeSampler(says("hm:a"), says("so:b"))
-        run = Run(plan_for(2), conversation, sampler, SupervisedScorer(scorer), METER, FREE)
+        run = Run(plan_for(2), conversation, sampler, supervised(scorer), METER, FREE)
         assert await best(run) == (1,)
         assert {text for text, _ in scorer.asked} == asked
         assert [record.answer for record in run.ledger.records] == [Answer("a", "hm"), Answer("b", "so")]
@@ -106,7 +107,7 @@ async def test_nothing_is_scored_while_a_candidate_only_thinks() -> None:
     sampler = FakeSampler(Script(("hmm", "mm:", "abc", "def", "ghi"), turns=9))
     conversation = replace(CONVERSATION, read=thinks)
     plan = plan_for(1, checkpoint_tokens=3, trace=True)
-    run = Run(plan, conversation, sampler, SupervisedScorer(scorer), METER, FREE)
+    run = Run(plan, conversation, sampler, supervised(scorer), METER, FREE)
     await best(run)
     assert [text for text, finished in scorer.asked if not finished] == ["abc", "abcdef"]
     assert [tokens for tokens, _ in run.ledger.candidates[0].prefix_rewards] == [9, 12]
@@ -118,5 +119,43 @@ async def test_a_tool_call_is_scored_as_a_turn_of_its_own_kind() -> None:
     conversation = replace(CONVERSATION, read=lambda text, finished: Answer("", tool_calls=(call,)))
     scorer = FakeScorer()
     plan = plan_for(1, return_candidates=True)
-    await best(Run(plan, conversation, FakeSampler(says("<call>")), SupervisedScorer(scorer), METER, FREE))
+    await best(Run(plan, conversation, FakeSampler(says("<call>")), supervised(scorer), METER, FREE))
     assert scorer.asked == [({"content": "", "tool_calls": [call]}, True)]
+
+
+@pytest.mark.parametrize("reason", ["length", "stop"])
+@pytest.mark.parametrize("on_failure", ["error", "unranked"])
+async def test_who_has_only_thought_never_beats_who_answered(reason: str, on_failure: OnRewardFailure) -> None:
+    """The empty answer has the highest reward of all, and comes first by index."""
+    scorer = FakeScorer({"": 9.0, "bad": -9.0})
+    sampler = FakeSampler(says("hmmm", reason=reason), says("so:bad", turns=3))
+    conversation = replace(CONVERSATION, read=thinks)
+    run = Run(plan_for(2), conversation, sampler, supervised(scorer, on_failure), METER, FREE)
+    assert (await best(run), run.ledger.stop_reason) == ((1,), "complete")
+    thought, answered = run.ledger.candidates
+    assert (thought.reward, thought.unscored, thought.cut_off) == (None, True, reason == "length")
+    assert (answered.reward, scorer.asked) == (-9.0, [("bad", True)])
+
+
+@pytest.mark.parametrize("pick", ["majority", "argmax"])
+async def test_nor_where_nothing_has_a_reward(pick: str) -> None:
+    scorer = FakeScorer({"a": math.nan})
+    sampler = FakeSampler(says("hm", reason="length"), says("ho", reason="length"), says("so:a"))
+    conversation = replace(CONVERSATION, read=thinks)
+    plan = plan_for(3, selection={"pick": pick})
+    run = Run(plan, conversation, sampler, supervised(scorer), METER, FREE)
+    assert (await best(run), run.ledger.stop_reason) == ((2,), "unscored")
+
+
+async def test_where_all_have_only_thought_the_first_is_returned_and_said_to_be_unscored() -> None:
+    sampler = FakeSampler(says("hm", reason="length"), says("hmm", reason="length"))
+    run = Run(plan_for(2), replace(CONVERSATION, read=thinks), sampler, supervised(FakeScorer({"": 1.0})), METER, FREE)
+    assert (await best(run), run.ledger.stop_reason, run.ledger.rewards) == ((0,), "unscored", [])
+
+
+async def test_thinking_that_is_to_be_scored_has_a_reward_and_still_comes_behind() -> None:
+    scorer = FakeScorer({"hm": 9.0, "so:bad": -9.0})
+    sampler = FakeSampler(says("hm", reason="length"), says("so:bad"))
+    conversation = replace(CONVERSATION, read=thinks, score_reasoning=True)
+    run = Run(plan_for(2), conversation, sampler, supervised(scorer), METER, FREE)
+    assert (await best(run), run.ledger.rewards) == ((1,), [9.0, -9.0])

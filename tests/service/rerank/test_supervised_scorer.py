@@ -1,6 +1,7 @@
 """The reward model as the server shares it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -27,6 +28,7 @@ from tests.service.fakes import (
     make_run,
     says,
     settle,
+    supervised,
     until,
 )
 from training.labs.tokenizer import byte_tokenizer
@@ -34,7 +36,7 @@ from training.labs.tokenizer import byte_tokenizer
 
 async def test_every_subscriber_is_told_when_the_scorer_dies() -> None:
     scorer = FakeScorer()
-    reward = SupervisedScorer(scorer)
+    reward = supervised(scorer)
     told: list[str] = []
     stayed, left = (lambda error: told.append(f"stayed: {error}")), (lambda error: told.append("left"))
     reward.subscribe(stayed)
@@ -50,7 +52,7 @@ async def test_every_subscriber_is_told_when_the_scorer_dies() -> None:
 
 async def test_who_subscribes_too_late_is_told_at_once() -> None:
     scorer = FakeScorer()
-    reward = SupervisedScorer(scorer)
+    reward = supervised(scorer)
     scorer.die("gone")
     await reward.watch()
     told: list[RewardUnavailable] = []
@@ -59,12 +61,12 @@ async def test_who_subscribes_too_late_is_told_at_once() -> None:
 
 
 async def test_unsubscribing_a_stranger_does_nothing() -> None:
-    SupervisedScorer(FakeScorer()).unsubscribe(lambda error: None)
+    supervised(FakeScorer()).unsubscribe(lambda error: None)
 
 
 async def test_a_dead_scorer_is_not_asked() -> None:
     scorer = FakeScorer()
-    reward = SupervisedScorer(scorer)
+    reward = supervised(scorer)
     scorer.die()
     await reward.watch()
     prompt = await reward.prompt(CONVERSATION)
@@ -78,7 +80,7 @@ async def test_a_dead_scorer_is_not_asked() -> None:
 async def test_what_the_scorer_works_on_is_counted_however_it_ends() -> None:
     scorer = FakeScorer({"bad": ValueError("too long")})
     scorer.open.clear()
-    reward = SupervisedScorer(scorer)
+    reward = supervised(scorer)
     prompt = await reward.prompt(CONVERSATION)
     tasks = [asyncio.create_task(reward.score(prompt, text)) for text in ("good", "bad", "left")]
     await settle()
@@ -95,7 +97,7 @@ async def test_the_heads_of_a_real_checkpoint_are_known_and_compared(tmp_path: P
     names = ("member-0", "member-1", "member-2")
     bestofn = {"heads": list(names), "mean": 0.1, "std": 0.5}
     scorer = TorchScorer(tiny_reward_model(tmp_path, byte_tokenizer(), num_labels=3, bestofn=bestofn), device="cpu")
-    reward = SupervisedScorer(scorer)
+    reward = supervised(scorer)
     assert reward.config == RewardConfig(names, 0.1, 0.5)
     limits = replace(LIMITS, reward=reward.config)
     ask = make_ask({"best_of": 4, "rerank": {"selection": {"heads": "worst"}}}, limits=limits)
@@ -114,7 +116,7 @@ async def test_the_heads_of_a_real_checkpoint_are_known_and_compared(tmp_path: P
 
 @asynccontextmanager
 async def watched(scorer: FakeScorer, on_failure: OnRewardFailure = "error") -> AsyncIterator[SupervisedScorer]:
-    reward = SupervisedScorer(scorer, on_failure, timeout_s=PATIENCE_S, hang_s=0.05)
+    reward = supervised(scorer, on_failure, timeout_s=PATIENCE_S, hang_s=0.05)
     watching = asyncio.create_task(reward.watch())
     yield reward
     await cancelled(watching)
@@ -154,6 +156,27 @@ async def test_requests_in_flight_do_not_wait_for_one_that_hangs() -> None:
             await run.best()
 
 
+async def test_a_scorer_that_computes_one_long_text_does_not_hang() -> None:
+    """Its steps are its life; once they end it hangs after all."""
+    scorer, stepping = FakeScorer(), True
+    scorer.open.clear()
+    last_s = time.monotonic()
+
+    def stepped_s() -> float:
+        nonlocal last_s
+        last_s = time.monotonic() if stepping else last_s
+        return last_s
+
+    reward = supervised(scorer, "error", timeout_s=PATIENCE_S, hang_s=0.05, stepped_s=stepped_s)
+    watching = asyncio.create_task(reward.watch())
+    await until(lambda: scorer.pending == 1)
+    await asyncio.sleep(0.2)
+    assert reward.failure is None
+    stepping = False
+    await until(lambda: reward.failure is not None)
+    await cancelled(watching)
+
+
 async def test_a_slow_scorer_that_gives_scores_does_not_hang() -> None:
     scorer = FakeScorer(turns=3)
     async with watched(scorer) as reward:
@@ -183,7 +206,7 @@ async def test_a_dead_scorer_does_not_come_back() -> None:
 @pytest.mark.parametrize("on_failure", ["error", "unranked"])
 async def test_the_server_is_ready_without_a_scorer_where_it_can_do_without(on_failure: OnRewardFailure) -> None:
     scorer = FakeScorer()
-    reward = SupervisedScorer(scorer, on_failure)
+    reward = supervised(scorer, on_failure)
     reward.check_ready()
     scorer.die()
     await reward.watch()
@@ -196,7 +219,7 @@ async def test_the_server_is_ready_without_a_scorer_where_it_can_do_without(on_f
 
 def test_a_warning_says_that_the_generator_writes_more_than_can_be_scored() -> None:
     scorer = FakeScorer()
-    reward = SupervisedScorer(scorer)
+    reward = supervised(scorer)
     assert reward.reads_less_than(4096) is None
     scorer.max_tokens = 2048
     assert reward.reads_less_than(2048) is None

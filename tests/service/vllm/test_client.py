@@ -11,18 +11,19 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from service.http.books import Books
 from service.http.dependencies import Dependencies
 from service.http.recorder import Recorder
 from service.load.admission import Admission
 from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
 from service.rerank.context import RequestContext, current_request
-from service.rerank.errors import NothingGenerated, Overloaded, ServiceError
+from service.rerank.errors import InvalidRequest, NothingGenerated, Overloaded, ServiceError, ShuttingDown
 from service.rerank.strategies.profile import DEFAULTS
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from service.vllm.client import RerankingEngine
 from service.vllm.inner_app import reason
-from tests.service.fakes import FREE, LIMITS, METER, FakeScorer, Script, make_ask, says, settle, until
+from tests.service.fakes import FREE, LIMITS, METER, FakeScorer, Script, make_ask, says, settle, supervised, until
 from tests.service.vllm.fake_engine import FakeEngine
 
 QUESTION = {"role": "user", "content": "What is 1+1?"}
@@ -44,9 +45,9 @@ def reranking(
     parts: Dependencies | None = None,
 ) -> RerankingEngine:
     engine.renderer = FakeRenderer()
-    reward = SupervisedScorer(scorer or FakeScorer({"bb": 2.0}), on_failure)
+    reward = supervised(scorer or FakeScorer({"bb": 2.0}), on_failure)
     parts = parts or Dependencies(LIMITS, Admission(512), Recorder(Metrics(CollectorRegistry(), "0")), Lifecycle())
-    return RerankingEngine(engine, reward, METER, parts, None, DEFAULTS)  # type: ignore[arg-type]
+    return RerankingEngine(engine, reward, METER, Books(parts), None, DEFAULTS)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -140,8 +141,8 @@ class Counted:
     def __call__(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(f"bestofn_{name}", labels) or 0.0
 
-    def requests(self, outcome: str) -> float:
-        return self("requests_total", endpoint="other", strategy="best_of_n", outcome=outcome)
+    def requests(self, outcome: str, endpoint: str = "other", strategy: str = "best_of_n") -> float:
+        return self("requests_total", endpoint=endpoint, strategy=strategy, outcome=outcome)
 
 
 async def test_what_comes_without_a_request_of_ours_is_passed_on_and_counted() -> None:
@@ -167,7 +168,7 @@ async def test_it_waits_for_a_place_and_is_refused_where_there_is_none() -> None
     counted.admission.ticket()
     with pytest.raises(Overloaded):
         await read(reranking(engine, parts=counted.parts).generate({"prompt": "hi"}, params(), "id"))
-    assert (counted.requests("overloaded"), engine.calls, counted.admission.in_flight) == (1, [], 1)
+    assert (counted.requests("overloaded", strategy="none"), engine.calls, counted.admission.in_flight) == (1, [], 1)
 
 
 async def test_a_beam_search_is_as_many_candidates_as_it_is_wide() -> None:
@@ -180,6 +181,13 @@ async def test_a_beam_search_is_as_many_candidates_as_it_is_wide() -> None:
     assert [candidate.tokens for candidate in ledger.candidates] == [4, 3]
     assert {ledger.fate(candidate) for candidate in ledger.candidates} == {"returned"}
     assert (context.runs, context.best_of, ledger.prompt_tokens) == ([], 2, 7 * 3)
+
+
+async def test_more_answers_than_ever_run_at_once_are_refused_whoever_asks() -> None:
+    engine, counted = FakeEngine(), Counted()
+    with pytest.raises(InvalidRequest, match=r"n is 513; this server runs at most 512 .*--max-candidates"):
+        await read(reranking(engine, parts=counted.parts).generate({"prompt": "hi"}, params(n=513), "id"))
+    assert (counted.requests("invalid_value"), engine.calls, counted.admission.in_flight) == (1, [], 0)
 
 
 async def test_vllms_own_limits_hear_of_every_candidate() -> None:
@@ -202,8 +210,36 @@ async def test_input_that_is_streamed_is_the_generators() -> None:
     with request({"best_of": 2}) as context:
         reranked = reranking(engine, parts=counted.parts)
         assert (await read(reranked.generate(prompt, params(), "id")), context.runs) == (["a"], [])
-    assert counted.admission.in_flight == 0
+    assert (counted.requests("ok", "realtime"), counted.admission.in_flight) == (1, 0)
     assert (engine.calls[0].prompt is prompt, engine.calls[0].request_id) == (True, "id")
+
+
+async def test_a_speaker_keeps_a_draining_server_waiting_and_ends_with_it() -> None:
+    async def pieces() -> AsyncIterator[Mapping[str, Any]]:
+        yield {"prompt": "hi"}
+
+    engine, counted = FakeEngine(Script(("a", "b"), held=True)), Counted()
+    lifecycle = counted.parts.lifecycle
+    heard = reranking(engine, parts=counted.parts).generate(pieces(), params(RequestOutputKind.DELTA), "id")
+    await anext(heard)
+    speaking = asyncio.ensure_future(anext(heard))
+    lifecycle.drain_s = 0.02
+    lifecycle.stop()
+    await asyncio.wait_for(lifecycle.drained(), 5)
+    with pytest.raises(ShuttingDown):
+        await speaking
+    assert (counted.requests("shutting_down", "realtime"), counted.admission.in_flight, engine.running) == (1, 0, set())
+    with pytest.raises(ShuttingDown):  # and who begins to speak then is not heard
+        await read(reranking(engine, parts=counted.parts).generate(pieces(), params(), "id"))
+
+
+async def test_a_speaker_whom_vllm_gives_up_has_left() -> None:
+    async def pieces() -> AsyncIterator[Mapping[str, Any]]:
+        yield {"prompt": "hi"}
+
+    engine, counted = FakeEngine(says("a", reason="abort")), Counted()
+    await read(reranking(engine, parts=counted.parts).generate(pieces(), params(), "id"))
+    assert (counted.requests("cancelled", "realtime"), counted("generated_tokens_total", fate="aborted")) == (1, 1)
 
 
 async def test_everything_else_of_the_renderer_and_the_generator_is_their_own() -> None:

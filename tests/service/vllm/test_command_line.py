@@ -105,9 +105,9 @@ def test_a_file_may_name_the_model(bundled: Bundled, tmp_path: Path) -> None:
     assert (args.model, settings.reward_model, settings.strategy_profile) == ("mine", "judge", None)
 
 
-@pytest.mark.parametrize(("given", "ours", "vllms"), [([], None, 0), (["0"], 0, 0), (["7"], 7, 7)])
+@pytest.mark.parametrize(("given", "ours", "vllms"), [([], 1, 0), (["0"], 0, 0), (["7"], 7, 7)])
 def test_comments_in_streams_follow_vllms_own_option_where_it_is_given(
-    bundled: Bundled, given: list[str], ours: int | None, vllms: int
+    bundled: Bundled, given: list[str], ours: int, vllms: int
 ) -> None:
     args, _ = parse([word for value in given for word in ("--sse-keep-alive-interval", value)], bundled)
     assert (args.stream_comments_s, args.sse_keep_alive_interval) == (ours, vllms)

@@ -19,6 +19,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.engine.protocol import EngineClient
 from vllm.entrypoints.launchers.launcher import NoSignalServer
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+from vllm.entrypoints.openai.responses.serving import OpenAIServingResponses
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.outputs import RequestOutput
 from vllm.parser.abstract_parser import DelegatingParser
@@ -100,6 +101,7 @@ BREAKS: dict[str, tuple[tuple[Any, str, Any], ...]] = {
     "config file": ((FlexibleArgumentParser, "_pull_args_from_config", lambda _, args: args),),
     "rendered chat": ((BaseRenderer, "render_chat_async", nothing_async),),
     "answer parsers": ((DelegatingParser, "parse", lambda *_: ("text", None, [])),),
+    "background responses": ((OpenAIServingResponses, "_run_background_request", nothing),),
     "engine client": ((EngineClient, "__abstractmethods__", frozenset({"generate"})),),
     "generate": ((AsyncLLM, "generate", renamed_generate),),
     "dead engine": ((EngineDeadError, "__str__", lambda _: "The server had an error"),),

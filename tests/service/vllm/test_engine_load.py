@@ -1,5 +1,8 @@
 """How busy an engine is, from vLLM's own statistics."""
 
+import math
+import time
+
 import pytest
 from vllm.v1.metrics.loggers import PrometheusStatLogger
 from vllm.v1.metrics.stats import SchedulerStats
@@ -32,6 +35,16 @@ def test_a_step_without_statistics_changes_nothing() -> None:
     logger.record(stats(2, 0, 0.25), None)
     logger.record(None, None)
     assert load.waiting == 2
+
+
+def test_a_step_is_a_sign_of_life() -> None:
+    load = EngineLoad()
+    assert load.stepped_s == -math.inf
+    before_s = time.monotonic()
+    load.logger().record(None, None)
+    assert load.stepped_s == -math.inf
+    load.logger().record(stats(0, 0, 0.0), None)
+    assert before_s <= load.stepped_s <= time.monotonic()
 
 
 def test_engines_do_not_share_their_load() -> None:

@@ -11,10 +11,9 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from service.rerank.errors import EngineDown
 from service.rerank.plan import Plan, make_plan
+from service.rerank.protocols import Draft
 from service.rerank.run import Run
-from service.rerank.sampler import Draft
 from service.rerank.strategies.prune import Prune
-from service.rerank.supervised_scorer import SupervisedScorer
 from service.vllm.sampler import EngineRequest, VllmSampler
 from tests.service.fakes import (
     CONVERSATION,
@@ -25,6 +24,7 @@ from tests.service.fakes import (
     make_ask,
     plan_for,
     says,
+    supervised,
     turns,
     until,
     with_strategy,
@@ -49,7 +49,7 @@ class Sampling:
         request = EngineRequest(PROMPT, self.params, "the client's", {"priority": 3})
         self.sampler = VllmSampler(engine, request, plan)  # type: ignore[arg-type]
         conversation = CONVERSATION if plan.ranked else None
-        self.run = Run(plan, conversation, self.sampler, SupervisedScorer(FakeScorer(REWARDS)), METER, FREE)
+        self.run = Run(plan, conversation, self.sampler, supervised(FakeScorer(REWARDS)), METER, FREE)
         self.read: list[RequestOutput] = []
 
     async def answer(self) -> list[RequestOutput]:

@@ -1,8 +1,8 @@
 """`bestofn serve` around vLLM's application: readiness, who may ask, and what a person reads first."""
 
 import asyncio
-import errno
-import socket
+import math
+import threading
 from argparse import Namespace
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +23,7 @@ from service.http.recorder import Recorder
 from service.load.admission import Admission
 from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
+from service.records.candidate_log import CandidateLog
 from service.rerank.busy_time import BusyMeter
 from service.rerank.errors import EngineDown, RewardModelDown
 from service.rerank.strategies.profile import DEFAULTS
@@ -31,7 +32,8 @@ from service.settings import Settings
 from service.vllm import server
 from service.vllm.client import RerankingEngine
 from service.vllm.engine_load import EngineLoad
-from tests.service.fakes import CHAT, LIMITS, FakeScorer, Reply, call
+from service.vllm.engines import Engines
+from tests.service.fakes import CHAT, LIMITS, FakeScorer, Reply, call, supervised
 from tests.service.vllm.fake_engine import FakeEngine
 
 KEY = "a key"
@@ -48,7 +50,7 @@ def arguments(**changes: Any) -> Namespace:
         "allowed_methods": ["*"],
         "allowed_headers": ["*"],
         "uds": None,
-        "stream_comments_s": None,
+        "stream_comments_s": 1.0,
         "shutdown_timeout": 0,
     }
     return Namespace(**defaults | changes)
@@ -71,7 +73,7 @@ def vllm_app(*names: str) -> FastAPI:
 
 
 def reranking(scorer: FakeScorer, on_failure: OnRewardFailure = "error") -> tuple[RerankingEngine, SupervisedScorer]:
-    reward = SupervisedScorer(scorer, on_failure)
+    reward = supervised(scorer, on_failure)
     parts = Dependencies(LIMITS, Admission(512), Recorder(Metrics(CollectorRegistry(), "0")), Lifecycle())
     return RerankingEngine(FakeEngine(), reward, BusyMeter(), parts, None, DEFAULTS), reward  # type: ignore[arg-type]
 
@@ -218,6 +220,37 @@ async def test_the_log_is_open_while_the_application_lives(
     assert (seen, up()) == (["up", "down"], 0)
 
 
+async def test_the_loop_goes_on_while_the_log_is_closed(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    app, inner = await built(monkeypatch, Settings(candidate_log=str(tmp_path / "log")), FakeScorer())
+
+    @asynccontextmanager
+    async def vllms(_: Any) -> AsyncIterator[None]:
+        yield
+
+    inner.router.lifespan_context = vllms
+    closing, may_end = asyncio.Event(), threading.Event()
+    loop, close = asyncio.get_running_loop(), CandidateLog.close
+
+    def slowly(log: CandidateLog) -> None:
+        loop.call_soon_threadsafe(closing.set)
+        may_end.wait(10)
+        close(log)
+
+    monkeypatch.setattr(CandidateLog, "close", slowly)
+
+    async def live() -> None:
+        async with app.router.lifespan_context(app):
+            pass
+
+    living = asyncio.create_task(live())
+    await asyncio.wait_for(closing.wait(), 10)
+    assert not living.done()
+    may_end.set()
+    await living
+
+
 def test_without_a_folder_there_is_no_log(registry: CollectorRegistry) -> None:
     metrics = Metrics(registry, "0")
     assert server._candidate_log(Settings(), metrics) is None
@@ -226,14 +259,9 @@ def test_without_a_folder_there_is_no_log(registry: CollectorRegistry) -> None:
 # -- who does not read
 
 
-def test_a_connection_whose_other_side_takes_nothing_is_ended_by_the_kernel() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as client:
-        server.leave_who_does_not_read(listening, timeout_s=1)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.connect(listening.getsockname())
-        connection, _ = listening.accept()
-        with connection:
-            connection.settimeout(20)
-            with pytest.raises(OSError) as ended:  # noqa: PT011  errno tells
-                connection.sendall(bytes(1 << 26))
-            assert ended.value.errno == errno.ETIMEDOUT
+def test_steps_of_the_reward_engine_are_its_life() -> None:
+    load = EngineLoad()
+    for loads, stepped_s in (({"reward": load}, 7.0), ({}, -math.inf)):
+        load.stepped_s = 7.0
+        engines = Engines(FakeEngine(), FakeScorer(), loads)  # type: ignore[arg-type]
+        assert server.supervised(engines, Settings())._stepped_s() == stepped_s

@@ -37,6 +37,7 @@ from tests.service.fakes import (
     make_run,
     says,
     settle,
+    supervised,
 )
 from tests.service.rerank.runs import best, states
 from tests.service.rerank.strategies.test_base import ABORTED, FAILED, FINISHED, RUNNING, SCORED, UNSCORED
@@ -72,8 +73,8 @@ async def test_a_single_candidate_without_a_reward_model_is_an_error_or_unranked
     scorer = FakeScorer()
     scorer.die()
     with pytest.raises(RewardModelDown):
-        await best(passing_on(FakeSampler(says("a")), SupervisedScorer(scorer, "error")))
-    run = passing_on(FakeSampler(says("a")), SupervisedScorer(scorer, "unranked"))
+        await best(passing_on(FakeSampler(says("a")), supervised(scorer, "error")))
+    run = passing_on(FakeSampler(says("a")), supervised(scorer, "unranked"))
     assert await best(run) == (0,)
     assert (run.ledger.stop_reason, run.ledger.rewards) == ("reward_unavailable", [])
 
@@ -83,7 +84,7 @@ async def test_what_nobody_asked_to_have_ranked_never_meets_the_reward_model() -
     scorer.die()
     plan = make_plan(make_ask({"n": 3}), n=3, temperature=1.0, checkpoint_tokens=None)
     sampler = FakeSampler(says("a", turns=5), says("b"), says("c", turns=2))
-    run = Run(plan, None, sampler, SupervisedScorer(scorer, "error"), METER, FREE)
+    run = Run(plan, None, sampler, supervised(scorer, "error"), METER, FREE)
     assert await best(run) == (0, 1, 2)
     assert (run.committed, run.ledger.stop_reason, scorer.asked) == ([0, 1, 2], "complete", [])
     assert run.ledger.conversation is None
@@ -93,13 +94,13 @@ async def test_of_unranked_answers_none_may_be_missing() -> None:
     plan = make_plan(make_ask({"n": 2}), n=2, temperature=1.0, checkpoint_tokens=None)
     sampler = FakeSampler(says("a"), says("b", error=RuntimeError("odd")))
     with pytest.raises(RuntimeError, match="odd"):
-        await best(Run(plan, None, sampler, SupervisedScorer(FakeScorer()), METER, FREE))
+        await best(Run(plan, None, sampler, supervised(FakeScorer()), METER, FREE))
 
 
 async def test_nothing_more_is_generated_for_an_answer_that_misses_one() -> None:
     plan = make_plan(make_ask({"n": 2}), n=2, temperature=1.0, checkpoint_tokens=None)
     sampler = FakeSampler(says("a", held=True), says("b", error=RuntimeError("odd")))
-    run = Run(plan, None, sampler, SupervisedScorer(FakeScorer()), METER, FREE)
+    run = Run(plan, None, sampler, supervised(FakeScorer()), METER, FREE)
     with pytest.raises(RuntimeError, match="odd"):
         await best(run)
     assert (sampler.aborted, run.ledger.stop_reason) == ([0], "failed")
@@ -113,16 +114,14 @@ async def test_what_the_engine_ends_goes_back_as_the_engine_ended_it(
     """vLLM makes of it what it makes of its own."""
     plan = make_plan(make_ask({"rerank": rerank}), n=1, temperature=1.0, checkpoint_tokens=None)
     conversation = None if rerank is None else CONVERSATION
-    run = Run(
-        plan, conversation, FakeSampler(Script(("a",), reason=reason)), SupervisedScorer(FakeScorer()), METER, FREE
-    )
+    run = Run(plan, conversation, FakeSampler(Script(("a",), reason=reason)), supervised(FakeScorer()), METER, FREE)
     assert await best(run) == (0,)
     assert run.ledger.candidates[0].finish_reason == reason
 
 
 async def test_an_unranked_answer_that_the_engine_cuts_short_is_still_the_answer() -> None:
     plan = make_plan(make_ask({}), n=1, temperature=1.0, checkpoint_tokens=None)
-    run = Run(plan, None, FakeSampler(Script(("a", "b"), reason="abort")), SupervisedScorer(FakeScorer()), METER, FREE)
+    run = Run(plan, None, FakeSampler(Script(("a", "b"), reason="abort")), supervised(FakeScorer()), METER, FREE)
     assert await best(run) == (0,)
     assert count_tokens([run.ledger]).returned == 2
 

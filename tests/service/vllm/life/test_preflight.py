@@ -1,11 +1,10 @@
 """What is refused before an engine starts, and by which words; and that nothing else is."""
 
 import json
+import re
 import shutil
-import socket
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,8 @@ Change = Callable[[Path], None]
 
 def arguments(**changes: Any) -> Namespace:
     files = dict.fromkeys(("ssl_keyfile", "ssl_certfile", "ssl_ca_certs"))
-    return Namespace(**{"model": str(POLICY), "uds": None, "host": "127.0.0.1", "port": 0, **files, **changes})
+    parsers = dict.fromkeys(("tool_call_parser", "tool_parser_plugin", "reasoning_parser", "reasoning_parser_plugin"))
+    return Namespace(**{"model": str(POLICY), **files, **parsers, **changes})
 
 
 def settings(model: object, **changes: Any) -> Settings:
@@ -197,36 +197,19 @@ def test_files_that_are_named_have_to_be_there(tmp_path: Path) -> None:
         check(arguments(ssl_keyfile=str(tmp_path / "key")), settings(REWARD))
 
 
-# -- the address
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"tool_call_parser": "hermess"}, "--tool-call-parser: there is no parser hermess; did you mean hermes?"),
+        ({"reasoning_parser": "qwen33"}, "--reasoning-parser: there is no parser qwen33; did you mean qwen3?"),
+        ({"reasoning_parser": "zzz"}, "--reasoning-parser: there is no parser zzz; there are: "),
+    ],
+)
+def test_a_parser_that_there_is_not_is_refused(given: dict[str, str], words: str) -> None:
+    with pytest.raises(NotServable, match=re.escape(words)):
+        check(arguments(**given), settings(REWARD))
 
 
-@pytest.fixture
-def taken() -> Iterator[int]:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        yield server.getsockname()[1]
-
-
-def test_a_port_in_use_is_refused(taken: int) -> None:
-    with pytest.raises(NotServable, match=f"--port: {taken} is in use; stop what listens there"):
-        check(arguments(port=taken), settings(REWARD))
-
-
-def test_a_host_that_is_not_this_machines_is_refused() -> None:
-    with pytest.raises(NotServable, match=r"--host: 192\.0\.2\.1:8000 cannot be listened on"):
-        check(arguments(host="192.0.2.1", port=8000), settings(REWARD))
-
-
-def test_a_socket_that_a_server_left_behind_is_removed_and_any_other_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "socket"
-    with closing(socket.socket(socket.AF_UNIX)) as server:
-        server.bind(str(path))
-        server.listen()
-        with pytest.raises(NotServable, match="--uds: a server listens on"):
-            check(arguments(uds=str(path)), settings(REWARD))
-    check(arguments(uds=str(path)), settings(REWARD))
-    assert not path.exists()
-    path.touch()
-    with pytest.raises(NotServable, match="is no socket"):
-        check(arguments(uds=str(path)), settings(REWARD))
-    with pytest.raises(NotServable, match="--uds: there is no folder"):
-        check(arguments(uds=str(tmp_path / "absent" / "socket")), settings(REWARD))
+def test_a_parser_may_come_with_a_plugin() -> None:
+    check(arguments(tool_call_parser="mine", tool_parser_plugin="mine.py"), settings(REWARD))
+    check(arguments(tool_call_parser="hermes", reasoning_parser="qwen3"), settings(REWARD))

@@ -10,8 +10,7 @@ from service.rerank.run import Run
 from service.rerank.selection import select
 from service.rerank.strategies.best_of_n import BestOfN
 from service.rerank.strategies.prune import Prune
-from service.rerank.supervised_scorer import SupervisedScorer
-from tests.service.fakes import CONVERSATION, FREE, METER, LockstepSampler, RecordScorer, Told, make_ask
+from tests.service.fakes import CONVERSATION, FREE, METER, LockstepSampler, RecordScorer, Told, make_ask, supervised
 from training.experiments.replay.simulate import Timing, simulate
 from training.samples.trace import Traced, TracedPrompt
 
@@ -124,7 +123,7 @@ def recorded(best_of: int, seed: int) -> list[Told]:
 async def test_the_server_decides_as_the_replay_does(rerank: dict[str, Any], seed: int) -> None:
     told = recorded(8, seed)
     plan = make_plan(make_ask({"best_of": 8, "rerank": rerank}), n=1, temperature=1.0, checkpoint_tokens=None)
-    run = Run(plan, CONVERSATION, LockstepSampler(told), SupervisedScorer(RecordScorer(told), "error"), METER, FREE)
+    run = Run(plan, CONVERSATION, LockstepSampler(told), supervised(RecordScorer(told), "error"), METER, FREE)
     selected = await run.best()
     replayed = simulate([traced(one.tokens, *one.rewards) for one in told], plan.strategy, INSTANT_SCORES)
     ours, theirs = run.ledger.candidates, replayed.candidates

@@ -1,5 +1,6 @@
-"""What a run needs of the generation engine."""
+"""What a run needs of the rest of the server: the generation engine, and a place for each candidate at work."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,3 +31,21 @@ class Sampler(Protocol):
     @property
     def cached_prompt_tokens(self) -> int:
         """Of these, what the engine had read for an earlier request."""
+
+
+class Place(Protocol):
+    """Room for one candidate, or the wait for it."""
+
+    @property
+    def granted(self) -> "asyncio.Future[bool]":
+        """Done when the place may be used, with True; with False when nobody wants it any more."""
+
+
+class Places(Protocol):
+    """The room of one request."""
+
+    def ask(self) -> Place:
+        """A place, in turn."""
+
+    def leave(self, place: Place) -> None:
+        """Give a place back, or stop waiting for it. Once for each place that was granted."""

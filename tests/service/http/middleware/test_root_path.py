@@ -3,7 +3,7 @@
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from service.http.root_path import RootPath
+from service.http.middleware.root_path import RootPath
 from tests.service.fakes import answers, call
 from tests.service.http.served import app_over
 
