@@ -19,6 +19,7 @@ _LANGUAGE_MODEL = re.compile(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration
 _CLASSIFIER = re.compile(r"ForSequenceClassification$")
 _HEAD = re.compile(r"(^|\.)(score|classifier|classification_head|v_head|value_head|reward_head|regression_head)\b")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
+_INVENTED = "dummy"  # the load format of weights that are made up
 # Arguments of vLLM with which a checkpoint is read as something else than its config.json says.
 _REREAD = {
     "hf_overrides",
@@ -47,7 +48,7 @@ def check(args: Namespace, settings: Settings) -> None:
         if path is not None and not Path(path).is_file():
             raise NotServable(f"--{option.replace('_', '-')}: there is no file {path}")
     _check_parsers(args)
-    _check_policy(args.model)
+    _check_policy(args.model, args.load_format)
     _check_reward_model(settings.reward_model, settings.reward_engine_args)
 
 
@@ -71,8 +72,8 @@ def _check_parsers(args: Namespace) -> None:
 # -- models
 
 
-def _check_policy(model: str) -> None:
-    folder = _folder("the model", "MODEL", model)
+def _check_policy(model: str, load_format: str) -> None:
+    folder = _folder("the model", "MODEL", model, load_format)
     if folder is not None and (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         raise NotServable(
             f"MODEL: {model} is a LoRA adapter; serve its base model, with --enable-lora --lora-modules NAME={model}"
@@ -82,7 +83,7 @@ def _check_policy(model: str) -> None:
 def _check_reward_model(model: str, engine_args: Mapping[str, Any]) -> None:
     option = "--reward-model"
     _check_engine_args(engine_args)
-    folder = _folder("the reward model", option, model)
+    folder = _folder("the reward model", option, model, str(engine_args.get("load_format", "auto")))
     if folder is not None and not (folder / "config.json").is_file() and (folder / "adapter_config.json").is_file():
         raise NotServable(
             f"{option}: {model} is a LoRA adapter; merge it into its base model (PeftModel.merge_and_unload) and serve "
@@ -164,14 +165,14 @@ def _weights(folder: Path) -> set[str]:
     return names
 
 
-def _folder(what: str, option: str, model: str) -> Path | None:
+def _folder(what: str, option: str, model: str, load_format: str) -> Path | None:
     """The folder that a model's name means; None where it is a name of the Hub, a file, or elsewhere."""
     path = Path(model).expanduser()
     if path.is_dir():
         if not any((path / name).is_file() for name in ("config.json", "params.json", "adapter_config.json")):
             if not any(path.glob("*.gguf")):
                 raise NotServable(f"{option}: {model} holds no checkpoint: there is no config.json in it")
-        elif not any(found for pattern in _WEIGHTS for found in path.glob(pattern)):
+        elif load_format != _INVENTED and not any(found for pattern in _WEIGHTS for found in path.glob(pattern)):
             raise NotServable(f"{option}: {model} holds no weights (*.safetensors)")
         return path
     if path.exists() or "://" in model or os.environ.get("VLLM_USE_MODELSCOPE"):
@@ -185,7 +186,8 @@ def _folder(what: str, option: str, model: str) -> Path | None:
 def _check_cache(option: str, model: str) -> None:
     from huggingface_hub import constants
 
-    fetched = Path(constants.HF_HUB_CACHE) / f"models--{model.replace('/', '--')}"
+    repository = model.partition(":")[0]  # behind it vLLM reads which quantisation of a GGUF is meant
+    fetched = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
     if constants.HF_HUB_OFFLINE and not fetched.is_dir():
         raise NotServable(
             f"{option}: there is no folder {model}, and no model of that name in the Hub's cache; correct the path, or "
@@ -205,12 +207,12 @@ def _loaded(option: str, model: str, folder: Path | None, what: str, load: Calla
 
 def _config(model: str) -> Any:
     """A model whose code is not in transformers is vLLM's to judge: its config comes as it was written."""
-    from transformers import AutoConfig, PreTrainedConfig
+    from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
     from transformers.utils.hub import cached_file
 
     path = cached_file(model, "config.json", local_files_only=True)
     written = json.loads(Path(str(path)).read_text(encoding="utf-8"))
-    if "auto_map" in written:
+    if "auto_map" in written or written.get("model_type") not in CONFIG_MAPPING:
         written = {key: value for key, value in written.items() if not key.startswith("rope_")}
         return PreTrainedConfig.from_dict(written)
     return AutoConfig.from_pretrained(model, local_files_only=True)
