@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from service.vllm.bundled import Bundled
 
-# vLLM's own parser reads everything behind `serve`, --help included.
+# vLLM's own parser reads everything behind `serve`, and most ways to ask for help.
 FORWARD: dict[str, Any] = {
     "allow_extra_args": True,
     "allow_interspersed_args": False,
@@ -23,6 +23,9 @@ _QUIET_WARNINGS = "ignore::FutureWarning,ignore::UserWarning:multiprocessing.res
 
 def serve(context: typer.Context) -> None:
     """Serve a model with best-of-N: every option of `vllm serve`, and ours (see `bestofn serve --help`)."""
+    if context.args[-1:] in (["-h"], ["--help"], ["--help=bestofn"]):
+        _help()
+        return
     from service.vllm.life.engine_process import leave_on_signals
 
     leave_on_signals()  # importing vLLM takes long enough to be told to stop meanwhile
@@ -33,6 +36,25 @@ def serve(context: typer.Context) -> None:
     from service.vllm.server import main
 
     main(context.args, bundled())
+
+
+def _help() -> None:
+    """Our own options, without the import of vLLM, which takes seconds."""
+    from argparse import ArgumentParser
+
+    from service.settings import add_arguments
+
+    parser = ArgumentParser(
+        "bestofn serve",
+        usage="bestofn serve [MODEL] [--reward-model MODEL] [--best-of N] [options of `vllm serve`]",
+        description="Serve a model with best-of-N reranking, by every option of `vllm serve` and these. Without MODEL: "
+        "the bundled models of the lab arithmetic.",
+        epilog="All options, vLLM's too: bestofn serve --help=all; of one group: --help=ModelConfig; about one word: "
+        "--help=max-num-seqs.",
+        add_help=False,
+    )
+    add_arguments(parser)
+    parser.print_help()
 
 
 def _quieten(arguments: Sequence[str]) -> None:

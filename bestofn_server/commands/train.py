@@ -84,12 +84,23 @@ def load(command: str, kind: type[Loaded], recipe: str, overrides: Sequence[str]
 
 
 def _config(trainer: str) -> type[TrainingConfig]:
-    from training.dpo.trainer import DPOConfig
-    from training.ppo.trainer import PPOConfig
-    from training.reward.trainer import RewardModelConfig
-    from training.sft.trainer import SFTConfig
+    """Each trainer imports much that the others do not need."""
+    match trainer:
+        case "sft":
+            from training.sft.trainer import SFTConfig
 
-    return {"sft": SFTConfig, "reward": RewardModelConfig, "dpo": DPOConfig, "ppo": PPOConfig}[trainer]
+            return SFTConfig
+        case "reward":
+            from training.reward.trainer import RewardModelConfig
+
+            return RewardModelConfig
+        case "dpo":
+            from training.dpo.trainer import DPOConfig
+
+            return DPOConfig
+    from training.ppo.trainer import PPOConfig
+
+    return PPOConfig
 
 
 def _train(

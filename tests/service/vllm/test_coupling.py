@@ -182,7 +182,7 @@ def test_serve_checks_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> N
         raise SystemExit(7)
 
     monkeypatch.setattr(coupling, "require", stop)
-    assert CliRunner().invoke(app, ["serve", "--help"]).exit_code == 7
+    assert CliRunner().invoke(app, ["serve", "--help=all"]).exit_code == 7
 
 
 def test_files_and_tests_that_couplings_name_exist() -> None:
