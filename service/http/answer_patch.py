@@ -40,6 +40,7 @@ class StreamPatcher:
         self._seen: list[Json] = []  # the first payload and the last
         self._generated = 0  # tokens, as last reported
         self._over = False
+        self.ended = False  # the stream's last event has been made
 
     def feed(self, chunk: bytes) -> bytes:
         """The events that can be sent on now."""
@@ -61,8 +62,7 @@ class StreamPatcher:
             return
         self._seen = [*self._seen[:1], payload]
         if self._dialect.is_end(payload):
-            yield self.flush()
-            yield event
+            yield from self._end(event)
             return
         if self._dialect.carrier(payload) is None:
             yield from self._let_go()
@@ -74,8 +74,7 @@ class StreamPatcher:
     def _pass_other(self, event: bytes) -> Iterator[bytes]:
         """What holds no object: the end of a stream, or a comment, which some clients take for an event without it."""
         if event.startswith(b"data: [DONE]"):
-            yield self.flush()
-            yield event
+            yield from self._end(event)
             return
         passed = event[:-1] if event.startswith(b":") else event
         if self._held:
@@ -91,6 +90,11 @@ class StreamPatcher:
             self._held.append(event)
         else:
             yield event
+
+    def _end(self, event: bytes) -> Iterator[bytes]:
+        self.ended = True
+        yield self.flush()
+        yield event
 
     def _let_go(self) -> list[bytes]:
         held, self._held = self._held, []
@@ -119,7 +123,7 @@ class StreamPatcher:
     def fail(self, error: ServiceError) -> bytes:
         """What is held, and the end of a stream that has failed; nothing of vLLM's comes after it."""
         held = self.flush()
-        self._over = True
+        self._over = self.ended = True
         events = self._dialect.error_events(error_body(error)["error"], error.status, self._seen)
         for event in events:
             self._complete(event.payload)

@@ -180,9 +180,9 @@ class AnswerSender:
             await self._answer_error()
             self._handle = self._replace
             return
-        if last:
-            await self.close()
         body = self._stream.feed(message.get("body", b"")) + (self._stream.flush() if last else b"")
+        if last or self._stream.ended:  # no comment comes behind the end
+            await self.close()
         if body or last:
             self._sent_s = time.monotonic()
             await self._begin()

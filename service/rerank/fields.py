@@ -71,3 +71,15 @@ def form(body: bytes) -> dict[str, Any]:
     numbers = [_as_vllm(_INTEGER, value, 1) for name, value in found if name == "n"]
     beam = any(_as_vllm(_BOOLEAN, value, False) for name, value in found if name == "use_beam_search")
     return {**dict(found), "n": max(numbers, default=1), "use_beam_search": beam}
+
+
+def check_items(items: Any) -> None:
+    """Of an earlier answer in the input of /v1/responses vLLM takes the first part's text, and fails without."""
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        if not isinstance(item, dict) or item.get("role") != "assistant" or not isinstance(item.get("content"), list):
+            continue
+        field, first = f"input.{index}.content", next(iter(item["content"]), None)
+        if first is None:
+            raise InvalidRequest(f"{field}: must hold at least one part", param=field)
+        if isinstance(first, dict) and first.get("type") == "refusal":
+            raise InvalidRequest(f"{field}.0: a refusal cannot be read; give it as output_text", param=f"{field}.0")

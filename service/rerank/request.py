@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from reward.config import PLAIN, RewardConfig
 from service.rerank.errors import SHOWN_CHARACTERS, InvalidRequest
-from service.rerank.fields import HUGE, count, flag, form, is_greedy, max_tokens, prompt_count
+from service.rerank.fields import HUGE, check_items, count, flag, form, is_greedy, max_tokens, prompt_count
 from service.rerank.options import DEFAULT_STRATEGY, RerankOptions, read_options
 from service.rerank.selection import ARGMAX, Selection
 from service.rerank.selection.served_heads import check_heads, check_weights
@@ -146,6 +146,7 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
     request = _object(body)
     if request.get("messages") == []:
         raise InvalidRequest("messages must hold at least one message", param="messages")
+    check_items(request.get("input"))
     asked = _asked_best_of(request, header)
     explicit = asked is not None or request.get("rerank") is not None
     if explicit:

@@ -14,7 +14,7 @@ from measuring.scrape import Scrape, scrape
 
 _QUIET_S = 10.0
 _POLL_S = 0.1
-_COMMIT_S = 0.2  # the candidate log commits each 0.1 s
+_COMMIT_S = 5.0  # within which the candidate log has written what was answered; it commits each 0.1 s
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,17 @@ async def settle(life: Life, before: Counted, replies: Sequence[Reply], fault: F
     fault.leaked = after.leaked
     if after.leaked:
         fault.wrong.append(f"{after.leaked} sequences or candidates in flight {_QUIET_S:g} s after the last answer")
-    await asyncio.sleep(_COMMIT_S)
-    note_records(fault, replies, read_log(life.candidates), is_over=False)
+    note_records(fault, replies, await _committed(life, replies), is_over=False)
+
+
+async def _committed(life: Life, replies: Sequence[Reply]) -> Log:
+    """The log once it holds every answer, or as it is after so long."""
+    give_up_s = time.monotonic() + _COMMIT_S
+    while True:
+        log = read_log(life.candidates)
+        if not unrecorded(replies, log) or time.monotonic() > give_up_s:
+            return log
+        await asyncio.sleep(_POLL_S)
 
 
 def note_records(fault: Fault, replies: Sequence[Reply], log: Log, *, is_over: bool) -> None:

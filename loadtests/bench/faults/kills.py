@@ -20,8 +20,10 @@ _WARM_S = 0.5
 _DIES_S = 10.0
 _DRAINS_S = 20
 _ENGINE_SHOWS_S = 60.0
-_LATEST_START_S = 12.0
+_IMPORTS_S = 8.0  # before there are engines
+_LOADS_S = 8.0  # from when there are, until they have loaded their models
 _AFTER_SIGTERM_S = 0.05
+_STOPS_S = 0.5  # within which everybody is answered who waits for a server that is told to stop
 
 
 async def kill(target: Target, stage: Stage, rng: random.Random) -> Fault:
@@ -32,7 +34,7 @@ async def kill(target: Target, stage: Stage, rng: random.Random) -> Fault:
 
 async def term(stage: Stage, rng: random.Random) -> Fault:
     """SIGTERM for the server; while it drains, a second one."""
-    fault = Fault("term", stage, "api")
+    fault = Fault("term", stage, "api", goal_s=_STOPS_S)
     return await _end(fault, "api", signal.SIGTERM, stage, rng)
 
 
@@ -51,9 +53,12 @@ async def _end(fault: Fault, target: Target, number: signal.Signals, stage: Stag
 
 
 async def _end_at_start(fault: Fault, life: Life, target: Target, number: signal.Signals, rng: random.Random) -> None:
-    """After a random time, or, for an engine, as soon as it is there."""
-    if target == "api":
-        await asyncio.sleep(rng.uniform(0.2, _LATEST_START_S))
+    """An engine as soon as it is there; the server before there are engines, or while they load."""
+    if target == "api" and rng.random() < 0.5:
+        await asyncio.sleep(rng.uniform(0.2, _IMPORTS_S))
+    elif target == "api":
+        await life.shows("reward", _ENGINE_SHOWS_S)
+        await asyncio.sleep(rng.uniform(0.0, _LOADS_S))
     if not await life.shows(target, _ENGINE_SHOWS_S) or not life.signal(target, number):
         fault.wrong.append("there was no process to signal")
     await _see_the_end(fault, life, target, number)
@@ -100,7 +105,8 @@ async def _see_the_end(fault: Fault, life: Life, target: Target, number: signal.
         fault.wrong.append(f"the server has not ended after {took_s:.0f} s; alive: {alive}")
         await life.end()
         return
-    wanted = {"api": 0 if number == signal.SIGTERM else -number}.get(target, 1)
+    told_to_stop = number == signal.SIGTERM or (fault.stage == "draining" and target != "api")
+    wanted = 0 if told_to_stop else -number if target == "api" else 1
     is_early = fault.stage == "starting" and target == "api" and status == -number
     if status != wanted and not is_early:
         fault.wrong.append(f"the exit status is {status}, not {wanted}")

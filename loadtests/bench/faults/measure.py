@@ -22,9 +22,9 @@ from pathlib import Path
 from rich.console import Console
 
 from loadtests.bench.faults import clock, disk, kills, malformed, survivors
-from loadtests.bench.faults.life import TARGETS, living
+from loadtests.bench.faults.life import TARGETS, Target, living
 from loadtests.bench.faults.record import Fault, table, write
-from loadtests.bench.faults.stages import ALIVE, STAGES
+from loadtests.bench.faults.stages import ALIVE, STAGES, Stage
 from loadtests.bench.faults.traffic import SHAPES
 from measuring.server_process import ServerFailed
 
@@ -47,10 +47,10 @@ async def inject(arguments: argparse.Namespace) -> AsyncIterator[Fault]:
             async for fault in _clock():
                 yield fault
         for target in TARGETS if "kill" in kinds else ():
-            for stage in STAGES:
+            for stage in _stages(target):
                 if _is_wanted(arguments.only, target, stage):
                     yield await kills.kill(target, stage, rng)
-        for stage in STAGES if "term" in kinds else ():
+        for stage in _stages("api") if "term" in kinds else ():
             if _is_wanted(arguments.only, "api", stage):
                 yield await kills.term(stage, rng)
 
@@ -77,6 +77,7 @@ _DISCONNECTS = 16
 _SLOW_READERS = (1, 16, 64)
 _FLOODS = (1, 4, 16, 64)
 _JUMPS = 4
+_STARTS = 4
 
 
 async def _disk() -> AsyncIterator[Fault]:
@@ -98,6 +99,12 @@ async def _clock() -> AsyncIterator[Fault]:
             for name in clock.JUMPS:
                 for _ in range(_JUMPS):
                     yield await clock.jump(life, offset, name)
+
+
+def _stages(target: Target) -> list[Stage]:
+    """Each once, but the start of the server itself, which has many moments."""
+    starts: list[Stage] = ["starting"] * (_STARTS - 1 if target == "api" else 0)
+    return [*starts, *STAGES]
 
 
 def _is_wanted(only: str, target: str, stage: str) -> bool:

@@ -100,6 +100,20 @@ async def test_comments_tell_that_work_goes_on() -> None:
     assert reply.events[-1] == "[DONE]"
 
 
+async def test_no_comment_comes_behind_the_end() -> None:
+    async def lingers(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await asyncio.sleep(0.01)
+        await send({"type": "http.response.body", "body": sse("[DONE]"), "more_body": True})
+        await asyncio.sleep(0.01)
+        await send({"type": "http.response.body", "body": b""})
+
+    reply = await Served(lingers, stream_comments_s=0.001).call({"best_of": 2, "stream": True})
+    assert reply.body.startswith(b": 0 of 0 candidates finished\n")
+    assert reply.body.endswith(sse("[DONE]"))
+
+
 async def test_a_stream_that_has_not_begun_fails_with_the_status_of_its_error() -> None:
     gateway, _ = served(lambda: FakeSampler(*[Script(reason="error")] * 2))
     reply = await gateway.call({"best_of": 2, "stream": True})

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import loadtests.bench.faults.aftermath
 from loadtests.bench.faults.aftermath import (
     Counted,
     judged_after,
@@ -85,7 +86,10 @@ def test_a_torn_line_is_wrong_and_an_open_end_once_nobody_writes(
     assert len(fault.wrong) == wrong
 
 
-async def test_a_server_that_lives_on_is_looked_at_when_it_is_quiet(tmp_path: Path) -> None:
+async def test_a_server_that_lives_on_is_looked_at_when_it_is_quiet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loadtests.bench.faults.aftermath, "_COMMIT_S", 0.2)
     async with tiny_life(tmp_path) as life:
         before = await quiet(life)
         traffic = Traffic(life.url, [(CHAT, False)])

@@ -45,4 +45,4 @@ async def test_an_engine_that_is_not_there_does_not_end_the_server(
 ) -> None:
     monkeypatch.setattr(kills, "_DIES_S", 0.2)
     fault = await kills.kill("reward", "waiting", random.Random(0))
-    assert any("the server has not ended after 0 s" in line for line in fault.wrong), fault.wrong
+    assert any("the server has not ended after" in line for line in fault.wrong), fault.wrong
