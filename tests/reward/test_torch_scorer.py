@@ -112,7 +112,12 @@ async def test_long_texts_are_rendered_and_tokenised_in_one_other_thread(
 ) -> None:
     seen: list[int] = []
     render = scorer.template._render
-    monkeypatch.setattr(scorer.template, "_render", lambda *asked: seen.append(threading.get_ident()) or render(*asked))
+
+    def noted(*asked: Any) -> str:
+        seen.append(threading.get_ident())
+        return render(*asked)
+
+    monkeypatch.setattr(scorer.template, "_render", noted)
     prompt = await scorer.prompt(Conversation(({"role": "user", "content": "x" * 20_000},)))
     with pytest.raises(ValueError, match="more than the 256"):
         await scorer.score(prompt, "2")
