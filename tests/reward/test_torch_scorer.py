@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from reward.batching import batches, score_batch
+from reward.conversation import Conversation
 from reward.scorer import RewardUnavailable, Scorer
 from reward.torch_scorer import TorchScorer
 from tests.reward.conftest import tiny_reward_model
@@ -104,6 +105,27 @@ async def test_too_long_says_by_how_much_and_harms_nobody_else(scorer: TorchScor
     assert isinstance(results[0], ValueError)
     assert f"{over} more than the 256" in str(results[0])
     assert math.isfinite(results[1].reward)  # type: ignore[union-attr]
+
+
+async def test_long_texts_are_rendered_and_tokenised_in_one_other_thread(
+    scorer: TorchScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    render = scorer.template._render
+
+    def noted(*asked: Any) -> str:
+        seen.append(threading.get_ident())
+        return render(*asked)
+
+    monkeypatch.setattr(scorer.template, "_render", noted)
+    prompt = await scorer.prompt(Conversation(({"role": "user", "content": "x" * 20_000},)))
+    with pytest.raises(ValueError, match="more than the 256"):
+        await scorer.score(prompt, "2")
+    assert len(set(seen)) == 1
+    assert threading.get_ident() not in seen
+    seen.clear()
+    await scorer.score(await scorer.prompt(Conversation((*MESSAGES,))), "2")
+    assert set(seen) == {threading.get_ident()}
 
 
 async def test_a_cancelled_request_is_not_computed(scorer: TorchScorer, monkeypatch: pytest.MonkeyPatch) -> None:
