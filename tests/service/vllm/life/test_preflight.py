@@ -2,10 +2,9 @@
 
 import json
 import shutil
-import socket
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 
 from bestofn_server.commands.serve import bundled
 from service.settings import Settings
+from service.vllm.command_line import parse
 from service.vllm.life.preflight import NotServable, check
 
 POLICY, REWARD = bundled().model, bundled().reward_model
@@ -23,8 +23,12 @@ Change = Callable[[Path], None]
 
 
 def arguments(**changes: Any) -> Namespace:
-    files = dict.fromkeys(("ssl_keyfile", "ssl_certfile", "ssl_ca_certs"))
-    return Namespace(**{"model": str(POLICY), "uds": None, "host": "127.0.0.1", "port": 0, **files, **changes})
+    return Namespace(**{**vars(_parsed()), "model": str(POLICY), **changes})
+
+
+@cache
+def _parsed() -> Namespace:
+    return parse([], bundled())[0]
 
 
 def settings(model: object, **changes: Any) -> Settings:
@@ -197,36 +201,52 @@ def test_files_that_are_named_have_to_be_there(tmp_path: Path) -> None:
         check(arguments(ssl_keyfile=str(tmp_path / "key")), settings(REWARD))
 
 
-# -- the address
+# -- vLLM's application
 
 
-@pytest.fixture
-def taken() -> Iterator[int]:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        yield server.getsockname()[1]
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ["--enable-auto-tool-choice", "--tool-call-parser", "hermez"],
+            r"--tool-call-parser: there is no parser hermez; did you mean hermes\?",
+        ),
+        (["--reasoning-parser", "qwen33"], r"--reasoning-parser: there is no parser qwen33; did you mean qwen3\?"),
+        (["--reasoning-parser", "zzzz"], "--reasoning-parser: there is no parser zzzz; there are .*qwen3"),
+        (["--tool-parser-plugin", "absent.py"], "--tool-parser-plugin: there is no file absent.py"),
+        (["--reasoning-parser-plugin", "absent.py"], "--reasoning-parser-plugin: there is no file absent.py"),
+        (["--middleware", "absent.Middleware"], "--middleware: absent.Middleware cannot be imported: No module"),
+        (["--middleware", "json.Absent"], "--middleware: json.Absent cannot be imported: module 'json' has no"),
+        (["--lora-modules", "mine=/absent"], "--lora-modules: there is no folder /absent for mine"),
+        (["--ssl-certfile", __file__, "--ssl-keyfile", __file__], "the HTTP server cannot be set up with these --ssl"),
+    ],
+)
+def test_what_vllm_would_find_wrong_by_a_traceback_is_refused_in_one_line(options: list[str], words: str) -> None:
+    args, ours = parse(options, bundled())
+    with pytest.raises(NotServable, match=words) as caught:
+        check(args, ours)
+    assert "\n" not in str(caught.value)
 
 
-def test_a_port_in_use_is_refused(taken: int) -> None:
-    with pytest.raises(NotServable, match=f"--port: {taken} is in use; stop what listens there"):
-        check(arguments(port=taken), settings(REWARD))
+def test_a_parser_that_is_not_used_is_left_to_vllm() -> None:
+    check(arguments(enable_auto_tool_choice=False, tool_call_parser="hermez"), settings(REWARD))
 
 
-def test_a_host_that_is_not_this_machines_is_refused() -> None:
-    with pytest.raises(NotServable, match=r"--host: 192\.0\.2\.1:8000 cannot be listened on"):
-        check(arguments(host="192.0.2.1", port=8000), settings(REWARD))
+def test_weights_that_are_not_read_are_not_asked_for(judge: Path) -> None:
+    without_weights(judge)
+    check(arguments(model=str(judge), load_format="dummy"), settings(REWARD))
+    check(arguments(), settings(judge, reward_engine_args={"load_format": "dummy"}))
 
 
-def test_a_socket_that_a_server_left_behind_is_removed_and_any_other_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "socket"
-    with closing(socket.socket(socket.AF_UNIX)) as server:
-        server.bind(str(path))
-        server.listen()
-        with pytest.raises(NotServable, match="--uds: a server listens on"):
-            check(arguments(uds=str(path)), settings(REWARD))
-    check(arguments(uds=str(path)), settings(REWARD))
-    assert not path.exists()
-    path.touch()
-    with pytest.raises(NotServable, match="is no socket"):
-        check(arguments(uds=str(path)), settings(REWARD))
-    with pytest.raises(NotServable, match="--uds: there is no folder"):
-        check(arguments(uds=str(tmp_path / "absent" / "socket")), settings(REWARD))
+def test_a_model_that_only_vllm_knows_is_left_to_it(judge: Path) -> None:
+    path = judge / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_type": "unheard_of"}))
+    check(arguments(model=str(judge)), settings(judge))
+
+
+def test_a_name_may_end_in_its_quantisation(hub: Path, tmp_path: Path) -> None:
+    check(arguments(model="org/judge:Q4_K_M"), settings(REWARD))
+    check(arguments(), settings("org/judge:Q4_K_M"))
+    check(arguments(model=f"{tmp_path}:Q4_K_M"), settings(REWARD))
+    with pytest.raises(NotServable, match="MODEL: there is no folder org/else"):
+        check(arguments(model="org/else:Q4_K_M"), settings(REWARD))
