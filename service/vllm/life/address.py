@@ -24,7 +24,11 @@ class Address:
         self._lock: int | None = None
         if args.uds:
             self._lock = _lock(Path(args.uds))
-            self.sock = _bound_path(Path(args.uds))
+            try:
+                self.sock = _bound_path(Path(args.uds))
+            except NotServable:
+                os.close(self._lock)
+                raise
             self.url = f"unix:{args.uds}"
         else:
             self.sock = _bound_port(args.host or "", args.port)
@@ -37,6 +41,7 @@ class Address:
         return self.sock
 
     def close(self) -> None:
+        """Leave the address to others."""
         self.sock.close()
         if self._lock is not None:
             os.close(self._lock)
@@ -48,7 +53,7 @@ def _url(args: Namespace) -> str:
 
 
 def _bound_port(host: str, port: int) -> socket.socket:
-    """With SO_REUSEADDR past connections do not hold the port; without it, once bound, no second server can share it."""
+    """With SO_REUSEADDR past connections do not hold the port; without it, once bound, no other server shares it."""
     sock = socket.socket(socket.AF_INET6 if is_valid_ipv6_address(host) else socket.AF_INET)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

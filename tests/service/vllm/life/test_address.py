@@ -60,7 +60,7 @@ def test_a_port_is_had_again_at_once_after_connections_that_the_server_closed() 
 def test_of_two_that_start_on_one_path_the_second_is_refused_and_the_first_serves(tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     with closing(Address(arguments(uds=path))) as first:
-        with pytest.raises(NotServable, match="--uds: a server has .* already; stop it"):
+        with pytest.raises(NotServable, match=r"--uds: a server has .* already; stop it"):
             Address(arguments(uds=path))
         first.release().listen()
         with closing(socket.socket(socket.AF_UNIX)) as client:
