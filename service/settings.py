@@ -58,7 +58,7 @@ class Settings(BaseSettings):
         default="auto",
         description="Device of the torch backend: auto, cpu, cuda, cuda:1. See --reward-engine-args for the other.",
     )
-    reward_dtype: str = Field(
+    reward_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="Precision of the reward model: auto, float32, bfloat16, float16."
     )
     reward_gpu_memory_utilization: float = Field(

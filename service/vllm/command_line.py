@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from pydantic import ValidationError
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.utils.argparse_utils import FlexibleArgumentParser
@@ -15,6 +16,7 @@ from service.records.durable_file import prepare
 from service.settings import Settings, add_arguments
 from service.vllm.bundled import Bundled, use_bundled_policy, with_bundled_reward
 
+CANNOT_BE_SERVED = 2  # exit status
 _BUNDLED = "the bundled model"  # stands where vLLM asks for a model
 _COMMENTS_S = 1.0  # between comments in a stream that has nothing else to send, where vLLM's option is not given
 _NEAR = 0.7  # of names that may be meant for each other
@@ -29,7 +31,9 @@ def parse(argv: Sequence[str], bundled: Bundled) -> tuple[Namespace, Settings]:
     parser = _serve_parser()
     defaults = vars(parser.parse_args(["serve"]))
     try:
-        args, command_line = _read(parser, _split_config(argv))
+        argv = _split_config(argv)
+        _check_config_files(argv)
+        args, command_line = _read(parser, argv)
         merged = {name: getattr(args, name) for name in Settings.model_fields if hasattr(args, name)}
         settings = Settings.resolve(command_line, file=merged)
     except (ValueError, OSError) as error:
@@ -61,6 +65,24 @@ def _split_config(argv: Sequence[str]) -> list[str]:
     return words
 
 
+def _check_config_files(argv: Sequence[str]) -> None:
+    """Raises ValueError or OSError for a file that vLLM would log about, or fail on by a traceback."""
+    for at, word in enumerate(argv):
+        if word != "--config":
+            continue
+        if at + 1 == len(argv) or argv[at + 1].startswith("--"):
+            raise ValueError("--config: expected a file")
+        path = Path(argv[at + 1])
+        try:
+            options = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ValueError(f"--config: {path} cannot be read ({error.strerror}); correct the path") from None
+        except (yaml.YAMLError, UnicodeError) as error:
+            raise ValueError(f"--config: {path} is not valid YAML: {error}") from None
+        if not isinstance(options, dict):
+            raise ValueError(f"--config: {path} has to hold options, each as `name: value`")
+
+
 def _read(parser: FlexibleArgumentParser, argv: list[str]) -> tuple[Namespace, dict[str, Any]]:
     """All arguments, and what of ours the command line itself gives.
 
@@ -68,7 +90,7 @@ def _read(parser: FlexibleArgumentParser, argv: list[str]) -> tuple[Namespace, d
     """
     at = argv.index("--config") if "--config" in argv else len(argv)
     without_file = [*argv[:at], *argv[at + 2 :]]
-    ours = FlexibleArgumentParser(add_help=False, allow_abbrev=False)
+    ours = _Parser(add_help=False, allow_abbrev=False)  # type: ignore[no-untyped-call]
     add_arguments(ours)
     command_line = vars(ours.parse_known_args(without_file)[0])
     model = parser.parse_args(["serve", *without_file]).model_tag
@@ -91,8 +113,6 @@ def _position(parser: FlexibleArgumentParser, argv: list[str], model: str) -> in
 
 
 def _names_model(parser: FlexibleArgumentParser, config: Sequence[str]) -> bool:
-    if len(config) < 2:
-        raise ValueError("--config: expected a file")
     return "--model" in parser.load_config_file(config[1])
 
 
@@ -113,14 +133,15 @@ def _serve_parser() -> FlexibleArgumentParser:
 
 class _Parser(FlexibleArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line, with the nearest option for one that there is not."""
+        """One line, as every refusal is; with the nearest option for one that there is not."""
+        message = " ".join(message.split())
         before, separator, unknown = message.partition("unrecognized arguments: ")
         if separator:
             name = unknown.split()[0].partition("=")[0].replace("_", "-")
             (commands,) = (action for action in self._actions if isinstance(action, _SubParsersAction))
             near = get_close_matches(name, commands.choices["serve"]._option_string_actions, 1, _NEAR)
             message = f"{before}{separator}{unknown}" + (f" (did you mean {near[0]}?)" if near else "")
-        self.exit(2, f"bestofn serve: error: {message}\n")
+        self.exit(CANNOT_BE_SERVED, f"bestofn serve: {message}\n")
 
 
 def _one_line(error: Exception) -> str:

@@ -62,7 +62,7 @@ SERVING = (
     Coupling(
         "application",
         _SERVER,
-        "build_app, init_app_state and setup_server make an application over any engine client, and its socket",
+        "build_app and init_app_state make an application over any engine client, from parsers that are listed",
         http.application,
     ),
     Coupling(

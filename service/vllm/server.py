@@ -22,6 +22,7 @@ from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
 from vllm.logger import configure_logging_from_args
+from vllm.utils.system_utils import set_ulimit
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from reward.scorer import RewardUnavailable
@@ -43,22 +44,22 @@ from service.vllm.background import BackgroundResponses
 from service.vllm.banner import banner
 from service.vllm.bundled import Bundled
 from service.vllm.client import RerankingEngine
-from service.vllm.command_line import parse
+from service.vllm.command_line import CANNOT_BE_SERVED, parse
 from service.vllm.engine_load import EngineLoad
 from service.vllm.engines import Engines, StartFailed, start_engines
 from service.vllm.inner_app import EXPOSED_HEADERS, adapt, reason
 from service.vllm.life import http_server
-from service.vllm.life.address import Address, bound
-from service.vllm.life.engine_process import leave
+from service.vllm.life.address import Address
+from service.vllm.life.engine_process import cause, leave
 from service.vllm.life.preflight import NotServable, check
 
 _ENGINE_DIED = 1
-_CANNOT_BE_SERVED = 2
 _logger = logging.getLogger(__name__)
 
 
 async def serve(args: Namespace, settings: Settings, address: Address) -> int:
     """Start everything and serve until told to stop. Returns the process's exit status."""
+    leave_who_does_not_read(address.sock, settings.write_timeout_s)
     try:
         engines = await start_engines(args, settings)
     except StartFailed as error:
@@ -72,13 +73,18 @@ async def serve(args: Namespace, settings: Settings, address: Address) -> int:
         _logger.warning(warning)
     watching = asyncio.create_task(reward.watch())
     try:
-        app = await build(args, settings, engine, reward, parts, engines.loads)
+        try:
+            app = await build(args, settings, engine, reward, parts, engines.loads)
+        except Exception as error:  # whatever of the options vLLM looks at last
+            print(f"bestofn serve: vLLM's application did not start: {cause(error)}", file=sys.stderr)
+            leave(_ENGINE_DIED)
         greeting = banner(address.url, args, guarded=bool(_authentication(args)))
-        await http_server.run(app, address, args, parts.lifecycle, lambda: print(greeting, flush=True))
+        await http_server.run(app, address.release(), args, parts.lifecycle, lambda: print(greeting, flush=True))
         died = engine.errored and not parts.lifecycle.told_to_stop
     finally:
         watching.cancel()
         await engines.close()
+        address.close()
     return _ENGINE_DIED if died else 0
 
 
@@ -217,10 +223,13 @@ def main(argv: Sequence[str], bundled: Bundled) -> None:
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     args, settings = parse(argv, bundled)
     configure_logging_from_args(args)
+    set_ulimit()  # of open files, which each connection takes one of
     try:
+        address = Address(args)
         check(args, settings)
         with bound(args, settings.write_timeout_s) as address:
             sys.exit(uvloop.run(serve(args, settings, address)))
     except NotServable as error:
         print(f"bestofn serve: {error}", file=sys.stderr)
-        sys.exit(_CANNOT_BE_SERVED)
+        sys.exit(CANNOT_BE_SERVED)
+    sys.exit(uvloop.run(serve(args, settings, address)))

@@ -10,7 +10,7 @@ import signal
 import time
 
 from loadtests.bench.faults.aftermath import judged_after, note_records
-from loadtests.bench.faults.life import Life, Target, is_alive, living, read_log, spawned
+from loadtests.bench.faults.life import TARGETS, Life, Target, is_alive, living, read_log, spawned
 from loadtests.bench.faults.record import GOAL_S, Fault
 from loadtests.bench.faults.stages import Stage, reach
 from loadtests.bench.faults.traffic import Traffic
@@ -20,8 +20,7 @@ _WARM_S = 0.5
 _DIES_S = 10.0
 _DRAINS_S = 20
 _ENGINE_SHOWS_S = 60.0
-_IMPORTS_S = 8.0  # before there are engines
-_LOADS_S = 8.0  # from when there are, until they have loaded their models
+_LATEST_START_S = 10.0
 _AFTER_SIGTERM_S = 0.05
 _STOPS_S = 0.5  # within which everybody is answered who waits for a server that is told to stop
 
@@ -53,12 +52,10 @@ async def _end(fault: Fault, target: Target, number: signal.Signals, stage: Stag
 
 
 async def _end_at_start(fault: Fault, life: Life, target: Target, number: signal.Signals, rng: random.Random) -> None:
-    """An engine as soon as it is there; the server before there are engines, or while they load."""
-    if target == "api" and rng.random() < 0.5:
-        await asyncio.sleep(rng.uniform(0.2, _IMPORTS_S))
-    elif target == "api":
-        await life.shows("reward", _ENGINE_SHOWS_S)
-        await asyncio.sleep(rng.uniform(0.0, _LOADS_S))
+    """An engine as soon as it is there; the API process a random time after itself or either engine is."""
+    if target == "api":
+        await life.shows(rng.choice(TARGETS), _ENGINE_SHOWS_S)
+        await asyncio.sleep(rng.uniform(0.2, _LATEST_START_S))
     if not await life.shows(target, _ENGINE_SHOWS_S) or not life.signal(target, number):
         fault.wrong.append("there was no process to signal")
     await _see_the_end(fault, life, target, number)

@@ -28,13 +28,20 @@ _ARGUMENTS = (
 def application() -> bool:
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.app import build_app
-    from vllm.entrypoints.launchers.launcher import setup_server, terminate_if_errored, watchdog_loop
+    from vllm.entrypoints.launchers.launcher import terminate_if_errored, watchdog_loop
     from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
+    from vllm.reasoning import ReasoningParserManager
+    from vllm.tool_parsers import ToolParserManager
+    from vllm.utils.system_utils import set_ulimit
 
     calls: list[tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]]] = [
         (build_app, ("args", "tasks", "model_config"), ()),
         (init_app_state, ("engine", "state", "args", "tasks"), ()),
-        (setup_server, ("args",), ("reuse_port",)),
+        (set_ulimit, (), ()),
+        (ToolParserManager.list_registered, (), ()),
+        (ReasoningParserManager.list_registered, (), ()),
+        (ToolParserManager.import_tool_parser, ("path",), ()),
+        (ReasoningParserManager.import_reasoning_parser, ("path",), ()),
         (watchdog_loop, ("server", "engine"), ()),
         (get_uvicorn_log_config, ("args",), ()),
         (terminate_if_errored, (), ("server", "engine")),

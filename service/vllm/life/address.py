@@ -1,110 +1,110 @@
-"""The address that is served: one server's from before its engines start, which takes half a minute, to its end."""
+"""The address that is served: taken before the engines start, so that of two servers started together one is refused.
+
+It refuses connections until the server listens, half a minute later.
+"""
 
 import errno
+import fcntl
+import os
 import socket
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 
-from vllm.entrypoints.launchers.launcher import setup_server
+from vllm.utils.network_utils import is_valid_ipv6_address
 
 from service.vllm.life.preflight import NotServable
 
 
-@dataclass(frozen=True)
 class Address:
-    """url: as vLLM writes it. sock: bound, and not yet listening, so that nobody takes the server for ready."""
+    """A bound socket that nobody else can bind meanwhile. url: where clients find it."""
 
-    url: str
-    sock: socket.socket
+    def __init__(self, args: Namespace) -> None:
+        """Raises NotServable where the address cannot be had."""
+        self._lock: int | None = None
+        if args.uds:
+            self._lock = _lock(Path(args.uds))
+            try:
+                self.sock = _bound_path(Path(args.uds))
+            except NotServable:
+                os.close(self._lock)
+                raise
+            self.url = f"unix:{args.uds}"
+        else:
+            self.sock = _bound_port(args.host or "", args.port)
+            self.url = _url(args)
 
-    def open(self) -> None:
-        """The server is about to listen. What it leaves behind may then be bound again at once."""
+    def release(self) -> socket.socket:
+        """The socket, to be listened on now."""
         if self.sock.family != socket.AF_UNIX:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return self.sock
+
+    def close(self) -> None:
+        """Leave the address to others."""
+        self.sock.close()
+        if self._lock is not None:
+            os.close(self._lock)
 
 
-@contextmanager
-def bound(args: Namespace, write_timeout_s: float) -> Iterator[Address]:
-    """The address of vLLM's arguments. write_timeout_s: after which a client that takes nothing is left.
-
-    Raises NotServable, also for a server that has been started on it and does not listen yet.
-    """
-    with ExitStack() as held:
-        if args.uds:
-            held.enter_context(_claimed(Path(args.uds)))
-        try:
-            _try(args)
-            url, sock = setup_server(args, reuse_port=False)
-        except OSError as error:
-            raise NotServable(_problem(args, error)) from None
-        except (KeyError, ImportError) as error:  # of parsers that a plugin does not bring
-            raise NotServable(str(error.args[0] if error.args else error)) from None
-        held.enter_context(closing(sock))
-        if sock.family != socket.AF_UNIX:
-            # of two sockets that allow it and do not listen, Linux lets both be bound
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-            _leave_who_does_not_read(sock, write_timeout_s)
-        yield Address(url, sock)
+def _url(args: Namespace) -> str:
+    host = f"[{args.host}]" if is_valid_ipv6_address(args.host or "") else args.host or "0.0.0.0"
+    return f"http{'s' if args.ssl_keyfile and args.ssl_certfile else ''}://{host}:{args.port}"
 
 
-def _leave_who_does_not_read(sock: socket.socket, timeout_s: float) -> None:
-    """Let the kernel end a connection whose other side has taken nothing for so long; uvicorn would wait for ever.
-
-    Connections inherit it from the socket that listens.
-    """
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * 1000))
-
-
-def _try(args: Namespace) -> None:
-    """Raises OSError. vLLM leaves a socket that it cannot bind to the garbage collector."""
-    host = args.host or ""
-    if not args.uds:
-        with closing(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, args.port))
+def _bound_port(host: str, port: int) -> socket.socket:
+    """With SO_REUSEADDR past connections do not hold the port; without it, once bound, no other server shares it."""
+    sock = socket.socket(socket.AF_INET6 if is_valid_ipv6_address(host) else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    except OSError as error:
+        sock.close()
+        raise NotServable(_problem(host, port, error)) from None
+    return sock
 
 
-@contextmanager
-def _claimed(path: Path) -> Iterator[None]:
-    """No other server's, though nobody listens on it yet. One that a server has left behind is removed.
+def _problem(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"--port: {port} is in use; stop what listens there, or give another with --port"
+    if error.errno == errno.EACCES:
+        return f"--port: {port} is not for this user to open; give one above 1023"
+    return f"--host: {host}:{port} cannot be listened on: {error.strerror or error}"
 
-    The claim is a name in the kernel, where it has such names, and ends with the process.
-    """
+
+def _lock(path: Path) -> int:
+    """Held while the server lives, on a file beside the socket: a socket left behind looks like one not listened on."""
     if not path.parent.is_dir():
         raise NotServable(f"--uds: there is no folder {path.parent}")
-    with closing(socket.socket(socket.AF_UNIX)) as claim:
-        if hasattr(socket, "SO_PEERCRED"):  # Linux
-            try:
-                claim.bind(f"\0bestofn:{path.resolve()}")
-            except OSError as error:
-                raise NotServable(f"--uds: a server that is starting has {path}; choose another path") from error
-        _remove_stale(path)
-        yield
+    try:
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise NotServable(f"--uds: {path}.lock cannot be made: {error.strerror}; choose another path") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise NotServable(f"--uds: a server has {path} already; stop it, or choose another path") from None
+    return descriptor
 
 
-def _remove_stale(path: Path) -> None:
-    if not path.exists():
-        return
-    if not path.is_socket():
+def _bound_path(path: Path) -> socket.socket:
+    """A socket that a server has left behind, and nobody listens on, is replaced."""
+    if path.exists() and not path.is_socket():
         raise NotServable(f"--uds: {path} exists and is no socket; remove it, or choose another path")
-    with closing(socket.socket(socket.AF_UNIX)) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise NotServable(f"--uds: a server listens on {path} already; stop it, or choose another path")
-
-
-def _problem(args: Namespace, error: OSError) -> str:
-    if args.uds:
-        return f"--uds: {args.uds} cannot be listened on: {error.strerror or error}"
-    if error.errno == errno.EADDRINUSE:
-        return f"--port: {args.port} is in use; stop what listens there, or give another with --port"
-    if error.errno == errno.EACCES:
-        return f"--port: {args.port} is not for this user to open; give one above 1023"
-    return f"--host: {args.host or ''}:{args.port} cannot be listened on: {error.strerror or error}"
+    if path.exists():
+        with closing(socket.socket(socket.AF_UNIX)) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+            else:
+                raise NotServable(f"--uds: a server listens on {path} already; stop it, or choose another path")
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.bind(str(path))
+    except OSError as error:
+        sock.close()
+        raise NotServable(f"--uds: {path} cannot be listened on: {error.strerror or error}") from None
+    return sock

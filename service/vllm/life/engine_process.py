@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 _PR_SET_PDEATHSIG = 1
+_LOOKUPS = (LookupError, AttributeError, StopIteration)
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,19 @@ def leave_on_signals() -> None:
 
 
 def cause(error: BaseException) -> str:
-    """The error that began it, as one line."""
-    while (earlier := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
-        error = earlier
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    """The error that began it, as one line.
+
+    A lookup that failed is passed over where what was raised on it says more.
+    """
+    chain = list(_chain(error))
+    telling = [one for one in chain if str(one).strip() and not isinstance(one, _LOOKUPS)]
+    first = (telling or chain)[-1]
+    text = " ".join(str(first).split())
+    return f"{type(first).__name__}: {text}" if text else type(first).__name__
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and each that led to it, the latest first."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -36,8 +36,8 @@ async def run(
 
     app.state holds `engine_client`, and is given `server`, where vLLM's error handlers look for it.
     """
-    config = _config(app, args)
-    server = _Server(config, greet)
+    configuration = config(app, args)
+    server = _Server(configuration, lifecycle, greet)
     app.state.server = server
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -46,7 +46,7 @@ async def run(
         asyncio.create_task(_stop(server, lifecycle)),
         asyncio.create_task(watchdog_loop(server, app.state.engine_client)),
     ]
-    certificates = _refresher(config, args) if args.enable_ssl_refresh else None
+    certificates = _refresher(configuration, args) if args.enable_ssl_refresh else None
     try:
         address.open()
         await server.serve(sockets=[address.sock])
@@ -73,10 +73,11 @@ async def _stop(server: uvicorn.Server, lifecycle: Lifecycle) -> None:
     server.should_exit = True
 
 
-def _config(app: Starlette, args: Namespace) -> uvicorn.Config:
+def config(app: Starlette, args: Namespace) -> uvicorn.Config:
+    """uvicorn's, from vLLM's arguments. Raises whatever uvicorn does for files and values that it cannot use."""
     log_config = get_uvicorn_log_config(args)
     log: dict[str, Any] = {} if log_config is None else {"log_config": log_config}
-    config = uvicorn.Config(
+    made = uvicorn.Config(
         app,
         host=args.host,
         port=args.port,
@@ -91,12 +92,12 @@ def _config(app: Starlette, args: Namespace) -> uvicorn.Config:
         ssl_ciphers=args.ssl_ciphers,
         **log,
     )
-    config.h11_max_incomplete_event_size = args.h11_max_incomplete_event_size or H11_MAX_INCOMPLETE_EVENT_SIZE_DEFAULT
-    config.h11_max_header_count = args.h11_max_header_count or H11_MAX_HEADER_COUNT_DEFAULT  # type: ignore[attr-defined]
-    config.load()
+    made.h11_max_incomplete_event_size = args.h11_max_incomplete_event_size or H11_MAX_INCOMPLETE_EVENT_SIZE_DEFAULT
+    made.h11_max_header_count = args.h11_max_header_count or H11_MAX_HEADER_COUNT_DEFAULT  # type: ignore[attr-defined]
+    made.load()
     if args.uvicorn_log_level == "info":  # the default: of its own start and stop uvicorn reports in six lines
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    return config
+    return made
 
 
 def _refresher(config: uvicorn.Config, args: Namespace) -> SSLCertRefresher | None:

@@ -7,13 +7,17 @@ import json
 import os
 import re
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from starlette.applications import Starlette
+
 from service.settings import Settings
+from service.vllm.life import http_server
 
 _LANGUAGE_MODEL = re.compile(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration)$")
 _CLASSIFIER = re.compile(r"ForSequenceClassification$")
@@ -41,14 +45,13 @@ class NotServable(ValueError):
 
 
 def check(args: Namespace, settings: Settings) -> None:
-    """Raises NotServable for the first thing that is wrong with the models or the files."""
+    """Raises NotServable for the first thing that is wrong with the models, the files or the application."""
     assert settings.reward_model is not None
-    for option in ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs"):
-        path = getattr(args, option)
-        if path is not None and not Path(path).is_file():
-            raise NotServable(f"--{option.replace('_', '-')}: there is no file {path}")
+    _check_http(args)
     _check_parsers(args)
-    _check_policy(args.model, args.load_format)
+    _check_middleware(args)
+    _check_adapters(args)
+    _check_policy(args)
     _check_reward_model(settings.reward_model, settings.reward_engine_args)
 
 
@@ -72,8 +75,9 @@ def _check_parsers(args: Namespace) -> None:
 # -- models
 
 
-def _check_policy(model: str, load_format: str) -> None:
-    folder = _folder("the model", "MODEL", model, load_format)
+def _check_policy(args: Namespace) -> None:
+    model = args.model
+    folder = _folder("the model", "MODEL", model, args.load_format)
     if folder is not None and (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         raise NotServable(
             f"MODEL: {model} is a LoRA adapter; serve its base model, with --enable-lora --lora-modules NAME={model}"
@@ -83,7 +87,7 @@ def _check_policy(model: str, load_format: str) -> None:
 def _check_reward_model(model: str, engine_args: Mapping[str, Any]) -> None:
     option = "--reward-model"
     _check_engine_args(engine_args)
-    folder = _folder("the reward model", option, model, str(engine_args.get("load_format", "auto")))
+    folder = _folder("the reward model", option, model, engine_args.get("load_format", "auto"))
     if folder is not None and not (folder / "config.json").is_file() and (folder / "adapter_config.json").is_file():
         raise NotServable(
             f"{option}: {model} is a LoRA adapter; merge it into its base model (PeftModel.merge_and_unload) and serve "
@@ -166,21 +170,30 @@ def _weights(folder: Path) -> set[str]:
 
 
 def _folder(what: str, option: str, model: str, load_format: str) -> Path | None:
-    """The folder that a model's name means; None where it is a name of the Hub, a file, or elsewhere."""
+    """The folder that a model's name means; None where it is a name of the Hub, a file, or elsewhere.
+
+    load_format: vLLM's; only by "auto" are weights surely read from files of these kinds.
+    """
     path = Path(model).expanduser()
     if path.is_dir():
         if not any((path / name).is_file() for name in ("config.json", "params.json", "adapter_config.json")):
             if not any(path.glob("*.gguf")):
                 raise NotServable(f"{option}: {model} holds no checkpoint: there is no config.json in it")
-        elif load_format != _INVENTED and not any(found for pattern in _WEIGHTS for found in path.glob(pattern)):
+        elif load_format == "auto" and not any(found for pattern in _WEIGHTS for found in path.glob(pattern)):
             raise NotServable(f"{option}: {model} holds no weights (*.safetensors)")
         return path
-    if path.exists() or "://" in model or os.environ.get("VLLM_USE_MODELSCOPE"):
+    repository = model.rpartition(":")[0] or model  # vLLM's REPOSITORY:QUANTISATION, of GGUF files
+    if path.exists() or Path(repository).is_dir() or "://" in model or os.environ.get("VLLM_USE_MODELSCOPE"):
         return None
-    if model.startswith(("/", ".", "~")) or model.count("/") > 1 or model.endswith("/"):
+    if _is_path(model):
         raise NotServable(f"{option}: there is no folder {model}, where {what} should be")
-    _check_cache(option, model)
+    _check_cache(option, repository)
     return None
+
+
+def _is_path(name: str) -> bool:
+    """Whether it can be no name of the Hub, be there a folder or not."""
+    return "://" not in name and (name.startswith(("/", ".", "~")) or name.count("/") > 1 or name.endswith("/"))
 
 
 def _check_cache(option: str, model: str) -> None:
@@ -228,3 +241,68 @@ def _tokenizer(model: str) -> Any:
 def _first_sentence(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+# -- vLLM's application
+
+
+def _check_parsers(args: Namespace) -> None:
+    """As vLLM does, which raises KeyError with all names there are."""
+    from vllm.reasoning import ReasoningParserManager
+    from vllm.tool_parsers import ToolParserManager
+
+    _plugin("--tool-parser-plugin", args.tool_parser_plugin, ToolParserManager.import_tool_parser)
+    _plugin("--reasoning-parser-plugin", args.reasoning_parser_plugin, ReasoningParserManager.import_reasoning_parser)
+    if args.enable_auto_tool_choice:
+        _known("--tool-call-parser", args.tool_call_parser, ToolParserManager.list_registered())
+    reasoning = args.reasoning_parser or args.structured_outputs_config.reasoning_parser
+    if reasoning:
+        _known("--reasoning-parser", reasoning, ReasoningParserManager.list_registered())
+
+
+def _plugin(option: str, path: str | None, load: Callable[[str], Any]) -> None:
+    if not path:
+        return
+    if not Path(path).is_file():
+        raise NotServable(f"{option}: there is no file {path}")
+    try:
+        load(path)
+    except Exception as error:
+        raise NotServable(f"{option}: {path} cannot be imported: {_first_sentence(error)}") from None
+
+
+def _known(option: str, name: str, names: Sequence[str]) -> None:
+    if name not in names:
+        near = get_close_matches(name, names, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(names))}"
+        raise NotServable(f"{option}: there is no parser {name}; {hint}")
+
+
+def _check_middleware(args: Namespace) -> None:
+    for name in args.middleware:
+        module, _, attribute = name.rpartition(".")
+        try:
+            getattr(import_module(module), attribute)
+        except Exception as error:
+            raise NotServable(f"--middleware: {name} cannot be imported: {_first_sentence(error)}") from None
+
+
+def _check_adapters(args: Namespace) -> None:
+    """vLLM loads them when its engine has started."""
+    for module in args.lora_modules or ():
+        if not Path(module.path).expanduser().is_dir() and _is_path(module.path):
+            raise NotServable(f"--lora-modules: there is no folder {module.path} for {module.name}; correct the path")
+
+
+def _check_http(args: Namespace) -> None:
+    """uvicorn reads certificates, ciphers and its log's configuration when it is about to listen."""
+    for option in ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs"):
+        path = getattr(args, option)
+        if path is not None and not Path(path).is_file():
+            raise NotServable(f"--{option.replace('_', '-')}: there is no file {path}")
+    try:
+        http_server.config(Starlette(), args)
+    except Exception as error:
+        raise NotServable(
+            f"the HTTP server cannot be set up with these --ssl and --uvicorn options: {_first_sentence(error)}"
+        ) from None

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from service.rerank.strategies.adaptive import AdaptiveOptions
+from service.settings import Settings
 from service.vllm.bundled import Bundled
 from service.vllm.command_line import parse
+
+TEXTS = {"reward_model", "reward_device", "candidate_log"}  # settings for which many words are right
 
 
 @pytest.fixture
@@ -63,9 +66,21 @@ def test_a_file_holds_options_of_both(bundled: Bundled, tmp_path: Path) -> None:
         (["--wild"], "unrecognized arguments: --wild"),
         (["--best-off=4"], "unrecognized arguments: --best-off=4 (did you mean --best-of?)"),
         (["--config"], "--config: expected a file"),
-        (["--config", "{file}.yaml"], "--config: there is no file "),
-        (["--config={file}.yaml"], "--config: there is no file "),
-        (["--strategy-profile", "{file}.json"], "--strategy-profile: "),
+        (["--config", "{file}.yaml"], "cannot be read (No such file or directory)"),
+        (["--config={file}.yaml"], "cannot be read (No such file or directory)"),
+        (["mine", "--config", "--best-of", "4"], "--config: expected a file"),
+        (["--config", "{file}"], "has to hold options"),
+        (["--config", "{torn}"], "is not valid YAML"),
+        (["--best-of", "x"], "--best-of: "),
+        (["--port", "x"], "--port: invalid int value: 'x'"),
+        (["--dtype", "x"], "--dtype: invalid choice"),
+        (["--reward-engine-args", "{{"], "--reward-engine-args: not valid JSON"),
+        (["--reward-dtype", "half"], "--reward-dtype: "),
+        (["--compilation-config", "{{"], "--compilation-config"),
+        (["--strategy-profile", "{file}.json"], "No such file"),
+        (["--chat-template", "/absent.jinja"], "appears path-like, but doesn't exist"),
+        (["--task", "x"], "unrecognized arguments: --task"),
+        (["mine", "other"], "unrecognized arguments: other"),
         (["--sse-keep-alive-interval", "-1"], "--sse-keep-alive-interval must be a non-negative integer"),
     ],
 )
@@ -73,13 +88,23 @@ def test_what_cannot_be_meant_ends_with_one_line(
     argv: list[str], message: str, bundled: Bundled, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "torn.yaml").write_text("port: [1", encoding="utf-8")
     with pytest.raises(SystemExit) as caught:
-        parse([option.format(file=tmp_path / "file") for option in argv], bundled)
+        parse([option.format(file=tmp_path / "file", torn=tmp_path / "torn.yaml") for option in argv], bundled)
     assert caught.value.code == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith("bestofn serve: error: ")
-    assert message in printed
-    assert printed.count("\n") == 1
+    written = capsys.readouterr()
+    assert written.err.startswith("bestofn serve: ")
+    assert message in written.err
+    assert (written.err.count("\n"), written.out) == (1, "")
+
+
+@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - TEXTS))
+def test_no_setting_takes_just_any_word(bundled: Bundled, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse([f"--{name.replace('_', '-')}", "no\nsuch value"], bundled)
+    written = capsys.readouterr().err
+    assert (caught.value.code, written.count("\n")) == (2, 1)
+    assert written.startswith("bestofn serve: ")
 
 
 @pytest.mark.parametrize("spelling", [["--config", "{file}"], ["--config={file}"]])

@@ -153,3 +153,16 @@ def test_the_cause_is_what_came_first() -> None:
         fail()
     assert cause(caught.value) == "ValueError: the weights do not fit"
     assert cause(KeyError()) == "KeyError"
+
+
+def test_a_lookup_that_failed_is_no_cause_where_more_was_made_of_it() -> None:
+    def look_up() -> None:
+        try:
+            {}["LlamaForNothing"]
+        except KeyError:
+            raise ValueError("there is no architecture LlamaForNothing")  # noqa: B904
+
+    with pytest.raises(ValueError, match="no architecture") as caught:
+        look_up()
+    assert cause(caught.value) == "ValueError: there is no architecture LlamaForNothing"
+    assert cause(KeyError("alone")) == "KeyError: 'alone'"

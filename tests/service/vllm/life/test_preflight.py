@@ -5,6 +5,7 @@ import re
 import shutil
 from argparse import Namespace
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 
 from bestofn_server.commands.serve import bundled
 from service.settings import Settings
+from service.vllm.command_line import parse
 from service.vllm.life.preflight import NotServable, check
 
 POLICY, REWARD = bundled().model, bundled().reward_model
@@ -22,9 +24,12 @@ Change = Callable[[Path], None]
 
 
 def arguments(**changes: Any) -> Namespace:
-    files = dict.fromkeys(("ssl_keyfile", "ssl_certfile", "ssl_ca_certs"))
-    parsers = dict.fromkeys(("tool_call_parser", "tool_parser_plugin", "reasoning_parser", "reasoning_parser_plugin"))
-    return Namespace(**{"model": str(POLICY), "load_format": "auto", **files, **parsers, **changes})
+    return Namespace(**{**vars(_parsed()), "model": str(POLICY), **changes})
+
+
+@cache
+def _parsed() -> Namespace:
+    return parse([], bundled())[0]
 
 
 def settings(model: object, **changes: Any) -> Settings:
@@ -213,19 +218,52 @@ def test_files_that_are_named_have_to_be_there(tmp_path: Path) -> None:
         check(arguments(ssl_keyfile=str(tmp_path / "key")), settings(REWARD))
 
 
+# -- vLLM's application
+
+
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("options", "words"),
     [
-        ({"tool_call_parser": "hermess"}, "--tool-call-parser: there is no parser hermess; did you mean hermes?"),
-        ({"reasoning_parser": "qwen33"}, "--reasoning-parser: there is no parser qwen33; did you mean qwen3?"),
-        ({"reasoning_parser": "zzz"}, "--reasoning-parser: there is no parser zzz; there are: "),
+        (
+            ["--enable-auto-tool-choice", "--tool-call-parser", "hermez"],
+            r"--tool-call-parser: there is no parser hermez; did you mean hermes\?",
+        ),
+        (["--reasoning-parser", "qwen33"], r"--reasoning-parser: there is no parser qwen33; did you mean qwen3\?"),
+        (["--reasoning-parser", "zzzz"], "--reasoning-parser: there is no parser zzzz; there are .*qwen3"),
+        (["--tool-parser-plugin", "absent.py"], "--tool-parser-plugin: there is no file absent.py"),
+        (["--reasoning-parser-plugin", "absent.py"], "--reasoning-parser-plugin: there is no file absent.py"),
+        (["--middleware", "absent.Middleware"], "--middleware: absent.Middleware cannot be imported: No module"),
+        (["--middleware", "json.Absent"], "--middleware: json.Absent cannot be imported: module 'json' has no"),
+        (["--lora-modules", "mine=/absent"], "--lora-modules: there is no folder /absent for mine"),
+        (["--ssl-certfile", __file__, "--ssl-keyfile", __file__], "the HTTP server cannot be set up with these --ssl"),
     ],
 )
-def test_a_parser_that_there_is_not_is_refused(given: dict[str, str], words: str) -> None:
-    with pytest.raises(NotServable, match=re.escape(words)):
-        check(arguments(**given), settings(REWARD))
+def test_what_vllm_would_find_wrong_by_a_traceback_is_refused_in_one_line(options: list[str], words: str) -> None:
+    args, ours = parse(options, bundled())
+    with pytest.raises(NotServable, match=words) as caught:
+        check(args, ours)
+    assert "\n" not in str(caught.value)
 
 
-def test_a_parser_may_come_with_a_plugin() -> None:
-    check(arguments(tool_call_parser="mine", tool_parser_plugin="mine.py"), settings(REWARD))
-    check(arguments(tool_call_parser="hermes", reasoning_parser="qwen3"), settings(REWARD))
+def test_a_parser_that_is_not_used_is_left_to_vllm() -> None:
+    check(arguments(enable_auto_tool_choice=False, tool_call_parser="hermez"), settings(REWARD))
+
+
+def test_weights_that_are_not_read_are_not_asked_for(judge: Path) -> None:
+    without_weights(judge)
+    check(arguments(model=str(judge), load_format="dummy"), settings(REWARD))
+    check(arguments(), settings(judge, reward_engine_args={"load_format": "dummy"}))
+
+
+def test_a_model_that_only_vllm_knows_is_left_to_it(judge: Path) -> None:
+    path = judge / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_type": "unheard_of"}))
+    check(arguments(model=str(judge)), settings(judge))
+
+
+def test_a_name_may_end_in_its_quantisation(hub: Path, tmp_path: Path) -> None:
+    check(arguments(model="org/judge:Q4_K_M"), settings(REWARD))
+    check(arguments(), settings("org/judge:Q4_K_M"))
+    check(arguments(model=f"{tmp_path}:Q4_K_M"), settings(REWARD))
+    with pytest.raises(NotServable, match="MODEL: there is no folder org/else"):
+        check(arguments(model="org/else:Q4_K_M"), settings(REWARD))
