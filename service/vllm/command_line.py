@@ -3,7 +3,6 @@
 from argparse import Namespace, _SubParsersAction
 from collections.abc import Sequence
 from difflib import get_close_matches
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -57,12 +56,8 @@ def parse(argv: Sequence[str], bundled: Bundled) -> tuple[Namespace, Settings]:
 
 
 def _split_config(argv: Sequence[str]) -> list[str]:
-    """vLLM overlooks a file that is given as `--config=FILE`. Raises ValueError where there is no such file."""
-    words = [part for word in argv for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
-    for option, path in pairwise(words):
-        if option == "--config" and not Path(path).is_file():
-            raise ValueError(f"--config: there is no file {path}")
-    return words
+    """vLLM overlooks a file that is given as `--config=FILE`."""
+    return [part for word in argv for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
 
 
 def _check_config_files(argv: Sequence[str]) -> None:

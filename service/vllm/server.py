@@ -59,7 +59,6 @@ _logger = logging.getLogger(__name__)
 
 async def serve(args: Namespace, settings: Settings, address: Address) -> int:
     """Start everything and serve until told to stop. Returns the process's exit status."""
-    leave_who_does_not_read(address.sock, settings.write_timeout_s)
     try:
         engines = await start_engines(args, settings)
     except StartFailed as error:
@@ -225,10 +224,8 @@ def main(argv: Sequence[str], bundled: Bundled) -> None:
     configure_logging_from_args(args)
     set_ulimit()  # of open files, which each connection takes one of
     try:
-        address = Address(args)
+        address = Address(args, settings.write_timeout_s)
         check(args, settings)
-        with bound(args, settings.write_timeout_s) as address:
-            sys.exit(uvloop.run(serve(args, settings, address)))
     except NotServable as error:
         print(f"bestofn serve: {error}", file=sys.stderr)
         sys.exit(CANNOT_BE_SERVED)

@@ -17,9 +17,12 @@ from service.vllm.life.preflight import NotServable
 
 
 class Address:
-    """A bound socket that nobody else can bind meanwhile. url: where clients find it."""
+    """A bound socket that nobody else can bind meanwhile. url: where clients find it.
 
-    def __init__(self, args: Namespace) -> None:
+    write_timeout_s: after which a client that takes nothing of its answer is left.
+    """
+
+    def __init__(self, args: Namespace, write_timeout_s: float) -> None:
         """Raises NotServable where the address cannot be had."""
         self._lock: int | None = None
         if args.uds:
@@ -32,6 +35,7 @@ class Address:
             self.url = f"unix:{args.uds}"
         else:
             self.sock = _bound_port(args.host or "", args.port)
+            _leave_who_does_not_read(self.sock, write_timeout_s)
             self.url = _url(args)
 
     def release(self) -> socket.socket:
@@ -63,6 +67,15 @@ def _bound_port(host: str, port: int) -> socket.socket:
         sock.close()
         raise NotServable(_problem(host, port, error)) from None
     return sock
+
+
+def _leave_who_does_not_read(sock: socket.socket, timeout_s: float) -> None:
+    """Let the kernel end a connection whose other side has taken nothing for so long; uvicorn would wait for ever.
+
+    Connections inherit it from the socket that listens.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * 1000))
 
 
 def _problem(host: str, port: int, error: OSError) -> str:

@@ -24,20 +24,19 @@ from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
 from vllm.entrypoints.launchers.utils.ssl import SSLCertRefresher
 
 from service.load.lifecycle import Lifecycle
-from service.vllm.life.address import Address
 
 _CLOSE_S = 0.3  # for connections to close once every request is answered
 
 
 async def run(
-    app: Starlette, address: Address, args: Namespace, lifecycle: Lifecycle, greet: Callable[[], None]
+    app: Starlette, sock: socket.socket, args: Namespace, lifecycle: Lifecycle, greet: Callable[[], None]
 ) -> None:
     """Serve until the server is told to stop or an engine dies. greet: called when the server listens.
 
     app.state holds `engine_client`, and is given `server`, where vLLM's error handlers look for it.
     """
     configuration = config(app, args)
-    server = _Server(configuration, lifecycle, greet)
+    server = _Server(configuration, greet)
     app.state.server = server
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,8 +47,7 @@ async def run(
     ]
     certificates = _refresher(configuration, args) if args.enable_ssl_refresh else None
     try:
-        address.open()
-        await server.serve(sockets=[address.sock])
+        await server.serve(sockets=[sock])
     finally:
         for task in tasks:
             task.cancel()

@@ -23,7 +23,6 @@ _LANGUAGE_MODEL = re.compile(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration
 _CLASSIFIER = re.compile(r"ForSequenceClassification$")
 _HEAD = re.compile(r"(^|\.)(score|classifier|classification_head|v_head|value_head|reward_head|regression_head)\b")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
-_INVENTED = "dummy"  # the load format of weights that are made up
 # Arguments of vLLM with which a checkpoint is read as something else than its config.json says.
 _REREAD = {
     "hf_overrides",
@@ -53,23 +52,6 @@ def check(args: Namespace, settings: Settings) -> None:
     _check_adapters(args)
     _check_policy(args)
     _check_reward_model(settings.reward_model, settings.reward_engine_args)
-
-
-def _check_parsers(args: Namespace) -> None:
-    """Their names; those of a plugin are known to nobody before it is loaded."""
-    from vllm.reasoning import ReasoningParserManager
-    from vllm.tool_parsers import ToolParserManager
-
-    asked = (
-        ("--tool-call-parser", args.tool_call_parser, args.tool_parser_plugin, ToolParserManager),
-        ("--reasoning-parser", args.reasoning_parser, args.reasoning_parser_plugin, ReasoningParserManager),
-    )
-    for option, name, plugin, manager in asked:
-        known = manager.list_registered()
-        if name and not plugin and name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(known))}"
-            raise NotServable(f"{option}: there is no parser {name}; {hint}")
 
 
 # -- models
@@ -199,8 +181,7 @@ def _is_path(name: str) -> bool:
 def _check_cache(option: str, model: str) -> None:
     from huggingface_hub import constants
 
-    repository = model.partition(":")[0]  # behind it vLLM reads which quantisation of a GGUF is meant
-    fetched = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    fetched = Path(constants.HF_HUB_CACHE) / f"models--{model.replace('/', '--')}"
     if constants.HF_HUB_OFFLINE and not fetched.is_dir():
         raise NotServable(
             f"{option}: there is no folder {model}, and no model of that name in the Hub's cache; correct the path, or "

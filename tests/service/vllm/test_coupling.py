@@ -87,7 +87,7 @@ models_of_a_copy = (
 
 # What another release might do: (class or module, name, what stands there instead).
 BREAKS: dict[str, tuple[tuple[Any, str, Any], ...]] = {
-    "application": (("vllm.utils.system_utils", "set_ulimit", nothing_of_ours),),
+    "application": (("vllm.entrypoints.launchers.launcher", "terminate_if_errored", nothing_of_ours),),
     "HTTP server": ((NoSignalServer, "startup", nothing_of_ours),),
     "engine process": ((EngineCoreProc, "run_engine_core", nothing),),
     "middleware stack": ((Starlette, "add_exception_handler", refuse),),

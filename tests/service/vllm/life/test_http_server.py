@@ -17,7 +17,6 @@ from starlette.routing import Route
 
 from service.load.lifecycle import Lifecycle
 from service.vllm.life import http_server
-from service.vllm.life.address import Address
 
 ARGUMENTS = Namespace(
     **dict.fromkeys(("ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "ssl_ciphers", "log_config_file")),
@@ -54,7 +53,7 @@ async def test_it_greets_when_it_listens_and_ends_on_a_signal_when_all_is_answer
 ) -> None:
     app, lifecycle, listening = application(), Lifecycle(drain_s=30), asyncio.Event()
     sock = socket.create_server(("127.0.0.1", 0))
-    serving = asyncio.create_task(http_server.run(app, Address("", sock), ARGUMENTS, lifecycle, listening.set))
+    serving = asyncio.create_task(http_server.run(app, sock, ARGUMENTS, lifecycle, listening.set))
     async with asyncio.timeout(20), httpx.AsyncClient(base_url=f"http://127.0.0.1:{sock.getsockname()[1]}") as client:
         await listening.wait()
         assert lifecycle.refusal is None
@@ -72,7 +71,7 @@ async def test_it_ends_when_an_engine_has_died(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(http_server, "watchdog_loop", _ends)
     sock = socket.create_server(("127.0.0.1", 0))
     async with asyncio.timeout(20):
-        await http_server.run(app, Address("", sock), ARGUMENTS, lifecycle, lambda: None)
+        await http_server.run(app, sock, ARGUMENTS, lifecycle, lambda: None)
     assert not lifecycle.told_to_stop
 
 

@@ -1,7 +1,6 @@
 """What is refused before an engine starts, and by which words; and that nothing else is."""
 
 import json
-import re
 import shutil
 from argparse import Namespace
 from collections.abc import Callable
@@ -188,22 +187,6 @@ def test_a_model_with_code_of_its_own_is_left_to_vllm_where_that_may_run(judge: 
     check(arguments(), settings(judge, reward_engine_args={"trust_remote_code": True}))
     with pytest.raises(NotServable, match=r"the tokenizer of .* cannot be read"):
         check(arguments(), settings(judge))
-
-
-def test_a_kind_of_model_that_transformers_does_not_know_is_left_to_vllm(judge: Path) -> None:
-    path = judge / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "model_type": "of_tomorrow"}))
-    check(arguments(), settings(judge))
-
-
-def test_weights_that_are_made_up_need_not_be_there(judge: Path) -> None:
-    without_weights(judge)
-    check(arguments(model=str(judge), load_format="dummy"), settings(REWARD))
-    check(arguments(), settings(judge, reward_engine_args={"load_format": "dummy"}))
-
-
-def test_a_quantisation_may_stand_behind_the_name_of_a_model_in_the_cache(hub: Path) -> None:
-    check(arguments(model="org/judge:Q4_K_M"), settings(REWARD))
 
 
 def test_an_adapter_as_the_model_is_refused_with_how_to_serve_it(tmp_path: Path) -> None:
