@@ -87,7 +87,7 @@ def _read(parser: FlexibleArgumentParser, argv: list[str]) -> tuple[Namespace, d
     without_file = [*argv[:at], *argv[at + 2 :]]
     ours = _Parser(add_help=False, allow_abbrev=False)  # type: ignore[no-untyped-call]
     add_arguments(ours)
-    command_line = vars(ours.parse_known_args(without_file)[0])
+    command_line = dict(vars(ours.parse_known_args(without_file)[0]))  # type: ignore[no-untyped-call]
     model = parser.parse_args(["serve", *without_file]).model_tag
     if at == len(argv):
         return parser.parse_args(["serve", *argv]), command_line

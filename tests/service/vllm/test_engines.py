@@ -113,7 +113,9 @@ def test_what_the_user_gives_the_reward_engine_is_its_own(on_cores: OnCores) -> 
         ("bfloat16", True, "bfloat16"),
     ],
 )
-def test_on_a_cpu_the_reward_model_keeps_its_precision(on_cores: OnCores, asked: str, gpu: bool, dtype: str) -> None:
+def test_on_a_cpu_the_reward_model_keeps_its_precision(
+    on_cores: OnCores, asked: Literal["auto", "bfloat16"], gpu: bool, dtype: str
+) -> None:
     on_cores(0, gpu=gpu)
     assert reward_engine_args(Settings(reward_model="judge", reward_dtype=asked)).dtype == dtype
 

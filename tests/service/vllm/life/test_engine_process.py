@@ -156,9 +156,11 @@ def test_the_cause_is_what_came_first() -> None:
 
 
 def test_a_lookup_that_failed_is_no_cause_where_more_was_made_of_it() -> None:
+    known: dict[str, str] = {}
+
     def look_up() -> None:
         try:
-            {}["LlamaForNothing"]
+            known["LlamaForNothing"]
         except KeyError:
             raise ValueError("there is no architecture LlamaForNothing")  # noqa: B904
 
