@@ -6,7 +6,7 @@ import os
 from argparse import Namespace
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 from transformers import PreTrainedTokenizerFast
