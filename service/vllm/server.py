@@ -220,6 +220,8 @@ def main(argv: Sequence[str], bundled: Bundled) -> None:
     import uvloop
 
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+    # Of 1024, which it keeps by default, each as large as half a megabyte, it meets only few again.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     args, settings = parse(argv, bundled)
     configure_logging_from_args(args)
     set_ulimit()  # of open files, which each connection takes one of
