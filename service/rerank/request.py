@@ -17,6 +17,8 @@ from service.rerank.errors import SHOWN_CHARACTERS, InvalidRequest
 from service.rerank.options import DEFAULT_STRATEGY, RerankOptions, read_options
 from service.rerank.selection import ARGMAX, Selection
 from service.rerank.selection.served_heads import check_heads, check_weights
+from service.rerank.selection.served_reward import check_free
+from service.rerank.strategies.greedy import GreedyOptions
 
 Reason = Literal["greedy", "slo"]  # temperature 0 would make all candidates one; the latency target
 Reranked = Literal["chat", "completions", "responses", "messages"]
@@ -52,6 +54,7 @@ _ALIAS = re.compile(r"(?P<model>.+):best-of-(?P<best_of>\d+)")
 @dataclass(frozen=True)
 class Limits:
     """The server's own bounds and defaults for a request. reward: what the checkpoint records about itself.
+    has_reward_model: one is served; without, `selection` is one that needs none.
 
     Raises ValueError where the default selection asks for heads that the reward model does not have.
     """
@@ -62,6 +65,7 @@ class Limits:
     default_strategy: str = DEFAULT_STRATEGY
     selection: Selection = ARGMAX
     reward: RewardConfig = PLAIN
+    has_reward_model: bool = True
 
     def __post_init__(self) -> None:
         try:
@@ -93,6 +97,7 @@ class Ask:
     reward: RewardConfig  # see `Limits`
     body: bytes  # JSON for vLLM, without our fields
     model: str | None  # as vLLM knows it
+    has_reward_model: bool = True  # see `Limits`
 
     @property
     def candidates(self) -> int:
@@ -147,6 +152,8 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
     if options.progress and not request.get("stream"):
         raise InvalidRequest("rerank.progress needs a stream: set stream to true", param="rerank.progress")
     selection = options.selection or limits.selection
+    if not limits.has_reward_model:
+        check_free(options, selection)
     check_heads(selection, limits.reward)
     if options.reward_weights is not None:
         check_weights(options.reward_weights, selection, limits.reward)
@@ -161,13 +168,20 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
     if n > limits.max_candidates:
         message = f"n is {n}; this server runs at most {limits.max_candidates} candidates at once (--max-candidates)"
         raise InvalidRequest(message, param="n")
-    greedy = request.get("temperature") == 0
+    decodes_greedily = isinstance(options.strategy, GreedyOptions) and not _generates_elsewhere(request)
+    if decodes_greedily and n > 1:
+        raise InvalidRequest(f"n is {n}; rerank.strategy greedy has one answer", param="n")
+    if options.include_greedy and asked_best_of <= n:
+        param = "rerank.include_greedy"
+        message = f"{param}: best_of is {asked_best_of} and n is {n}, so that nothing is chosen; raise best_of"
+        raise InvalidRequest(message, param=param)
+    greedy = decodes_greedily or request.get("temperature") == 0
     best_of = min(n, asked_best_of) if greedy else asked_best_of
     prompts = _prompt_count(request) if endpoint == "completions" else 1
     if options.conversation is not None and (endpoint != "completions" or prompts > 1):
         message = "rerank.conversation is for one prompt of /v1/completions; elsewhere the request has its own"
         raise InvalidRequest(message, param="rerank.conversation")
-    forwarded = _without_ours(request)
+    forwarded = _without_ours(request) | ({"temperature": 0} if decodes_greedily else {})
     return Ask(
         endpoint=endpoint,
         best_of=best_of,
@@ -185,6 +199,7 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         reward=limits.reward,
         body=body if forwarded == request else json.dumps(forwarded).encode(),
         model=model if isinstance(model := forwarded.get("model"), str) else None,
+        has_reward_model=limits.has_reward_model,
     )
 
 
