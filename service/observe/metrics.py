@@ -123,6 +123,7 @@ class Metrics:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"bestofn_{name}", text, labels, registry=registry)
 
+        self._registry = registry
         self._requests = counter("requests_total", "Requests answered.", "endpoint", "strategy", "outcome")
         self._duration = histogram(
             "request_duration_seconds", "From the request's arrival to its last byte.", _SECONDS, "best_of"
@@ -167,15 +168,18 @@ class Metrics:
         candidates_limit: Callable[[], float],
         requests_queued: Callable[[], float],
         scores_in_flight: Callable[[], float],
-        reward_model_up: Callable[[], float],
+        reward_model_up: Callable[[], float] | None,
         candidate_log_up: Callable[[], float],
     ) -> None:
-        """Let the gauges read the live state of the server."""
+        """Let the gauges read the live state of the server. Without a reward model there is no gauge of one."""
         self._in_flight.set_function(candidates_in_flight)
         self._limit.set_function(candidates_limit)
         self._queued.set_function(requests_queued)
         self._scores.set_function(scores_in_flight)
-        self._reward_up.set_function(reward_model_up)
+        if reward_model_up is None:
+            self._registry.unregister(self._reward_up)
+        else:
+            self._reward_up.set_function(reward_model_up)
         self._candidate_log_up.set_function(candidate_log_up)
 
     def observe_engine(self, name: str, load: EngineState) -> None:

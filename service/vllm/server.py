@@ -25,7 +25,8 @@ from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddlew
 from vllm.logger import configure_logging_from_args
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from reward.scorer import RewardUnavailable
+from reward.config import PLAIN
+from reward.scorer import RewardUnavailable, Scorer
 from service.http.app import create_app
 from service.http.dependencies import Dependencies
 from service.http.recorder import Recorder
@@ -65,27 +66,34 @@ async def serve(args: Namespace, settings: Settings) -> int:
         print(f"bestofn serve: {error}", file=sys.stderr)
         leave(_ENGINE_DIED)
     meter = BusyMeter()
-    reward = SupervisedScorer(
-        engines.scorer, settings.on_reward_failure, settings.reward_timeout_s, settings.reward_hang_s
-    )
+    reward = _supervised(engines.scorer, settings)
     parts, tokens = dependencies(args, settings, reward, meter), settings.prefix_score_tokens
     engine = RerankingEngine(engines.generator, reward, meter, parts, tokens, settings.profile, args)
-    if warning := reward.reads_less_than(engine.model_config.max_model_len):
+    if reward is not None and (warning := reward.reads_less_than(engine.model_config.max_model_len)):
         _logger.warning(warning)
-    watching = asyncio.create_task(reward.watch())
+    watching = None if reward is None else asyncio.create_task(reward.watch())
     try:
         app = await build(args, settings, engine, reward, parts, engines.loads)
         greeting = banner(address, args, guarded=bool(_authentication(args)))
         await http_server.run(app, sock, args, parts.lifecycle, lambda: print(greeting, flush=True))
         died = engine.errored and not parts.lifecycle.told_to_stop
     finally:
-        watching.cancel()
+        if watching is not None:
+            watching.cancel()
         await engines.close()
         sock.close()
     return _ENGINE_DIED if died else 0
 
 
-def dependencies(args: Namespace, settings: Settings, reward: SupervisedScorer, meter: BusyMeter) -> Dependencies:
+def _supervised(scorer: Scorer | None, settings: Settings) -> SupervisedScorer | None:
+    if scorer is None:
+        return None
+    return SupervisedScorer(scorer, settings.on_reward_failure, settings.reward_timeout_s, settings.reward_hang_s)
+
+
+def dependencies(
+    args: Namespace, settings: Settings, reward: SupervisedScorer | None, meter: BusyMeter
+) -> Dependencies:
     """What requests stand on, beside the engines."""
     prices = settings.prices
     costs = None if prices is None else CostCounter(prices.cost([]), lambda: prices.idle(meter.idle_s))
@@ -97,8 +105,8 @@ def dependencies(args: Namespace, settings: Settings, reward: SupervisedScorer, 
         candidates_in_flight=lambda: admission.in_flight,
         candidates_limit=lambda: admission.limit,
         requests_queued=lambda: admission.queued,
-        scores_in_flight=lambda: reward.in_flight,
-        reward_model_up=lambda: reward.failure is None,
+        scores_in_flight=lambda: 0 if reward is None else reward.in_flight,
+        reward_model_up=None if reward is None else lambda: reward.failure is None,
         candidate_log_up=lambda: candidate_log is None or candidate_log.up,
     )
     limits = Limits(
@@ -107,7 +115,8 @@ def dependencies(args: Namespace, settings: Settings, reward: SupervisedScorer, 
         settings.max_candidates,
         settings.strategy,
         settings.selection,
-        reward.config,
+        PLAIN if reward is None else reward.config,
+        has_reward_model=reward is not None,
     )
     slo = None if target_s is None else SloController(target_s)
     return Dependencies(
@@ -124,7 +133,7 @@ async def build(
     args: Namespace,
     settings: Settings,
     engine: RerankingEngine,
-    reward: SupervisedScorer,
+    reward: SupervisedScorer | None,
     parts: Dependencies,
     loads: Mapping[str, EngineLoad],
 ) -> Starlette:
@@ -193,10 +202,11 @@ def _authentication(args: Namespace) -> list[Middleware]:
     return [Middleware(AuthenticationMiddleware, tokens=tokens)] if tokens else []
 
 
-async def check_ready(engine: RerankingEngine, reward: SupervisedScorer) -> None:
+async def check_ready(engine: RerankingEngine, reward: SupervisedScorer | None) -> None:
     """Raises ServiceError: why the server cannot answer now."""
     try:
-        reward.check_ready()
+        if reward is not None:
+            reward.check_ready()
         await engine.check_health()
     except EngineDeadError as error:
         raise EngineDown(reason(error)) from error

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from service.rerank.selection import heads as ways
 from service.rerank.selection import picks
 from service.rerank.selection.heads import Heads, Mean
-from service.rerank.selection.picks import Argmax, Measure, Pick
+from service.rerank.selection.picks import Argmax, Likelihood, Measure, Pick
 from service.rerank.strategies.base import Quantity
 from service.rerank.variants import UNREAD_KNOB, known_knobs, take
 
@@ -109,3 +109,4 @@ class Selection(BaseModel):
 
 
 ARGMAX = Selection()
+FREE = Selection(pick=Likelihood())  # of a server without a reward model

@@ -44,14 +44,14 @@ class NotServable(ValueError):
 
 def check(args: Namespace, settings: Settings) -> None:
     """Raises NotServable for the first thing that is wrong with the models, the files or the address."""
-    assert settings.reward_model is not None
     _check_address(args)
     for option in ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs"):
         path = getattr(args, option)
         if path is not None and not Path(path).is_file():
             raise NotServable(f"--{option.replace('_', '-')}: there is no file {path}")
     _check_policy(args.model)
-    _check_reward_model(settings.reward_model, settings.reward_engine_args)
+    if settings.reward_model is not None:
+        _check_reward_model(settings.reward_model, settings.reward_engine_args)
 
 
 # -- models
