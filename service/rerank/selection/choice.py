@@ -59,8 +59,8 @@ def _rank(group: Sequence[Candidate], worth: Mapping[int, float], selection: Sel
 def utilities(candidates: Sequence[Candidate], selection: Selection, reward_std: float) -> dict[int, float]:
     """What every candidate is worth, by index: on the scale of `reward`, or what the pick measures in its place.
 
-    Of a combined worth candidates have one that have both parts. reward_std: by which the checkpoint divides the mean
-    of its heads. Raises ValueError where a candidate lacks the rewards of several heads that `selection.heads` compares.
+    A combined worth has who has both its parts. reward_std: by which the checkpoint divides the mean of its heads.
+    Raises ValueError where a candidate lacks the rewards of several heads that `selection.heads` compares.
     """
     scored = [one for one in candidates if one.reward is not None]
     if isinstance(selection.pick, Measure):

@@ -70,7 +70,14 @@ class Selection(BaseModel):
     @classmethod
     def keys(cls) -> tuple[str, ...]:
         """What the object may hold."""
-        return ("pick", "heads", *known_knobs(ways.HEADS), "length_calibrated", "likelihood_weight", *known_knobs(picks.PICKS))
+        return (
+            "pick",
+            "heads",
+            *known_knobs(ways.HEADS),
+            "length_calibrated",
+            "likelihood_weight",
+            *known_knobs(picks.PICKS),
+        )
 
     @property
     def draws(self) -> bool:
