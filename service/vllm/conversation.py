@@ -89,7 +89,8 @@ def wants_whole(prompt: Mapping[str, Any], params: SamplingParams) -> bool:
 class Conversations:
     """What the requests of one server are about.
 
-    engine: the generator. template: the reward model's, where there is one. args: of vLLM's command line; None: as they are by default.
+    engine: the generator. template: the reward model's, where there is one. args: of vLLM's command line; None: as they
+    are by default.
     """
 
     def __init__(self, engine: Any, template: ConversationTemplate | None, args: Namespace | None = None) -> None:

@@ -37,7 +37,10 @@ class StartFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Engines:
-    """What has been started. scorer: None where no reward model is served. loads: of those that are vLLM engines and keep statistics, by name."""
+    """What has been started. scorer: None where no reward model is served.
+
+    loads: of those that are vLLM engines and keep statistics, by name.
+    """
 
     generator: AsyncLLM
     scorer: Scorer | None
@@ -52,7 +55,10 @@ class Engines:
 
 
 async def start_engines(args: Namespace, settings: Settings) -> Engines:
-    """The generator and, where there is a reward model, its scorer. Where one fails, the other is ended at once, and StartFailed is raised."""
+    """The generator, and the scorer where a reward model is served.
+
+    Where one fails, the other is ended at once, and StartFailed is raised.
+    """
     with watched() as first_report:
         try:
             return await _start_both(args, settings)

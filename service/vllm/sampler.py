@@ -40,8 +40,9 @@ class EngineRequest:
 class VllmSampler:
     """Candidates of one prompt as separate engine requests, so that each can be scored and aborted by itself.
 
-    The prompt is prefilled once for all of them by vLLM's prefix cache. Candidate i is seeded with seed + i, as
-    vLLM does for n > 1; candidate 0 may be the one of temperature 0. What the engine gives is kept as it came until it is passed on; what goes out are copies.
+    The prompt is prefilled once for all of them by vLLM's prefix cache. Candidate i is seeded with seed + i, as vLLM
+    does for n > 1; candidate 0 may be the one of temperature 0. What the engine gives is kept as it came until it is
+    passed on; what goes out are copies.
     """
 
     def __init__(self, engine: AsyncLLM, request: EngineRequest, plan: Plan) -> None:

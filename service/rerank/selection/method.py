@@ -93,7 +93,7 @@ class Selection(BaseModel):
     @property
     def needs_reward(self) -> bool:
         """It cannot do without a reward model."""
-        return not self.pick.free or not self.by_reward and not isinstance(self.pick, Measure)
+        return not self.pick.free or (self.pick.reads_reward and not self.by_reward)
 
     def quantities(self, *, scored: bool) -> frozenset[Quantity]:
         """What the engine has to report of each candidate. scored: the reward model is asked about them too."""

@@ -1,4 +1,4 @@
-"""`random`: any of the answers, drawn evenly by the request's seed. A baseline: what one sample is worth, at the price of N."""
+"""`random`: any of the answers, drawn evenly by the request's seed. A baseline: one sample, at the price of N."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
