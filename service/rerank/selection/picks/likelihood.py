@@ -1,8 +1,8 @@
 """`likelihood`: the answer to which the policy itself gives the highest log-probability.
 
 Best-of-N without a reward model in its plainest form. The mean over tokens is minus the logarithm of the perplexity;
-the sum prefers short answers. Use it as the baseline that a reward model has to beat, or where there is none: it is right
-where the policy's mistakes are unlikely to it, and wrong where they are its habit.
+the sum prefers short answers. Use it as the baseline that a reward model has to beat, or where there is none: it is
+right where the policy's mistakes are unlikely to it, and wrong where they are its habit.
 """
 
 from typing import ClassVar, Literal
