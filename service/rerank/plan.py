@@ -117,7 +117,7 @@ def make_plan(
         ranked=ranked,
         strategy=strategy,
         scored=scored,
-        quantities=_quantities(ask, best_of, scored=scored),
+        quantities=_quantities(ask, scored=scored) if ranked and best_of > 1 else frozenset(),
         include_greedy=ask.options.include_greedy and best_of > n,
         asked_best_of=ask.asked_best_of if best_of < ask.asked_best_of else None,
         fewer_because="greedy" if greedy else ask.fewer_because,
@@ -136,11 +136,11 @@ def _is_scored(ask: Ask) -> bool:
     return ask.has_reward_model and wanted
 
 
-def _quantities(ask: Ask, best_of: int, *, scored: bool) -> frozenset[Quantity]:
+def _quantities(ask: Ask, *, scored: bool) -> frozenset[Quantity]:
     """What the choice reads; a trace has all, so that any choice can be replayed."""
     if ask.options.trace:
         return frozenset({"logprob", "self_certainty"})
-    return ask.selection.quantities(scored=scored) if best_of > 1 else frozenset()
+    return ask.selection.quantities(scored=scored)
 
 
 def _passes_on(ask: Ask, best_of: int, n: int, *, ranked: bool) -> bool:
