@@ -25,6 +25,7 @@ from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
 from service.rerank.busy_time import BusyMeter
 from service.rerank.errors import EngineDown, RewardModelDown
+from service.rerank.selection import FREE
 from service.rerank.strategies.profile import DEFAULTS
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from service.settings import Settings
@@ -237,3 +238,24 @@ def test_a_connection_whose_other_side_takes_nothing_is_ended_by_the_kernel() ->
             with pytest.raises(OSError) as ended:  # noqa: PT011  errno tells
                 connection.sendall(bytes(1 << 26))
             assert ended.value.errno == errno.ETIMEDOUT
+
+
+# -- without a reward model
+
+
+async def test_without_a_reward_model_a_server_is_ready_while_its_generator_is() -> None:
+    parts = Dependencies(LIMITS, Admission(512), Recorder(Metrics(CollectorRegistry(), "0")), Lifecycle())
+    generator = FakeEngine()
+    engine = RerankingEngine(generator, None, BusyMeter(), parts, None, DEFAULTS)  # type: ignore[arg-type]
+    await server.check_ready(engine, None)
+    assert (engine.errored, engine.is_running) == (False, True)
+    generator.unhealthy = EngineDeadError("no core left")
+    with pytest.raises(EngineDown, match=r"^no core left$"):
+        await server.check_ready(engine, None)
+
+
+def test_without_a_reward_model_requests_stand_on_none(registry: CollectorRegistry) -> None:
+    parts = server.dependencies(arguments(), Settings().without_reward_model(), None, BusyMeter())
+    assert (parts.limits.has_reward_model, parts.limits.selection) == (False, FREE)
+    assert registry.get_sample_value("bestofn_reward_model_up") is None
+    assert registry.get_sample_value("bestofn_scores_in_flight") == 0
