@@ -61,6 +61,9 @@ class Started:
         assert usage_context is UsageContext.OPENAI_API_SERVER
         return cls(args, stat_loggers)
 
+    def shutdown(self, timeout_s: float) -> None:
+        self.ended = True
+
     def get_tokenizer(self) -> PreTrainedTokenizerFast:
         return byte_tokenizer()
 
@@ -251,3 +254,4 @@ async def test_without_a_reward_model_the_generator_is_alone_on_all_cores(
     assert ([one.args.model for one in begun], started.scorer, list(started.loads)) == (["policy"], None, ["generator"])
     assert "VLLM_CPU_OMP_THREADS_BIND" not in os.environ
     await started.close()
+    assert begun[0].ended
