@@ -20,8 +20,8 @@ FULL = Traced(
     {"polite": 0.5},
     ((8, 0.25), (16, 0.5)),
     ((1, 0.1), (8, 0.2), (17, 0.5)),
-    -3.5,
-    2.5,
+    logprob=-3.5,
+    self_certainty=2.5,
 )
 BARE = Traced("", 1, "length", -1.0)
 

@@ -1,6 +1,7 @@
 """Strategies over a trace, beside best-of-N at equal N and equal tokens."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_recorded_log_probabilities_choose_as_they_would_have() -> None:
     candidates = tuple(
         Traced("x", 4, "stop", reward, logprob=sum_, self_certainty=mean) for reward, sum_, mean in known
     )
-    asked = [{"selection": "likelihood"}, {"selection": "self_certainty"}, {"selection": {"likelihood_weight": 1.0}}]
+    asked = [{"selection": "likelihood"}, {"selection": "self_certainty"}, {"selection": {"likelihood_weight": 2.0}}]
     found = replay([(DEFAULTS, [TracedPrompt("[]", candidates)])], asked, best_of=3, draws=2)
     assert [played.quality.tolist() for played in found.played] == [[3.0], [1.0], [2.0], [1.0]]
 
