@@ -63,6 +63,7 @@ class Started:
 
     def shutdown(self, timeout_s: float) -> None:
         self.ended = True
+        self.children.remove(self)
 
     def get_tokenizer(self) -> PreTrainedTokenizerFast:
         return byte_tokenizer()
