@@ -23,7 +23,7 @@ ASKED: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def free(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The bundled policy, without the reward model that belongs to it."""
-    with running(tmp_path_factory.mktemp("free") / "log", [MODEL, *SMALL]) as started:
+    with running(tmp_path_factory.mktemp("free") / "log", [*SMALL, MODEL]) as started:
         yield started
 
 
