@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Pydanti
 from service.rerank import strategies
 from service.rerank.options import DEFAULT_STRATEGY
 from service.rerank.prices import HourlyPrice, Prices, TokenPrices
-from service.rerank.selection import ARGMAX, PICKS, Selection
+from service.rerank.selection import ARGMAX, FREE, PICKS, Selection
 from service.rerank.strategies.profile import DEFAULTS, StrategyProfile
 from service.rerank.supervised_scorer import OnRewardFailure
 from service.rerank.variants import help_of, named
@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     reward_model: str | None = Field(
         default=None,
         description="Reward model: a path or Hugging Face name that AutoModelForSequenceClassification loads. "
-        "Default: the bundled one, when the bundled policy is served.",
+        "Default: the bundled one, when the bundled policy is served; else none, and what needs no reward is offered.",
     )
     reward_backend: Literal["vllm", "torch"] = Field(
         default="vllm", description="What computes rewards: a vLLM pooling engine, or transformers in this process."
@@ -172,6 +172,17 @@ class Settings(BaseSettings):
             if name in self.reward_engine_args:
                 raise ValueError(f"--reward-engine-args may not hold {name}: use {option}")
         self.profile  # noqa: B018  a file that cannot be read is an error of the settings; a later copy may name another
+        return self
+
+    def without_reward_model(self) -> Self:
+        """The same, with a default selection that needs no reward. Raises ValueError for what was set and needs one."""
+        none = "needs a reward model; give one with --reward-model, or choose another"
+        if named(strategies.STRATEGIES, self.strategy).reads_reward:
+            raise ValueError(f"--strategy: {self.strategy} {none}")
+        if "selection" not in self.model_fields_set:
+            return self.model_copy(update={"selection": FREE})
+        if self.selection.needs_reward:
+            raise ValueError(f"--selection: {self.selection} {none}")
         return self
 
     @property

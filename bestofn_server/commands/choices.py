@@ -6,6 +6,6 @@ _ROOT = Path(__file__).parents[2]
 
 LABS = "arithmetic|reviews"
 SAMPLERS = "auto|vllm|transformers"
-STRATEGIES = "best_of_n|prune|adaptive"
+STRATEGIES = "best_of_n|prune|adaptive|greedy"
 RECIPES = ", ".join(sorted(path.stem for path in (_ROOT / "training" / "recipes").glob("*.yaml")))
 WORKLOADS = ", ".join(sorted(path.stem for path in (_ROOT / "loadtests" / "workloads").glob("*.yaml")))

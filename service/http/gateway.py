@@ -3,6 +3,7 @@
 Pure ASGI, in front of vLLM's application.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
@@ -80,19 +81,24 @@ class Gateway:
 
         So nothing but a refusal is counted here.
         """
-        status = 500
+        outcome = "error"
 
         async def noted(message: Message) -> None:
-            nonlocal status
-            status = message.get("status", status)
+            nonlocal outcome
+            if message["type"] == "http.response.start":
+                outcome = outcome_of(message["status"])
             await send(message)
 
         scope, messages = with_body(scope, ask.body)
         try:
             await self._app(scope, replay(messages, receive), noted)
+        except asyncio.CancelledError:
+            refusal = self._parts.lifecycle.refusal
+            outcome = "cancelled" if refusal is None else refusal.code
+            raise
         finally:
-            if status >= 400:
-                self._parts.recorder.metrics.turned_away(ask.endpoint, outcome_of(status))
+            if outcome != "ok":
+                self._parts.recorder.metrics.turned_away(ask.endpoint, outcome)
 
 
 async def _until_left(receive: Receive) -> None:

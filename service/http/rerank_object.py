@@ -71,10 +71,11 @@ def _best_of(plan: Plan) -> Json:
 def _kl_bound_nats(ledger: Ledger) -> float | None:
     """Of plain best-of-N its own bound; of anything cleverer the one that holds for every choice among as many.
 
-    None with `min_reward`: an answer that may be refused is bounded by how rare such answers are.
+    None with `min_reward`: an answer that may be refused is bounded by how rare such answers are; and with the greedy
+    answer among the candidates, which is no sample of the policy.
     """
     plan = ledger.plan
-    if plan.min_reward is not None:
+    if plan.min_reward is not None or plan.include_greedy:
         return None
     plain = plan.waits_for_all and plan.selection == ARGMAX
     return kl_bound_nats(len(ledger.records)) if plain else kl_bound_of_choice_nats(plan.best_of)
@@ -142,6 +143,11 @@ def _candidate(ledger: Ledger, index: int, context: RequestContext) -> Json:
         "completion_tokens": view.tokens,
         "finish_reason": view.finish_reason,
     }
+    for name, value in (("logprob", view.logprob), ("self_certainty", view.self_certainty)):
+        if value is not None:
+            described[name] = finite(value)
+    if index == 0 and ledger.plan.include_greedy:
+        described["greedy"] = True
     if view.rewards:
         described["rewards"] = {head: finite(value) for head, value in view.rewards.items()}
     for name, values in (("utility", ledger.choice.utilities), ("weight", ledger.choice.weights)):

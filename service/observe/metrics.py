@@ -123,6 +123,7 @@ class Metrics:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"bestofn_{name}", text, labels, registry=registry)
 
+        self._registry = registry
         self._requests = counter("requests_total", "Requests answered.", "endpoint", "strategy", "outcome")
         self._duration = histogram(
             "request_duration_seconds", "From the request's arrival to its last byte.", _SECONDS, "best_of"
@@ -167,15 +168,18 @@ class Metrics:
         candidates_limit: Callable[[], float],
         requests_queued: Callable[[], float],
         scores_in_flight: Callable[[], float],
-        reward_model_up: Callable[[], float],
+        reward_model_up: Callable[[], float] | None,
         candidate_log_up: Callable[[], float],
     ) -> None:
-        """Let the gauges read the live state of the server."""
+        """Let the gauges read the live state of the server. Without a reward model there is no gauge of one."""
         self._in_flight.set_function(candidates_in_flight)
         self._limit.set_function(candidates_limit)
         self._queued.set_function(requests_queued)
         self._scores.set_function(scores_in_flight)
-        self._reward_up.set_function(reward_model_up)
+        if reward_model_up is None:
+            self._registry.unregister(self._reward_up)
+        else:
+            self._reward_up.set_function(reward_model_up)
         self._candidate_log_up.set_function(candidate_log_up)
 
     def observe_engine(self, name: str, load: EngineState) -> None:
@@ -196,8 +200,10 @@ class Metrics:
         label = best_of_label(context.best_of)
         self._requests.labels(context.ask.endpoint, context.ask.options.strategy.name, outcome).inc()
         seconds = time.monotonic() - context.started_s
-        self._duration.labels(label).observe(seconds)
-        if self._slo is not None and outcome == "ok":
+        awaited = context.ask.endpoint != "realtime" and not context.ask.background  # by somebody, for its answer
+        if awaited:
+            self._duration.labels(label).observe(seconds)
+        if self._slo is not None and awaited and outcome == "ok":
             self._slo.answered(context.best_of, max(context.ask.asked_best_of, context.best_of), seconds)
         self._tokens.labels(label).observe(count_tokens(context.ledgers).generated)
         cost = context.cost(context.ledgers)

@@ -48,7 +48,8 @@ def candidate_rows(context: RequestContext, outcome: str, at: datetime, reward_m
 
     responses: whole answers, with what the client wrote of them already; not finished ones as far as they came (see
     states). reasoning, tool_calls: what a candidate thought and called, apart from its answer, where one did; text
-    that calls a tool stays in its response too. scores: null where there is none. prompt: the conversation as the
+    that calls a tool stays in its response too. scores: null where there is none. logprobs, self_certainties: where the
+    request had them recorded. prompt: the conversation as the
     reward model read it, or a bare prompt; tools: what the policy was offered (left_out: what was not read of it).
     """
     common = {
@@ -79,8 +80,18 @@ def _row(ledger: Ledger) -> dict[str, Any]:
         "best_of": ledger.plan.best_of,
         "strategy": ledger.plan.strategy.name,
         "stop_reason": ledger.stop_reason,
+        **_quantities(ledger),
+        **({"include_greedy": True} if ledger.plan.include_greedy else {}),
         **({"reward_weights": dict(weights)} if (weights := ledger.plan.reward_weights) else {}),
     }
+
+
+def _quantities(ledger: Ledger) -> dict[str, list[float | None]]:
+    found = {
+        "logprobs": [finite(candidate.logprob) for candidate in ledger.candidates],
+        "self_certainties": [finite(candidate.self_certainty) for candidate in ledger.candidates],
+    }
+    return {name: values for name, values in found.items() if any(value is not None for value in values)}
 
 
 def _asked(conversation: Conversation) -> dict[str, Any]:
@@ -154,8 +165,12 @@ class CandidateLog:
         for outcome in _OUTCOMES:
             count(outcome, 0)
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Begin to write."""
         self._thread.start()
+
+    def __enter__(self) -> Self:
+        self.start()
         return self
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""What one HTTP request carries from the gateway, through vLLM's application, to the engine below it, and back."""
+"""What one request carries from where it is admitted, through vLLM's application, to the engine below it, and back."""
 
 import asyncio
 import time
@@ -59,6 +59,8 @@ class RequestContext:
         """Take in a run, with which one of the request's prompts has come to generation."""
         self.runs.append(run)
         run.when_over(self._let_go)
+        if self.failure is not None:
+            run.fail(self.failure)
 
     def _let_go(self) -> None:
         """What it holds of the server, once nothing is left to generate: a client that does not read is no load."""

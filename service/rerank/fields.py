@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from service.rerank.errors import InvalidRequest
 
 HUGE = 10**18
+_LEAST, _MOST = -(2**63), 2**63 - 1  # of a number that the engine can be sent
 T = TypeVar("T")
 _INTEGER = TypeAdapter(int)
 _OPTIONAL_INTEGER = TypeAdapter[int | None](int | None)
@@ -65,22 +66,28 @@ def prompt_count(request: Mapping[str, Any]) -> int:
     return max(texts + embedded, 1)
 
 
-def check_messages(request: Mapping[str, Any]) -> None:
-    """Raises InvalidRequest, naming the field, for messages on which vLLM fails instead of refusing them.
-
-    Of an earlier answer in the input of /v1/responses it takes the text of the first part.
-    """
+def check_shapes(request: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest, naming the field, for a body on which vLLM fails instead of refusing it."""
     if request.get("messages") == []:
         raise InvalidRequest("messages must hold at least one message", param="messages")
+    if not isinstance(request.get("structured_outputs"), dict | None):
+        raise InvalidRequest("structured_outputs must be an object", param="structured_outputs")
+    for field, value in request.items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and not _LEAST <= number <= _MOST:
+                raise InvalidRequest(f"{field}: a number here has to fit into 64 bits", param=field)
     items = request.get("input")
     for index, item in enumerate(items if isinstance(items, list) else ()):
-        if not isinstance(item, dict) or item.get("role") != "assistant" or not isinstance(item.get("content"), list):
-            continue
-        field, first = f"input.{index}.content", next(iter(item["content"]), None)
-        if first is None:
-            raise InvalidRequest(f"{field}: must hold at least one part", param=field)
-        if isinstance(first, dict) and first.get("type") == "refusal":
-            raise InvalidRequest(f"{field}.0: a refusal cannot be read; give it as output_text", param=f"{field}.0")
+        if isinstance(item, dict) and item.get("role") == "assistant" and isinstance(item.get("content"), list):
+            _check_answer(item["content"], f"input.{index}.content")
+
+
+def _check_answer(parts: list[Any], field: str) -> None:
+    """Of an earlier answer in the input of /v1/responses vLLM takes the text of the first part."""
+    if not parts:
+        raise InvalidRequest(f"{field}: must hold at least one part", param=field)
+    if isinstance(parts[0], dict) and parts[0].get("type") == "refusal":
+        raise InvalidRequest(f"{field}.0: a refusal cannot be read; give it as output_text", param=f"{field}.0")
 
 
 def form(body: bytes) -> dict[str, Any]:

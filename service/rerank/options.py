@@ -53,6 +53,10 @@ class RerankOptions(BaseModel):
     reward_weights: dict[str, Weight] | None = Field(
         default=None, description="Weights of the reward model's named heads, in place of their mean."
     )
+    include_greedy: bool = Field(
+        default=False,
+        description="Let candidate 0 be the answer at temperature 0; the others keep their seeds, and N counts it.",
+    )
     min_reward: float | None = Field(
         default=None, allow_inf_nan=False, description="Return only candidates of at least this reward, or fail."
     )
@@ -87,6 +91,19 @@ class RerankOptions(BaseModel):
     def limited(self) -> bool:
         """Something may end the request before its strategy does."""
         return (self.deadline_ms, self.stop_after, self.target_reward) != (None, None, None)
+
+    @property
+    def reading_reward(self) -> tuple[str, ...]:
+        """Keys that were given and are read with a reward model only."""
+        given = {
+            "strategy": self.strategy.reads_reward,
+            "checkpoint_tokens": getattr(self.strategy, "checkpoint_tokens", None) is not None,
+            "target_reward": self.target_reward is not None,
+            "reward_weights": self.reward_weights is not None,
+            "min_reward": self.min_reward is not None,
+            "score_reasoning": self.score_reasoning,
+        }
+        return tuple(key for key, is_given in given.items() if is_given)
 
     @model_validator(mode="before")
     @classmethod

@@ -12,6 +12,7 @@ from service.rerank.options import Incomplete, RerankOptions
 from service.rerank.request import Ask, Reason
 from service.rerank.selection import ARGMAX, Choice, Selection, select
 from service.rerank.strategies import Candidate, Strategy, Terms
+from service.rerank.strategies.base import Quantity
 from service.rerank.strategies.best_of_n import BestOfN
 from service.rerank.strategies.limited import Limited
 from service.rerank.strategies.pass_on import PassOn
@@ -24,8 +25,11 @@ class Plan:
 
     best_of: int  # candidates to sample
     n: int  # to return
-    ranked: bool  # the reward model is asked about them
+    ranked: bool  # something is chosen among them, or their rewards are asked for
     strategy: Strategy
+    scored: bool = True  # of what is ranked: the reward model is asked about it
+    quantities: frozenset[Quantity] = frozenset()  # that the engine has to report of each candidate
+    include_greedy: bool = False  # candidate 0 is the answer at temperature 0
     asked_best_of: int | None = None  # by the client or the server's default, where there are fewer
     fewer_because: Reason | None = None
     selection: Selection = ARGMAX
@@ -38,7 +42,7 @@ class Plan:
     @property
     def waits_for_all(self) -> bool:
         """Nothing ends a candidate before its time, so the rewards of all are a fair sample of the policy's."""
-        return isinstance(self.strategy, BestOfN | PassOn)
+        return isinstance(self.strategy, BestOfN | PassOn) and not self.include_greedy
 
     @property
     def passes_on(self) -> bool:
@@ -102,15 +106,19 @@ def make_plan(
     greedy = temperature == 0 and ask.asked_best_of > n
     best_of = n if greedy else max(ask.best_of, n)
     ranked = ask.wants_reward or (best_of > 1 and (best_of > n or ask.explicit))
+    scored = ranked and _is_scored(ask)
     if _passes_on(ask, best_of, n, ranked=ranked):
-        strategy: Strategy = PassOn(n, ask.options.strategy.name, scored=ranked)
+        strategy: Strategy = PassOn(n, ask.options.strategy.name, scored=scored)
     else:
-        strategy = _strategy(ask.options, best_of, n, checkpoint_tokens, profile, spent_s)
+        strategy = _strategy(ask.options, best_of, n, checkpoint_tokens, profile, spent_s, scored=scored)
     return Plan(
         best_of=best_of,
         n=n,
         ranked=ranked,
         strategy=strategy,
+        scored=scored,
+        quantities=_quantities(ask, scored=scored) if ranked and best_of > 1 else frozenset(),
+        include_greedy=ask.options.include_greedy and best_of > n,
         asked_best_of=ask.asked_best_of if best_of < ask.asked_best_of else None,
         fewer_because="greedy" if greedy else ask.fewer_because,
         selection=ask.selection,
@@ -120,6 +128,19 @@ def make_plan(
         reward=ask.reward,
         reward_weights=ask.options.reward_weights or {},
     )
+
+
+def _is_scored(ask: Ask) -> bool:
+    """A free pick is no dearer for a reward model that happens to be served."""
+    wanted = ask.selection.pick.reads_reward or ask.options.trace or bool(ask.options.reading_reward)
+    return ask.has_reward_model and wanted
+
+
+def _quantities(ask: Ask, *, scored: bool) -> frozenset[Quantity]:
+    """What the choice reads; a trace has all, so that any choice can be replayed."""
+    if ask.options.trace:
+        return frozenset({"logprob", "self_certainty"})
+    return ask.selection.quantities(scored=scored)
 
 
 def _passes_on(ask: Ask, best_of: int, n: int, *, ranked: bool) -> bool:
@@ -136,12 +157,14 @@ def _strategy(
     checkpoint_tokens: int | None,
     profile: StrategyProfile,
     spent_s: float,
+    *,
+    scored: bool,
 ) -> Strategy:
     """The one that is asked for, within the request's limits."""
     may_refuse = options.min_reward is not None or options.incomplete == "never"
     may_commit = n == 1 and options.deadline_ms is None and not may_refuse
-    strategy = profile.complete(options.strategy).make(Terms(best_of, n, may_commit, checkpoint_tokens))
+    strategy = profile.complete(options.strategy).make(Terms(best_of, n, may_commit, checkpoint_tokens, scored))
     if not options.limited:
         return strategy
     alarm_s = None if options.deadline_ms is None else max(options.deadline_ms / 1000 - spent_s, 0.0)
-    return Limited(strategy, alarm_s, options.stop_after, options.target_reward, n)
+    return Limited(strategy, alarm_s, options.stop_after, options.target_reward, n, scored)

@@ -13,6 +13,8 @@ class Draft:
     tokens: int
     text: str
     finish_reason: str | None  # "abort" when it was ended by `Sampler.abort`, None while it runs
+    logprob: float | None = None  # sum over these tokens; None where the plan does not record it
+    self_certainty: float | None = None  # mean over these tokens; None where the plan does not record it
 
 
 class Sampler(Protocol):

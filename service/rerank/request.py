@@ -12,10 +12,12 @@ from typing import Any, Literal
 
 from reward.config import PLAIN, RewardConfig
 from service.rerank.errors import SHOWN_CHARACTERS, InvalidRequest
-from service.rerank.fields import HUGE, check_messages, count, flag, form, is_greedy, max_tokens, prompt_count
+from service.rerank.fields import HUGE, check_shapes, count, flag, form, is_greedy, max_tokens, prompt_count
 from service.rerank.options import DEFAULT_STRATEGY, RerankOptions, read_options
 from service.rerank.selection import ARGMAX, Selection
 from service.rerank.selection.served_heads import check_heads, check_weights
+from service.rerank.selection.served_reward import check_free
+from service.rerank.strategies.greedy import GreedyOptions
 
 Reason = Literal["greedy", "slo"]  # temperature 0 would make all candidates one; the latency target
 Reranked = Literal["chat", "completions", "responses", "messages"]
@@ -57,6 +59,7 @@ _ALIAS = re.compile(r"(?P<model>.+):best-of-(?P<best_of>\d+)")
 @dataclass(frozen=True)
 class Limits:
     """The server's own bounds and defaults for a request. reward: what the checkpoint records about itself.
+    has_reward_model: one is served; without, `selection` is one that needs none.
 
     Raises ValueError where the default selection asks for heads that the reward model does not have.
     """
@@ -67,6 +70,7 @@ class Limits:
     default_strategy: str = DEFAULT_STRATEGY
     selection: Selection = ARGMAX
     reward: RewardConfig = PLAIN
+    has_reward_model: bool = True
 
     def __post_init__(self) -> None:
         try:
@@ -98,6 +102,7 @@ class Ask:
     reward: RewardConfig  # see `Limits`
     body: bytes  # JSON for vLLM, without our fields
     model: str | None  # as vLLM knows it
+    has_reward_model: bool = True  # see `Limits`
 
     @property
     def candidates(self) -> int:
@@ -144,18 +149,25 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
     if endpoint not in ENDPOINTS.values():
         return _read_passed_on(endpoint, body, header, limits)
     request = _object(body)
-    check_messages(request)
+    check_shapes(request)
     asked = _asked_best_of(request, header)
     explicit = asked is not None or request.get("rerank") is not None
     if explicit:
-        _refuse_what_cannot_be_reranked(request, asked)
+        _refuse_what_cannot_be_reranked(request, endpoint, asked)
     n = count(request.get("n")) if endpoint in ("chat", "completions") else 1
     prompts = prompt_count(request) if endpoint == "completions" else 1
     options = _options(request, endpoint, n, prompts, limits)
-    asked_best_of = _resolve_best_of(asked, n, request, limits)
+    asked_best_of = _resolve_best_of(asked, n, request, endpoint, limits)
     check_n(n, limits.max_candidates)
-    best_of = min(n, asked_best_of) if is_greedy(request) else asked_best_of
-    forwarded = _without_ours(request)
+    decodes_greedily = isinstance(options.strategy, GreedyOptions) and not _generates_elsewhere(request, endpoint)
+    if decodes_greedily and n > 1:
+        raise InvalidRequest(f"n is {n}; rerank.strategy greedy has one answer", param="n")
+    if options.include_greedy and asked_best_of <= n:
+        param = "rerank.include_greedy"
+        message = f"{param}: best_of is {asked_best_of} and n is {n}, so that nothing is chosen; raise best_of"
+        raise InvalidRequest(message, param=param)
+    best_of = min(n, asked_best_of) if decodes_greedily or is_greedy(request) else asked_best_of
+    forwarded = _without_ours(request) | ({"temperature": 0} if decodes_greedily else {})
     return Ask(
         endpoint=endpoint,
         best_of=best_of,
@@ -166,13 +178,14 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         max_tokens=max_tokens(request),
         explicit=explicit,
         wants_reward=request.get("rerank") is not None,
-        background=flag(request, "background"),
-        beam=flag(request, "use_beam_search"),
+        background=_is_background(request, endpoint),
+        beam=_is_beam(request, endpoint),
         options=options,
         selection=options.selection or limits.selection,
         reward=limits.reward,
         body=body if forwarded == request else json.dumps(forwarded).encode(),
         model=model if isinstance(model := forwarded.get("model"), str) else None,
+        has_reward_model=limits.has_reward_model,
     )
 
 
@@ -188,6 +201,8 @@ def _options(request: Mapping[str, Any], endpoint: Endpoint, n: int, prompts: in
         message = "rerank.conversation is for one prompt of /v1/completions; elsewhere the request has its own"
         raise InvalidRequest(message, param="rerank.conversation")
     selection = options.selection or limits.selection
+    if not limits.has_reward_model:
+        check_free(options, selection)
     check_heads(selection, limits.reward)
     if options.reward_weights is not None:
         check_weights(options.reward_weights, selection, limits.reward)
@@ -274,9 +289,11 @@ def _check_best_of(best_of: int, field: str, max_best_of: int) -> None:
         raise InvalidRequest(message, param=field)
 
 
-def _resolve_best_of(asked: tuple[int, str] | None, n: int, request: Mapping[str, Any], limits: Limits) -> int:
+def _resolve_best_of(
+    asked: tuple[int, str] | None, n: int, request: Mapping[str, Any], endpoint: Endpoint, limits: Limits
+) -> int:
     if asked is None:
-        return 1 if _generates_elsewhere(request) else max(n, limits.default_best_of)
+        return 1 if _generates_elsewhere(request, endpoint) else max(n, limits.default_best_of)
     best_of, field = asked
     _check_best_of(best_of, field, limits.max_best_of)
     if best_of < n:
@@ -284,13 +301,23 @@ def _resolve_best_of(asked: tuple[int, str] | None, n: int, request: Mapping[str
     return best_of
 
 
-def _generates_elsewhere(request: Mapping[str, Any]) -> bool:
+def _generates_elsewhere(request: Mapping[str, Any], endpoint: Endpoint) -> bool:
     """Beam search samples by its own rule; a background request is answered before it is generated."""
-    return flag(request, "use_beam_search") or flag(request, "background")
+    return _is_beam(request, endpoint) or _is_background(request, endpoint)
 
 
-def _refuse_what_cannot_be_reranked(request: Mapping[str, Any], asked: tuple[int, str] | None) -> None:
-    if _generates_elsewhere(request):
+def _is_beam(request: Mapping[str, Any], endpoint: Endpoint) -> bool:
+    return endpoint in ("chat", "completions") and flag(request, "use_beam_search")
+
+
+def _is_background(request: Mapping[str, Any], endpoint: Endpoint) -> bool:
+    return endpoint == "responses" and flag(request, "background")
+
+
+def _refuse_what_cannot_be_reranked(
+    request: Mapping[str, Any], endpoint: Endpoint, asked: tuple[int, str] | None
+) -> None:
+    if _generates_elsewhere(request, endpoint):
         message = "best_of and rerank cannot be combined with use_beam_search or background"
         raise InvalidRequest(message, param="rerank" if asked is None else asked[1])
 

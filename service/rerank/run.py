@@ -68,7 +68,7 @@ class Run:
         plan: Plan,
         conversation: Conversation | None,
         sampler: Sampler,
-        reward: SupervisedScorer,
+        reward: SupervisedScorer | None,
         meter: BusyMeter,
         places: Places,
     ) -> None:
@@ -77,7 +77,7 @@ class Run:
         self.news = asyncio.Event()  # set when `committed` or one of its candidates has grown, and when the run is over
         self._meter = meter  # charges the ledger for what is at work
         self._strategy = plan.strategy
-        self._conversation = conversation  # None where nothing is scored
+        self._conversation = conversation  # None where nothing is chosen
         self._scoring: Scoring | None = None
         self._sampler = sampler
         self._reward = reward
@@ -147,35 +147,38 @@ class Run:
         if self._strategy.alarm_s is not None:
             loop = asyncio.get_running_loop()
             self._alarm = loop.call_later(self._strategy.alarm_s, self._happenings.put_nowait, Clock())
-        if self._conversation is not None:
-            await self._begin_scoring(self._conversation)
+        if self._conversation is not None and self._reward is not None and self.ledger.plan.scored:
+            await self._begin_scoring(self._conversation, self._reward)
+        else:
+            self.ledger.conversation = self._conversation
         self._perform(self._strategy.start())
 
-    async def _begin_scoring(self, conversation: Conversation) -> None:
+    async def _begin_scoring(self, conversation: Conversation, reward: SupervisedScorer) -> None:
         """Whatever can be known before anything is sampled: that nothing will be scored, above all."""
-        scoring = await Scoring.of(self._reward, conversation)
+        scoring = await Scoring.of(reward, conversation)
         self.ledger.conversation = scoring.conversation
-        if self._reward.failure is not None:
-            self._give_up_ranking(self._reward.failure)
+        if reward.failure is not None:
+            self._give_up_ranking(reward.failure)
         elif excess := scoring.excess_tokens:
-            self._refuse_too_long(excess, conversation.param)
+            self._refuse_too_long(excess, conversation.param, reward)
         else:
             self._scoring = scoring
-            self._reward.subscribe(self._happenings.put_nowait)
+            reward.subscribe(self._happenings.put_nowait)
             self._start(self._scoring_tasks, self._charged("score", partial(self._prefill, scoring)))
 
-    def _refuse_too_long(self, excess: int, param: str) -> None:
-        if self._reward.on_failure == "error":
+    def _refuse_too_long(self, excess: int, param: str, reward: SupervisedScorer) -> None:
+        if reward.on_failure == "error":
             message = (
                 f"{param}: the prompt alone is {excess} tokens more than the reward model reads, which is "
-                f"{self._reward.max_tokens} with an answer; shorten it, or ask for best_of 1 without rerank"
+                f"{reward.max_tokens} with an answer; shorten it, or ask for best_of 1 without rerank"
             )
             raise InvalidRequest(message, param=param)
         self._strategy = self._unranked("prompt_too_long")
 
     def _unranked(self, reason: str) -> Unranked:
         plan = self.ledger.plan
-        return Unranked(self._strategy, plan.n, plan.best_of, plan.selection.pick.votes, reason)
+        pick = plan.selection.pick
+        return Unranked(self._strategy, plan.n, plan.best_of, pick.votes or pick.free, reason)
 
     def _perform(self, actions: Sequence[Action]) -> None:
         for action in actions if not self._closed else ():
@@ -230,7 +233,7 @@ class Run:
             self._perform(self._strategy.decide(RewardLost(), self.ledger.candidates))
 
     def _give_up_ranking(self, error: RewardUnavailable) -> None:
-        if self._reward.on_failure == "error":
+        if self._reward is None or self._reward.on_failure == "error":
             raise RewardModelDown(f"the reward model is unavailable: {error}") from error
         self._strategy = self._unranked("reward_unavailable")
         for record in self.ledger.records:
@@ -252,7 +255,7 @@ class Run:
         try:
             async for draft in self._sampler.sample(index):
                 record.pieces.append(draft.text)
-                record.view = replace(record.view, tokens=record.view.tokens + draft.tokens)
+                record.view = record.view.grown(draft.tokens, draft.logprob, draft.self_certainty)
                 if index in self.committed:
                     self.news.set()
                 step = self._strategy.checkpoint_tokens
@@ -333,7 +336,8 @@ class Run:
     async def _end_all(self) -> None:
         """The one place where a run's work ends, however it came to that."""
         self._closed = True
-        self._reward.unsubscribe(self._happenings.put_nowait)
+        if self._reward is not None:
+            self._reward.unsubscribe(self._happenings.put_nowait)
         if self._alarm is not None:
             self._alarm.cancel()
         scoring = list(self._scoring_tasks)

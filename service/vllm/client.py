@@ -10,6 +10,7 @@ import secrets
 import time
 from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from vllm.outputs import RequestOutput
@@ -21,21 +22,23 @@ from reward.scorer import RewardUnavailable
 from service.http.books import Books
 from service.rerank.busy_time import BusyMeter
 from service.rerank.context import RequestContext, current_request
-from service.rerank.errors import ServiceError
+from service.rerank.errors import EngineDown, ServiceError
 from service.rerank.plan import Plan, make_plan
 from service.rerank.request import check_n, plain_ask
 from service.rerank.run import Run
+from service.rerank.strategies.greedy import GreedyOptions
 from service.rerank.strategies.profile import StrategyProfile
 from service.rerank.supervised_scorer import SupervisedScorer
 from service.vllm.conversation import ConversationRenderer, Conversations, wants_whole
 from service.vllm.listening import listen
-from service.vllm.sampler import EngineRequest, VllmSampler
+from service.vllm.sampling.sampler import EngineRequest, VllmSampler
 
 _logger = logging.getLogger(__name__)
 
 
 class RerankingEngine:
-    """engine: generates. reward: scores, and says when it dies. meter: charges requests for the machine's time.
+    """engine: generates. reward: scores, and says when it dies; None where there is no reward model. meter: charges
+    requests for the machine's time.
 
     books: where what no HTTP request is known of is admitted and recorded. checkpoint_tokens: see `BestOfN`.
     profile: how strategies are set where a request does not say. args: of vLLM's command line.
@@ -44,7 +47,7 @@ class RerankingEngine:
     def __init__(
         self,
         engine: AsyncLLM,
-        reward: SupervisedScorer,
+        reward: SupervisedScorer | None,
         meter: BusyMeter,
         books: Books,
         checkpoint_tokens: int | None,
@@ -57,7 +60,7 @@ class RerankingEngine:
         self._books = books
         self._checkpoint_tokens = checkpoint_tokens
         self._profile = profile
-        self._conversations = Conversations(engine, reward.scorer.template, args)
+        self._conversations = Conversations(engine, None if reward is None else reward.scorer.template, args)
         self._greedy_models: set[str | None] = set()  # of which the log says so already
         self.renderer = ConversationRenderer(engine.renderer)
 
@@ -80,8 +83,9 @@ class RerankingEngine:
         """One candidate for as long as somebody speaks."""
         life = await self._books.admit(plain_ask("realtime"), request.request_id)
         async with life as context:
-            async for output in listen(self._engine, request, context, self._meter):
-                yield output
+            async with aclosing(listen(self._engine, request, context, self._meter)) as outputs:
+                async for output in outputs:
+                    yield output
             if context.piecewise is not None and context.piecewise.candidates[0].state != "finished":
                 life.outcome = "cancelled"  # vLLM aborts it by its id when the speaker is gone
 
@@ -104,7 +108,8 @@ class RerankingEngine:
             whole=wants_whole(request.prompt, params),
             spent_s=time.monotonic() - context.started_s,
         )
-        if plan.fewer_because == "greedy" and context.ask.model not in self._greedy_models:
+        wanted = plan.strategy.name == GreedyOptions.name
+        if plan.fewer_because == "greedy" and not wanted and context.ask.model not in self._greedy_models:
             self._greedy_models.add(context.ask.model)
             _logger.warning(
                 "%s was asked for the best of %s at temperature 0, where all candidates are one: it gets one. Clients "
@@ -141,22 +146,29 @@ class RerankingEngine:
 
     @property
     def errored(self) -> bool:
-        return self._engine.errored or self._reward.fatal
+        return self._engine.errored or self._lost_reward
 
     @property
     def is_running(self) -> bool:
-        return self._engine.is_running and not self._reward.fatal
+        return self._engine.is_running and not self._lost_reward
+
+    @property
+    def _lost_reward(self) -> bool:
+        return self._reward is not None and self._reward.fatal
 
     @property
     def dead_error(self) -> BaseException:
-        if self._engine.errored:
+        """For vLLM to raise; whatever it makes of that, the request that asked is answered with ours."""
+        if (context := current_request.get()) is not None:
+            context.error = context.error or EngineDown("an engine has died")
+        if self._engine.errored or self._reward is None:
             return self._engine.dead_error
         return EngineDeadError(f"the reward model is unavailable: {self._reward.failure}")
 
     async def check_health(self) -> None:
         """Raises EngineDeadError, which vLLM's /health answers with 503."""
         await self._engine.check_health()
-        if self._reward.on_failure == "error":
+        if self._reward is not None and self._reward.on_failure == "error":
             try:
                 await self._reward.scorer.check_health()
             except RewardUnavailable as error:

@@ -42,8 +42,13 @@ def parse(argv: Sequence[str], bundled: Bundled) -> tuple[Namespace, Settings]:
     elif args.model == defaults["model"]:
         use_bundled_policy(args, defaults, bundled)
         settings = settings if settings.reward_model else with_bundled_reward(settings, bundled)
+    if settings.reward_model is None:
+        try:
+            settings = settings.without_reward_model()
+        except ValueError as error:
+            parser.error(_one_line(error))
     shared_device = settings.reward_backend == "vllm" or settings.reward_device != "cpu"
-    if shared_device and args.gpu_memory_utilization == defaults["gpu_memory_utilization"]:
+    if settings.reward_model and shared_device and args.gpu_memory_utilization == defaults["gpu_memory_utilization"]:
         args.gpu_memory_utilization -= settings.reward_gpu_memory_utilization
     args.stream_comments_s = _COMMENTS_S if args.sse_keep_alive_interval is None else args.sse_keep_alive_interval
     args.sse_keep_alive_interval = args.sse_keep_alive_interval or 0
@@ -150,8 +155,6 @@ def _one_line(error: Exception) -> str:
 
 
 def _refuse_unsupported(parser: FlexibleArgumentParser, args: Namespace, settings: Settings) -> None:
-    if settings.reward_model is None:
-        parser.error("--reward-model is needed: a path or Hugging Face name of a sequence classification model")
     if args.headless or args.grpc or (args.api_server_count or 1) != 1:
         parser.error(
             "--headless, --grpc and more than one --api-server-count are vllm serve's; "

@@ -89,10 +89,11 @@ def wants_whole(prompt: Mapping[str, Any], params: SamplingParams) -> bool:
 class Conversations:
     """What the requests of one server are about.
 
-    engine: the generator. template: the reward model's. args: of vLLM's command line; None: as they are by default.
+    engine: the generator. template: the reward model's, where there is one. args: of vLLM's command line; None: as they
+    are by default.
     """
 
-    def __init__(self, engine: Any, template: ConversationTemplate, args: Namespace | None = None) -> None:
+    def __init__(self, engine: Any, template: ConversationTemplate | None, args: Namespace | None = None) -> None:
         self._tokenizer = copy.deepcopy(engine.get_tokenizer())  # vLLM's threads have theirs
         self._template = template
         self._answers = None if args is None else AnswerParsers(args, engine.get_tokenizer(), engine.model_config)
@@ -100,7 +101,7 @@ class Conversations:
         is_known = isinstance(self._tokenizer, PreTrainedTokenizerBase)
         own_template = load_chat_template(args.chat_template) if args is not None else None
         self._prompts = RenderedPrompts(self._tokenizer, own_template) if is_known else None
-        self._same_ids = is_known and template.reads_as(self._tokenizer)
+        self._same_ids = is_known and template is not None and template.reads_as(self._tokenizer)
 
     async def of(self, prompt: Mapping[str, Any], ask: Ask) -> Conversation:
         """The conversation that a prompt of a request belongs to. Raises InvalidRequest for one that holds no text."""

@@ -16,7 +16,7 @@ from service.vllm.coupling_checks import engine, http
 from service.vllm.coupling_checks.names import failing_imports, one_line
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
-_CLIENT, _ENGINES, _SAMPLER = "service/vllm/client.py", "service/vllm/engines.py", "service/vllm/sampler.py"
+_CLIENT, _ENGINES, _SAMPLER = "service/vllm/client.py", "service/vllm/engines.py", "service/vllm/sampling/sampler.py"
 _BACKGROUND = "service/vllm/background.py"
 _CONVERSATION, _ANSWERS = "service/vllm/conversation.py", "service/vllm/answers.py"
 _SERVER, _COMMAND_LINE, _LOAD = "service/vllm/server.py", "service/vllm/command_line.py", "service/vllm/engine_load.py"
@@ -276,6 +276,24 @@ RUNNING = (
         _SAMPLER,
         "generate takes any id that we make up, and requests of one x-request-id do not meet",
         ("tests/engine/test_failure.py::test_requests_that_share_an_id_do_not_abort_each_other",),
+    ),
+    RunningCoupling(
+        "log-probabilities",
+        "service/vllm/sampling/quantities.py",
+        "an output has the sum of its tokens' log-probabilities so far, and of each token the drawn one and the top k",
+        (
+            "tests/engine/test_free_picks.py::test_a_candidates_log_probability_is_the_sum_of_those_that_its_client_sees",
+            "tests/engine/test_free_picks.py::test_a_client_gets_the_log_probabilities_that_it_asked_for_and_no_others",
+        ),
+    ),
+    RunningCoupling(
+        "greedy candidate",
+        _SAMPLER,
+        "a copy of parameters that is given temperature 0, top_p 1, top_k 0 and min_p 0 decodes greedily",
+        (
+            "tests/engine/test_free_picks.py::"
+            "test_the_greedy_candidate_is_the_answer_at_temperature_0_and_the_others_stay",
+        ),
     ),
     RunningCoupling(
         "aborted tokens",

@@ -37,21 +37,28 @@ class StartFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Engines:
-    """What has been started. loads: of those that are vLLM engines and keep statistics, by name."""
+    """What has been started. scorer: None where no reward model is served.
+
+    loads: of those that are vLLM engines and keep statistics, by name.
+    """
 
     generator: AsyncLLM
-    scorer: Scorer
+    scorer: Scorer | None
     loads: Mapping[str, EngineLoad]
 
     async def close(self) -> None:
         """End both at once; nothing of them is left when this returns."""
         ending = asyncio.to_thread(self.generator.shutdown, _END_S)
-        await asyncio.gather(ending, self.scorer.close(), return_exceptions=True)
+        scorers = [] if self.scorer is None else [self.scorer.close()]
+        await asyncio.gather(ending, *scorers, return_exceptions=True)
         end_engines()
 
 
 async def start_engines(args: Namespace, settings: Settings) -> Engines:
-    """The generator and the scorer. Where one fails, the other is ended at once, and StartFailed is raised."""
+    """The generator, and the scorer where a reward model is served.
+
+    Where one fails, the other is ended at once, and StartFailed is raised.
+    """
     with watched() as first_report:
         try:
             return await _start_both(args, settings)
@@ -72,10 +79,11 @@ async def _start_both(args: Namespace, settings: Settings) -> Engines:
     On a GPU one after the other, since vLLM measures the memory of the whole device while it starts. On a CPU at the
     same time, and each engine gets its own half of the cores; vLLM's own choice would put both on the first.
     """
-    assert settings.reward_model is not None
     generator_args = _generator_args(args)
     loads = {} if generator_args.disable_log_stats else {"generator": EngineLoad()}
     loggers: list[StatLoggerFactory] = [load.logger for load in loads.values()]
+    if settings.reward_model is None:
+        return Engines(await _start_on(None, _generator(args), generator_args, loggers), None, loads)
     if settings.reward_backend == "torch":
         with _naming(_reward_model(settings)):
             torch_scorer = TorchScorer(

@@ -16,7 +16,7 @@ from service.rerank.ledger import CandidateRecord, Ledger
 from service.rerank.plan import make_plan
 from service.rerank.selection import Choice
 from service.rerank.strategies.base import Candidate
-from service.vllm.sampler import EngineRequest
+from service.vllm.sampling.sampler import EngineRequest
 
 
 async def listen(

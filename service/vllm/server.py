@@ -7,7 +7,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from vllm.logger import configure_logging_from_args
 from vllm.utils.system_utils import set_ulimit
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from reward.config import PLAIN
 from reward.scorer import RewardUnavailable
 from service.http.app import create_app
 from service.http.books import Books
@@ -68,9 +69,9 @@ async def serve(args: Namespace, settings: Settings, address: Address) -> int:
     reward = supervised(engines, settings)
     parts, tokens = dependencies(args, settings, reward, meter), settings.prefix_score_tokens
     engine = RerankingEngine(engines.generator, reward, meter, Books(parts), tokens, settings.profile, args)
-    if warning := reward.reads_less_than(engine.model_config.max_model_len):
+    if reward is not None and (warning := reward.reads_less_than(engine.model_config.max_model_len)):
         _logger.warning(warning)
-    watching = asyncio.create_task(reward.watch())
+    watching = None if reward is None else asyncio.create_task(reward.watch())
     try:
         try:
             app = await build(args, settings, engine, reward, parts, engines.loads)
@@ -78,17 +79,25 @@ async def serve(args: Namespace, settings: Settings, address: Address) -> int:
             print(f"bestofn serve: vLLM's application did not start: {cause(error)}", file=sys.stderr)
             leave(_ENGINE_DIED)
         greeting = banner(address.url, args, guarded=bool(_authentication(args)))
-        await http_server.run(app, address.release(), args, parts.lifecycle, lambda: print(greeting, flush=True))
+
+        def listening() -> None:
+            address.listened_on()
+            print(greeting, flush=True)
+
+        await http_server.run(app, address.sock, args, parts.lifecycle, listening)
         died = engine.errored and not parts.lifecycle.told_to_stop
     finally:
-        watching.cancel()
+        if watching is not None:
+            watching.cancel()
         await engines.close()
         address.close()
     return _ENGINE_DIED if died else 0
 
 
-def supervised(engines: Engines, settings: Settings) -> SupervisedScorer:
-    """The scorer, watched; steps of its engine count as life where it has one."""
+def supervised(engines: Engines, settings: Settings) -> SupervisedScorer | None:
+    """The scorer, watched, where there is one; steps of its engine count as life where it has one."""
+    if engines.scorer is None:
+        return None
     load = engines.loads.get("reward")
     return SupervisedScorer(
         engines.scorer,
@@ -99,7 +108,9 @@ def supervised(engines: Engines, settings: Settings) -> SupervisedScorer:
     )
 
 
-def dependencies(args: Namespace, settings: Settings, reward: SupervisedScorer, meter: BusyMeter) -> Dependencies:
+def dependencies(
+    args: Namespace, settings: Settings, reward: SupervisedScorer | None, meter: BusyMeter
+) -> Dependencies:
     """What requests stand on, beside the engines."""
     prices = settings.prices
     costs = None if prices is None else CostCounter(prices.cost([]), lambda: prices.idle(meter.idle_s))
@@ -111,8 +122,8 @@ def dependencies(args: Namespace, settings: Settings, reward: SupervisedScorer, 
         candidates_in_flight=lambda: admission.in_flight,
         candidates_limit=lambda: admission.limit,
         requests_queued=lambda: admission.queued,
-        scores_in_flight=lambda: reward.in_flight,
-        reward_model_up=lambda: reward.failure is None,
+        scores_in_flight=lambda: 0 if reward is None else reward.in_flight,
+        reward_model_up=None if reward is None else lambda: reward.failure is None,
         candidate_log_up=lambda: candidate_log is None or candidate_log.up,
     )
     limits = Limits(
@@ -121,7 +132,8 @@ def dependencies(args: Namespace, settings: Settings, reward: SupervisedScorer, 
         settings.max_candidates,
         settings.strategy,
         settings.selection,
-        reward.config,
+        PLAIN if reward is None else reward.config,
+        has_reward_model=reward is not None,
     )
     slo = None if target_s is None else SloController(target_s)
     return Dependencies(
@@ -138,7 +150,7 @@ async def build(
     args: Namespace,
     settings: Settings,
     engine: RerankingEngine,
-    reward: SupervisedScorer,
+    reward: SupervisedScorer | None,
     parts: Dependencies,
     loads: Mapping[str, EngineLoad],
 ) -> Starlette:
@@ -175,13 +187,14 @@ def _candidate_log(settings: Settings, metrics: Metrics) -> CandidateLog | None:
 def _lifespan(inner: FastAPI, candidate_log: CandidateLog | None) -> Any:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        with candidate_log or nullcontext():
-            try:
-                async with inner.router.lifespan_context(inner):
-                    yield
-            finally:
-                if candidate_log is not None:  # what is queued may take the disk a while
-                    await asyncio.to_thread(candidate_log.close)
+        if candidate_log is not None:
+            candidate_log.start()
+        try:
+            async with inner.router.lifespan_context(inner):
+                yield
+        finally:
+            if candidate_log is not None:  # what is queued may take the disk a while
+                await asyncio.to_thread(candidate_log.close)
 
     return lifespan
 
@@ -204,10 +217,11 @@ def _authentication(args: Namespace) -> list[Middleware]:
     return [Middleware(AuthenticationMiddleware, tokens=tokens)] if tokens else []
 
 
-async def check_ready(engine: RerankingEngine, reward: SupervisedScorer) -> None:
+async def check_ready(engine: RerankingEngine, reward: SupervisedScorer | None) -> None:
     """Raises ServiceError: why the server cannot answer now."""
     try:
-        reward.check_ready()
+        if reward is not None:
+            reward.check_ready()
         await engine.check_health()
     except EngineDeadError as error:
         raise EngineDown(reason(error)) from error

@@ -32,8 +32,11 @@ _SCHEMA = pa.schema(
         ("growth_tokens", pa.list_(pa.int32())),
         ("growth_s", pa.list_(pa.float64())),
         ("score_s", pa.float64()),
+        ("logprob", pa.float64()),
+        ("self_certainty", pa.float64()),
     ]
 )
+_LATER = ("logprob", "self_certainty")  # columns that a trace may lack
 
 
 class TraceError(ValueError):
@@ -53,6 +56,8 @@ class Traced:
     prefix_rewards: tuple[tuple[int, float], ...] = ()  # (tokens, reward) of its prefixes
     # (tokens, seconds since generation began) of its first piece, of each checkpoint and of its end.
     growth: tuple[tuple[int, float], ...] = ()
+    logprob: float | None = None  # sum over its tokens; None where unknown
+    self_certainty: float | None = None  # mean over its tokens; None where unknown
 
     def reward_at(self, tokens: int) -> float:
         """The first reward measured when it had at least so many tokens, else that of its end."""
@@ -126,6 +131,8 @@ def _traced(candidate: Mapping[str, Any], gold: float) -> Traced:
         rewards=candidate.get("rewards", {}),
         prefix_rewards=tuple((tokens, reward) for tokens, reward in candidate["prefix_rewards"]),
         growth=tuple((tokens, at_ms / 1000) for tokens, at_ms in candidate["growth_ms"]),
+        logprob=candidate.get("logprob"),
+        self_certainty=candidate.get("self_certainty"),
     )
 
 
@@ -146,13 +153,15 @@ def _rows(number: int, prompt: TracedPrompt) -> Iterable[dict[str, Any]]:
             "growth_tokens": [tokens for tokens, _ in candidate.growth],
             "growth_s": [at_s for _, at_s in candidate.growth],
             "score_s": None if math.isnan(prompt.score_s) else prompt.score_s,
+            "logprob": candidate.logprob,
+            "self_certainty": candidate.self_certainty,
         }
 
 
 def _read_parquet(path: Path) -> list[TracedPrompt]:
     try:
         there = pq.read_schema(path)
-        missing = [name for name in _SCHEMA.names if name not in there.names]
+        missing = [name for name in _SCHEMA.names if name not in (*there.names, *_LATER)]
         if missing:
             raise TraceError(f"{path}: is no trace: it has no column {missing[0]!r}")
         rows = pq.read_table(path, schema=_SCHEMA).to_pylist()
@@ -179,6 +188,8 @@ def _of_row(row: Mapping[str, Any]) -> Traced:
         rewards=dict(row["rewards"] or ()),
         prefix_rewards=tuple(zip(row["prefix_tokens"], row["prefix_rewards"], strict=True)),
         growth=tuple(zip(row["growth_tokens"], row["growth_s"], strict=True)),
+        logprob=row["logprob"],
+        self_certainty=row["self_certainty"],
     )
 
 
@@ -205,6 +216,7 @@ def _read_log(file: Path) -> Iterable[TracedPrompt]:
 
 def _is_fair(row: Mapping[str, Any]) -> bool:
     whole = row["strategy"] == "best_of_n" and row["stop_reason"] == "complete" and "reward_weights" not in row
+    whole = whole and "include_greedy" not in row
     return whole and all(state == "finished" for state in row["states"])
 
 
@@ -218,6 +230,8 @@ def _of_log(row: Mapping[str, Any], index: int) -> Traced:
         rewards={head: value for head, value in heads.items() if value is not None},
         prefix_rewards=tuple((tokens, reward) for tokens, reward in row["prefix_rewards"][index]),
         growth=tuple((tokens, at_ms / 1000) for tokens, at_ms in row["growth_ms"][index]),
+        logprob=row["logprobs"][index] if "logprobs" in row else None,
+        self_certainty=row["self_certainties"][index] if "self_certainties" in row else None,
     )
 
 

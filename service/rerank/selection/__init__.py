@@ -6,7 +6,7 @@ its own.
 
 from service.rerank.selection.choice import Choice, select
 from service.rerank.selection.heads import HEADS, Heads
-from service.rerank.selection.method import ARGMAX, Selection
+from service.rerank.selection.method import ARGMAX, FREE, Selection
 from service.rerank.selection.picks import PICKS, Pick
 
-__all__ = ["ARGMAX", "HEADS", "PICKS", "Choice", "Heads", "Pick", "Selection", "select"]
+__all__ = ["ARGMAX", "FREE", "HEADS", "PICKS", "Choice", "Heads", "Pick", "Selection", "select"]

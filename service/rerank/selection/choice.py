@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from service.rerank.selection.length import length_calibrated
 from service.rerank.selection.method import ARGMAX, Selection
-from service.rerank.selection.picks.base import Ranking
+from service.rerank.selection.picks.base import Measure, Ranking
 from service.rerank.strategies import Candidate
 
 
@@ -18,7 +18,7 @@ class Choice:
     # Of each candidate that took part: its probability of being drawn first, or its answer's share of the votes. Empty
     # for argmax.
     weights: Mapping[int, float] = field(default_factory=dict)
-    utilities: Mapping[int, float] = field(default_factory=dict)  # of each scored candidate; empty: the rewards
+    utilities: Mapping[int, float] = field(default_factory=dict)  # of each that has one; empty: the rewards
 
 
 def select(
@@ -57,14 +57,27 @@ def _rank(group: Sequence[Candidate], worth: Mapping[int, float], selection: Sel
 
 
 def utilities(candidates: Sequence[Candidate], selection: Selection, reward_std: float) -> dict[int, float]:
-    """What every scored candidate is worth, by index, on the scale of `reward`.
+    """What every candidate is worth, by index: on the scale of `reward`, or what the pick measures in its place.
 
-    reward_std: by which the checkpoint divides the mean of its heads. Raises ValueError where a candidate lacks the
-    rewards of several heads that `selection.heads` compares.
+    A combined worth has who has both its parts. reward_std: by which the checkpoint divides the mean of its heads.
+    Raises ValueError where a candidate lacks the rewards of several heads that `selection.heads` compares.
     """
     scored = [one for one in candidates if one.reward is not None]
+    if isinstance(selection.pick, Measure):
+        return _known(candidates, selection.pick.measure)
+    if selection.pick.free and not scored:
+        return _known(candidates, lambda one: one.mean_logprob)
     worth = selection.heads.worth(scored, reward_std)
-    return length_calibrated(scored, worth) if selection.length_calibrated else worth
+    worth = length_calibrated(scored, worth) if selection.length_calibrated else worth
+    if not selection.likelihood_weight:
+        return worth
+    likelihoods = _known(scored, lambda one: one.mean_logprob)
+    return {index: worth[index] + selection.likelihood_weight * value for index, value in likelihoods.items()}
+
+
+def _known(candidates: Sequence[Candidate], measure: Callable[[Candidate], float | None]) -> dict[int, float]:
+    measured = ((one.index, measure(one)) for one in candidates)
+    return {index: value for index, value in measured if value is not None and math.isfinite(value)}
 
 
 def _reaches(candidate: Candidate, min_reward: float) -> bool:

@@ -7,9 +7,10 @@ the list `STRATEGIES`. The vocabulary between a strategy and whatever runs it is
 from service.rerank.strategies.adaptive import AdaptiveOptions
 from service.rerank.strategies.base import Candidate, Strategy
 from service.rerank.strategies.best_of_n import BestOfNOptions
+from service.rerank.strategies.greedy import GreedyOptions
 from service.rerank.strategies.knobs import StrategyOptions, Terms
 from service.rerank.strategies.prune import PruneOptions
 
-STRATEGIES: tuple[type[StrategyOptions], ...] = (BestOfNOptions, PruneOptions, AdaptiveOptions)
+STRATEGIES: tuple[type[StrategyOptions], ...] = (BestOfNOptions, PruneOptions, AdaptiveOptions, GreedyOptions)
 
 __all__ = ["STRATEGIES", "Candidate", "Strategy", "StrategyOptions", "Terms"]

@@ -24,6 +24,7 @@ class AdaptiveOptions(StrategyOptions):
     """Samples in waves, and stops when another candidate is not worth its price."""
 
     name: ClassVar[str] = "adaptive"
+    reads_reward: ClassVar[bool] = True
 
     wave: Annotated[int, Profiled()] = Field(default=2, ge=1, description="Candidates of the first wave.")
     price: Annotated[float, Profiled()] = Field(

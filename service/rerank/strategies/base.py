@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 State = Literal["running", "finished", "aborted", "failed"]
+Quantity = Literal["logprob", "self_certainty"]  # what the generation engine can report of a candidate
 CUT_OFF = ("length", "repetition")  # reasons for which the engine ends an answer that would have gone on
 
 
@@ -30,12 +31,29 @@ class Candidate:
     prefix_rewards: tuple[tuple[int, float], ...] = ()  # (tokens, reward) of unfinished prefixes, oldest first
     rewards: Mapping[str, float] = field(default_factory=dict)  # of each named head, raw, of the finished text
     text: str = ""  # of a finished candidate
+    logprob: float | None = None  # sum over its tokens so far, under the policy; None where nothing asked for it
+    self_certainty: float | None = None  # mean over its tokens so far, in nats; None where nothing asked for it
     cut_off: bool = False  # it ended without coming to its end, and the request ranks such behind those that did
 
     def reward_at(self, tokens: int) -> float | None:
         """The first reward measured when it had at least so many tokens; of a shorter, finished one that of its end."""
         place = bisect_left(self.prefix_rewards, (tokens,))
         return self.prefix_rewards[place][1] if place < len(self.prefix_rewards) else self.reward
+
+    @property
+    def mean_logprob(self) -> float | None:
+        """Of a token."""
+        return None if self.logprob is None or not self.tokens else self.logprob / self.tokens
+
+    def grown(self, tokens: int, logprob: float | None = None, self_certainty: float | None = None) -> "Candidate":
+        """It has more tokens. logprob: their sum. self_certainty: their mean."""
+        longer = replace(self, tokens=self.tokens + tokens)
+        if logprob is not None:
+            longer = replace(longer, logprob=(self.logprob or 0.0) + logprob)
+        if self_certainty is not None and tokens:
+            total = (self.self_certainty or 0.0) * self.tokens + self_certainty * tokens
+            longer = replace(longer, self_certainty=total / longer.tokens)
+        return longer
 
     def ended(
         self, state: State, reason: str | None, *, rank: int | None = None, text: str = "", whole_first: bool = False

@@ -27,6 +27,8 @@ class BestOfNOptions(StrategyOptions):
     )
 
     def make(self, terms: Terms) -> "BestOfN":
+        if not terms.scored:
+            return BestOfN(terms.best_of, scored=False)
         return BestOfN(terms.best_of, self.checkpoint_tokens or terms.prefix_score_tokens)
 
 
@@ -39,12 +41,15 @@ class BestOfN:
     best_of: int  # candidates to sample
     checkpoint_tokens: int | None = None  # tokens between two scores of a growing candidate; None: only the whole
     name: str = BestOfNOptions.name
+    scored: bool = True  # the reward model is asked
     alarm_s: None = None
 
     def start(self) -> Sequence[Action]:
         return [Sample(self.best_of)]
 
     def decide(self, event: Event, candidates: Sequence[Candidate]) -> Sequence[Action]:
+        if not self.scored:
+            return [] if any(candidate.state == "running" for candidate in candidates) else [Stop("complete")]
         if isinstance(event, Finished):
             return [AskForScore(event.index)]
         if isinstance(event, Progress):

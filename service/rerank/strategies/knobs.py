@@ -18,6 +18,7 @@ class Terms:
     n: int = 1  # to return
     may_commit: bool = False  # once one candidate is left nothing can refuse it, so it may be passed on as it grows
     prefix_score_tokens: int | None = None  # the server scores growing candidates every so many tokens
+    scored: bool = True  # the reward model is asked
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class StrategyOptions(Variant, ABC):
     """The knobs of one strategy, as a request, a profile and their own defaults set them."""
 
     reads_prefixes: ClassVar[bool] = False  # it decides by the rewards of growing candidates
+    reads_reward: ClassVar[bool] = False  # it decides by rewards
 
     @abstractmethod
     def make(self, terms: Terms) -> Strategy:

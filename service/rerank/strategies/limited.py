@@ -17,9 +17,10 @@ class Limited:
 
     inner: Strategy
     alarm_s: float | None = None  # the deadline, from the start of generation
-    stop_after: int | None = None  # scored candidates that are enough; None: all
+    stop_after: int | None = None  # scored candidates that are enough, finished ones where none is scored; None: all
     target_reward: float | None = None  # good enough, once as many as are to be returned have it
     n: int = 1  # to return
+    scored: bool = True  # the reward model is asked
 
     @property
     def name(self) -> str:
@@ -39,5 +40,6 @@ class Limited:
         if self.target_reward is not None and sum(reward >= self.target_reward for reward in rewards) >= self.n:
             return [Stop("target")]
         actions = self.inner.decide(event, candidates)
-        enough = self.stop_after is not None and len(rewards) >= self.stop_after
+        finished = [candidate for candidate in candidates if candidate.state == "finished" and not candidate.cut_off]
+        enough = self.stop_after is not None and len(rewards if self.scored else finished) >= self.stop_after
         return [*actions, Stop("enough")] if enough else actions

@@ -42,6 +42,7 @@ class PruneOptions(StrategyOptions):
     """Scores growing candidates at checkpoints and aborts those that are behind."""
 
     name: ClassVar[str] = "prune"
+    reads_reward: ClassVar[bool] = True
     reads_prefixes: ClassVar[bool] = True
 
     checkpoint_tokens: Annotated[int, Profiled()] = Field(

@@ -15,6 +15,8 @@ from vllm.utils.network_utils import is_valid_ipv6_address
 
 from service.vllm.life.preflight import NotServable
 
+_PROBE_S = 1.0
+
 
 class Address:
     """A bound socket that nobody else can bind meanwhile. url: where clients find it.
@@ -36,13 +38,12 @@ class Address:
         else:
             self.sock = _bound_port(args.host or "", args.port)
             _leave_who_does_not_read(self.sock, write_timeout_s)
-            self.url = _url(args)
+            self.url = _url(args, self.sock.getsockname()[1])
 
-    def release(self) -> socket.socket:
-        """The socket, to be listened on now."""
+    def listened_on(self) -> None:
+        """The socket listens: whatever the server leaves behind may now be bound again at once."""
         if self.sock.family != socket.AF_UNIX:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return self.sock
 
     def close(self) -> None:
         """Leave the address to others."""
@@ -51,9 +52,9 @@ class Address:
             os.close(self._lock)
 
 
-def _url(args: Namespace) -> str:
+def _url(args: Namespace, port: int) -> str:
     host = f"[{args.host}]" if is_valid_ipv6_address(args.host or "") else args.host or "0.0.0.0"
-    return f"http{'s' if args.ssl_keyfile and args.ssl_certfile else ''}://{host}:{args.port}"
+    return f"http{'s' if args.ssl_keyfile and args.ssl_certfile else ''}://{host}:{port}"
 
 
 def _bound_port(host: str, port: int) -> socket.socket:
@@ -66,6 +67,9 @@ def _bound_port(host: str, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         raise NotServable(_problem(host, port, error)) from None
+    except OverflowError:
+        sock.close()
+        raise NotServable(f"--port: {port} is none; give one up to 65535") from None
     return sock
 
 
@@ -88,7 +92,7 @@ def _problem(host: str, port: int, error: OSError) -> str:
 
 def _lock(path: Path) -> int:
     """Held while the server lives, on a file beside the socket: a socket left behind looks like one not listened on."""
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):  # unlike Path.is_dir, raises nothing
         raise NotServable(f"--uds: there is no folder {path.parent}")
     try:
         descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -108,10 +112,17 @@ def _bound_path(path: Path) -> socket.socket:
         raise NotServable(f"--uds: {path} exists and is no socket; remove it, or choose another path")
     if path.exists():
         with closing(socket.socket(socket.AF_UNIX)) as probe:
+            probe.settimeout(_PROBE_S)
             try:
                 probe.connect(str(path))
             except ConnectionRefusedError:
                 path.unlink()
+            except TimeoutError:  # a server that is busy
+                raise NotServable(
+                    f"--uds: a server listens on {path} already; stop it, or choose another path"
+                ) from None
+            except OSError as error:
+                raise NotServable(f"--uds: {path} cannot be listened on: {error.strerror or error}") from None
             else:
                 raise NotServable(f"--uds: a server listens on {path} already; stop it, or choose another path")
     sock = socket.socket(socket.AF_UNIX)

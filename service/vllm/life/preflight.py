@@ -45,13 +45,13 @@ class NotServable(ValueError):
 
 def check(args: Namespace, settings: Settings) -> None:
     """Raises NotServable for the first thing that is wrong with the models, the files or the application."""
-    assert settings.reward_model is not None
     _check_http(args)
     _check_parsers(args)
     _check_middleware(args)
     _check_adapters(args)
     _check_policy(args)
-    _check_reward_model(settings.reward_model, settings.reward_engine_args)
+    if settings.reward_model is not None:
+        _check_reward_model(settings.reward_model, settings.reward_engine_args)
 
 
 # -- models
@@ -244,7 +244,7 @@ def _check_parsers(args: Namespace) -> None:
 def _plugin(option: str, path: str | None, load: Callable[[str], Any]) -> None:
     if not path:
         return
-    if not Path(path).is_file():
+    if (path.endswith(".py") or os.sep in path) and not Path(path).is_file():  # else it may be a module's name
         raise NotServable(f"{option}: there is no file {path}")
     try:
         load(path)

@@ -245,7 +245,7 @@ async def test_comments_go_on_after_an_early_event() -> None:
     messages: list[Message] = []
     options = {"path": "/v1/responses", "messages": messages}
     task = asyncio.create_task(gateway.call({"best_of": 2, "stream": True}, **options))
-    await asyncio.sleep(0.03)
+    await until(lambda: any(message.get("body", b"").startswith(b": ") for message in messages))
     sampler.release(0)
     reply = await task
     assert any(chunk.startswith(b": ") for chunk in reply.chunks)

@@ -21,6 +21,16 @@ def test_what_was_done_is_told_where_it_was_not_simply_the_highest_reward() -> N
     assert [candidate.get("utility") for candidate in described["candidates"]] == [1.5, 2.5, None, None]
 
 
+def test_what_the_engine_reported_is_told_and_which_candidate_is_the_greedy_one() -> None:
+    told = replace(ledger_of_two(), plan=plan_for(4, include_greedy=True))
+    told.records[0].view = replace(told.records[0].view, logprob=-2.5, self_certainty=3.5)
+    described = rerank_object(context_of(told))
+    first, *others = described["candidates"]
+    assert (first["logprob"], first["self_certainty"], first["greedy"]) == (-2.5, 3.5, True)
+    assert not any({"logprob", "self_certainty", "greedy"} & other.keys() for other in others)
+    assert described["kl_bound_nats"] is None
+
+
 def test_a_vote_has_no_seed() -> None:
     choice = Choice((1,), {0: 0.5, 1: 0.5})
     ledger = replace(ledger_of_two(), plan=plan_for(4, selection="majority"), choice=choice)

@@ -170,6 +170,19 @@ def test_gauges_read_the_live_state(counted: Counted) -> None:
     assert (counted("reward_model_up"), counted("candidate_log_up")) == (0, 0)
 
 
+def test_without_a_reward_model_there_is_no_gauge_of_one(counted: Counted) -> None:
+    counted.metrics.observe(
+        candidates_in_flight=lambda: 0,
+        candidates_limit=lambda: 0,
+        requests_queued=lambda: 0,
+        scores_in_flight=lambda: 0,
+        reward_model_up=None,
+        candidate_log_up=lambda: 1,
+    )
+    assert counted.registry.get_sample_value("bestofn_reward_model_up") is None
+    assert counted("candidate_log_up") == 1
+
+
 @dataclass
 class Load:
     waiting: int

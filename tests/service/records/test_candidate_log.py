@@ -720,3 +720,13 @@ def test_where_the_folder_itself_is_gone_nothing_counts_as_written(tmp_path: Pat
         with pytest.raises(OSError, match="No such file"):
             log.put({"prompt": "2", "responses": []}).result(5)
     assert (counts["written"], counts["failed"]) == (1, 1)
+
+
+def test_what_the_engine_reported_is_kept_and_that_a_candidate_was_greedy() -> None:
+    views = [Candidate(0, "finished", logprob=-2.5, self_certainty=3.5), Candidate(1, "failed")]
+    ledger = Ledger(plan_for(2, include_greedy=True), [CandidateRecord(view) for view in views], CONVERSATION)
+    (kept,) = candidate_rows(make_context(ledger), "ok", NOON, None)
+    assert (kept["logprobs"], kept["self_certainties"], kept["include_greedy"]) == ([-2.5, None], [3.5, None], True)
+    bare = replace(ledger, plan=plan_for(2), records=[CandidateRecord(Candidate(0, "finished"))])
+    (kept,) = candidate_rows(make_context(bare), "ok", NOON, None)
+    assert not {"logprobs", "self_certainties", "include_greedy"} & kept.keys()

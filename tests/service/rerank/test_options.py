@@ -39,7 +39,7 @@ def test_a_fault_in_the_rerank_object_is_refused_by_its_path(rerank: Any, field:
 
 
 def test_an_unknown_rerank_key_is_told_the_known_ones() -> None:
-    known = "target_reward, deadline_ms, selection, reward_weights, min_reward, incomplete"
+    known = "target_reward, deadline_ms, selection, reward_weights, include_greedy, min_reward, incomplete"
     with pytest.raises(InvalidRequest, match=known):
         read({"rerank": {"deadline": 5}})
 

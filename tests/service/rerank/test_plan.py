@@ -11,7 +11,7 @@ from reward.config import RewardConfig
 from reward.scorer import Score
 from service.rerank.errors import InvalidRequest
 from service.rerank.plan import Plan, make_plan
-from service.rerank.selection import Selection
+from service.rerank.selection import FREE, Selection
 from service.rerank.selection.picks import Soft
 from service.rerank.strategies.adaptive import Adaptive
 from service.rerank.strategies.base import Candidate
@@ -219,3 +219,62 @@ def test_a_beam_search_asks_for_one_token_of_each_beam_whatever_its_temperature(
         make_ask({"n": 4, "use_beam_search": True, "temperature": 0}), n=1, temperature=0.0, checkpoint_tokens=None
     )
     assert (made.best_of, made.ranked, made.passes_on) == (1, False, True)
+
+
+# -- free picks
+
+
+FREE_LIMITS = replace(LIMITS, has_reward_model=False, selection=FREE)
+
+
+def free_plan(body: dict[str, Any], n: int = 1) -> Plan:
+    return make_plan(make_ask(body, limits=FREE_LIMITS), n=n, temperature=1.0, checkpoint_tokens=8)
+
+
+def test_a_free_pick_leaves_the_reward_model_alone_unless_something_else_reads_rewards() -> None:
+    made = plan({"best_of": 4, "rerank": {"selection": "likelihood"}}, checkpoint_tokens=8)
+    assert (made.ranked, made.scored, made.strategy) == (True, False, BestOfN(4, scored=False))
+    for other in ({"min_reward": 0.0}, {"target_reward": 1.0}, {"trace": True}, {"strategy": "prune"}):
+        assert plan({"best_of": 4, "rerank": {"selection": "likelihood", **other}}).scored
+
+
+def test_without_a_reward_model_nothing_is_scored() -> None:
+    for body in ({"best_of": 4}, {"best_of": 4, "rerank": {"trace": True}}, {"best_of": 4, "n": 4}):
+        made = free_plan(body, n=body.get("n", 1))  # type: ignore[arg-type]
+        assert (made.ranked, made.scored, made.strategy) == (True, False, BestOfN(4, scored=False))
+    assert free_plan({"rerank": {}}).strategy == PassOn(1, "best_of_n", scored=False)
+    limited = free_plan({"best_of": 4, "rerank": {"stop_after": 2}}).strategy
+    assert limited == Limited(BestOfN(4, scored=False), stop_after=2, scored=False)
+
+
+def test_the_engine_reports_what_the_choice_reads_and_a_trace_has_all() -> None:
+    assert plan({"best_of": 4}).quantities == set()
+    assert free_plan({"best_of": 4}).quantities == {"logprob"}
+    assert free_plan({"best_of": 1, "rerank": {}}).quantities == set()
+    assert free_plan({"n": 4}, n=4).quantities == set()
+    for pick, read in {
+        "self_certainty": {"self_certainty"},
+        "shortest": set(),
+        "majority": set(),
+        "likelihood": {"logprob"},
+    }.items():
+        assert plan({"best_of": 4, "rerank": {"selection": pick}}).quantities == read
+    assert free_plan({"best_of": 4, "rerank": {"selection": "majority"}}).quantities == {"logprob"}
+    assert plan({"best_of": 4, "rerank": {"selection": {"likelihood_weight": 0.5}}}).quantities == {"logprob"}
+    assert plan({"best_of": 4, "rerank": {"trace": True}}).quantities == {"logprob", "self_certainty"}
+
+
+def test_the_greedy_answer_is_one_of_n_while_something_is_chosen() -> None:
+    body = {"best_of": 4, "rerank": {"include_greedy": True}}
+    made = plan(body)
+    assert (made.best_of, made.include_greedy, made.waits_for_all) == (4, True, False)
+    assert not plan(body, temperature=0.0).include_greedy  # all that is left is greedy already
+    assert not make_plan(
+        replace(make_ask(body), best_of=1, fewer_because="slo"), n=1, temperature=1.0, checkpoint_tokens=None
+    ).include_greedy
+
+
+@pytest.mark.parametrize("body", [{"best_of": 1}, {"best_of": 4, "n": 4}])
+def test_the_greedy_answer_takes_no_place_where_all_are_returned(body: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match=r"rerank\.include_greedy: best_of is"):
+        plan({**body, "rerank": {"include_greedy": True}}, n=body.get("n", 1))

@@ -170,6 +170,33 @@ def test_an_earlier_answer_with_text_is_left_for_vllm_to_judge(answer: Any) -> N
     assert read({"input": ["odd", {"role": "assistant", "content": answer}]}, endpoint="responses").best_of == 4
 
 
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"top_k": 10**30}, "top_k"),
+        ({"seed": -(2**63) - 1}, "seed"),
+        ({"stop_token_ids": [1, 2**63]}, "stop_token_ids"),
+        ({"structured_outputs": 200}, "structured_outputs"),
+        ({"structured_outputs": ["json"]}, "structured_outputs"),
+    ],
+)
+def test_what_vllm_would_fail_on_is_refused_by_name(body: Any, field: str) -> None:
+    assert refusal(body) == field
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"seed": 2**63 - 1}, {"top_k": -1}, {"structured_outputs": None}, {"structured_outputs": {"regex": "a"}}],
+)
+def test_what_vllm_can_judge_is_left_to_it(body: Any) -> None:
+    assert read(body).best_of == 4
+
+
+def test_a_schema_may_hold_any_number() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"maximum": 2**64}}}
+    assert read({"tools": [tool]}).best_of == 4
+
+
 def test_the_servers_selection_is_used_where_a_request_does_not_say() -> None:
     limits = replace(ENSEMBLE, selection=Selection(pick=Soft(temperature=2), heads=Worst()))
     assert read({}, limits=limits).selection == limits.selection

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,8 +22,10 @@ from service.rerank.errors import (
     ShuttingDown,
 )
 from service.rerank.ledger import Ledger, count_tokens
+from service.rerank.plan import make_plan
+from service.rerank.protocols import Draft
 from service.rerank.run import Run
-from service.rerank.selection import Selection, select
+from service.rerank.selection import FREE, Selection, select
 from service.rerank.selection.heads import Worst
 from service.rerank.strategies.base import (
     Abort,
@@ -43,11 +45,16 @@ from service.rerank.strategies.best_of_n import BestOfN
 from service.rerank.strategies.prune import Prune
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from tests.service.fakes import (
+    CONVERSATION,
+    LIMITS,
+    METER,
     PATIENCE_S,
     FakeSampler,
     FakeScorer,
+    FreePlaces,
     Script,
     cancelled,
+    make_ask,
     make_run,
     plan_for,
     says,
@@ -700,3 +707,28 @@ async def test_what_had_finished_before_the_engine_gave_up_is_returned_and_says_
     run = make_run(sampler, FakeScorer({"a": 1.0}))
     assert await best(run) == (0,)
     assert run.ledger.stop_reason == "shutdown"
+
+
+# -- without a reward model
+
+
+async def test_without_a_reward_model_the_likeliest_is_chosen_and_its_conversation_is_kept() -> None:
+    limits = replace(LIMITS, has_reward_model=False, selection=FREE)
+    plan = make_plan(make_ask({"best_of": 3}, limits=limits), n=1, temperature=1.0, checkpoint_tokens=None)
+    sampler = LikelySampler({0: -3.0, 1: -1.0, 2: -2.0})
+    run = Run(plan, CONVERSATION, sampler, None, METER, FreePlaces())
+    assert await best(run) == (1,)
+    assert (run.ledger.stop_reason, run.ledger.reward, run.ledger.scored_tokens) == ("complete", None, 0)
+    assert run.ledger.conversation == CONVERSATION
+
+
+class LikelySampler(FakeSampler):
+    """Each candidate is one token of a given log-probability."""
+
+    def __init__(self, logprobs: Mapping[int, float]) -> None:
+        super().__init__(*[says("a")] * len(logprobs))
+        self._logprobs = logprobs
+
+    async def sample(self, index: int) -> AsyncIterator[Draft]:
+        async for draft in super().sample(index):
+            yield replace(draft, logprob=self._logprobs[index])

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
 async def test_a_conversation_that_the_template_refuses_is_the_requests_fault() -> None:
     sampler = FakeSampler(says("a"))
     with pytest.raises(InvalidRequest, match="no tools here") as caught:
-        await best(make_run(sampler, FakeScorer(template_error=ValueError("no tools here")), plan=plan_for(1)))
+        await best(make_run(sampler, FakeScorer(template_error=ValueError("no tools here")), plan=plan_for(2)))
     assert caught.value.param == "messages"
     assert sampler.tokens == 0
 

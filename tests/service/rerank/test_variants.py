@@ -59,10 +59,10 @@ class RelayRace:
         return [Stop("complete") if len(candidates) >= self.enough else Sample(1)] if candidates[-1].settled else []
 
 
-class Shortest(Pick):
+class Tersest(Pick):
     """The shortest answer."""
 
-    name: ClassVar[str] = "shortest"
+    name: ClassVar[str] = "tersest"
 
     least_tokens: int = Field(default=1, ge=1, description="Shorter ones come last.")
 
@@ -85,8 +85,8 @@ def relay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def shortest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.rerank.selection.picks.PICKS", (*PICKS, Shortest))
+def tersest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.rerank.selection.picks.PICKS", (*PICKS, Tersest))
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_request_asks_for_a_new_strategy_with_its_knobs() -> None:
     assert (
         refusal({"strategy": "relay", "wave": 3}) == "rerank.wave belongs to strategy adaptive; this request has relay"
     )
-    assert "'adaptive' or 'relay'" in refusal({"strategy": "none"})
+    assert "'greedy' or 'relay'" in refusal({"strategy": "none"})
     assert ", price, enough, stop_after, " in refusal({"strategy": "relay", "more": 3})
 
 
@@ -140,27 +140,27 @@ def test_a_profile_sets_it_and_a_server_has_it_as_its_default(tmp_path: Path) ->
         StrategyProfile.read(str(file))
 
 
-@pytest.mark.usefixtures("relay", "shortest")
+@pytest.mark.usefixtures("relay", "tersest")
 def test_a_replay_plays_what_is_new() -> None:
-    asked: list[dict[str, Any]] = [{"strategy": "relay", "enough": 3}, {"selection": "shortest"}]
-    plain, relay, shortest = replay([(DEFAULTS, pool(4, 6))], asked, best_of=6, draws=5).played
+    asked: list[dict[str, Any]] = [{"strategy": "relay", "enough": 3}, {"selection": "tersest"}]
+    plain, relay, tersest = replay([(DEFAULTS, pool(4, 6))], asked, best_of=6, draws=5).played
     assert (relay.name, set(relay.sampled)) == ("relay enough 3", {3.0})
-    assert shortest.returned.mean() < plain.returned.mean()
-    assert shortest.tokens == pytest.approx(plain.tokens)
+    assert tersest.returned.mean() < plain.returned.mean()
+    assert tersest.tokens == pytest.approx(plain.tokens)
 
 
 # -- a selection
 
 
-@pytest.mark.usefixtures("shortest")
+@pytest.mark.usefixtures("tersest")
 def test_a_request_or_a_server_asks_for_a_new_pick_with_its_knobs() -> None:
-    picked = make_ask({"rerank": {"selection": {"pick": "shortest", "least_tokens": 4}}}).selection
-    assert picked == Selection(pick=Shortest(least_tokens=4))
-    assert picked.described() == {"pick": "shortest", "least_tokens": 4}
-    assert Settings.resolve({"selection": "shortest"}, {}).selection == Selection(pick=Shortest())
-    assert refusal({"selection": {"least_tokens": 4}}).endswith("pick argmax does not read it; shortest does")
-    assert refusal({"selection": {"pick": "shortest", "least_tokens": 0}}).startswith("rerank.selection.least_tokens: ")
-    assert refusal({"selection": {"pick": "shortest", "most": 4}}).endswith("beta, answer, least_tokens")
+    picked = make_ask({"rerank": {"selection": {"pick": "tersest", "least_tokens": 4}}}).selection
+    assert picked == Selection(pick=Tersest(least_tokens=4))
+    assert picked.described() == {"pick": "tersest", "least_tokens": 4}
+    assert Settings.resolve({"selection": "tersest"}, {}).selection == Selection(pick=Tersest())
+    assert refusal({"selection": {"least_tokens": 4}}).endswith("pick argmax does not read it; tersest does")
+    assert refusal({"selection": {"pick": "tersest", "least_tokens": 0}}).startswith("rerank.selection.least_tokens: ")
+    assert refusal({"selection": {"pick": "tersest", "most": 4}}).endswith("beta, answer, over_tokens, least_tokens")
     candidates = [replace(one, tokens=tokens) for one, tokens in zip(scored(1, 2, 3), (9, 4, 2), strict=True)]
     assert select(candidates, 3, picked).selected == (1, 0, 2)
 

@@ -36,6 +36,7 @@ class FakeEngine:
         self.unhealthy: Exception | None = None  # raised by `check_health`
         self.renderer: Any = None
         self.model_name = "a generator"
+        self.model_config: Any = None
         self.calls: list[Call] = []
         self.running: set[str] = set()
         self.aborted: list[str] = []

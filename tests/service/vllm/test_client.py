@@ -309,6 +309,7 @@ async def test_a_dead_reward_model_is_the_end_where_the_server_cannot_do_without
     reranked = reranking(FakeEngine(), scorer, on_failure)
     await reranked.check_health()
     assert (reranked.errored, reranked.is_running) == (False, True)
+    assert reranked._reward is not None
     await dead(scorer, reranked._reward)
     assert (reranked.errored, reranked.is_running) == (fatal, not fatal)
     if not fatal:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from service.rerank.selection import ARGMAX, FREE
 from service.rerank.strategies.adaptive import AdaptiveOptions
 from service.settings import Settings
 from service.vllm.bundled import Bundled
@@ -57,7 +58,8 @@ def test_a_file_holds_options_of_both(bundled: Bundled, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["mine"], "--reward-model is needed"),
+        (["mine", "--selection", "soft"], "--selection: {"),
+        (["mine", "--strategy", "prune"], "--strategy: prune needs a reward model"),
         (["--headless"], "more than one --api-server-count are vllm serve's"),
         (["--api-server-count", "2"], "run several bestofn servers behind a load balancer instead"),
         (["--best-of", "128"], "--best-of 128 is above --max-best-of 64"),
@@ -136,3 +138,12 @@ def test_comments_in_streams_follow_vllms_own_option_where_it_is_given(
 ) -> None:
     args, _ = parse([word for value in given for word in ("--sse-keep-alive-interval", value)], bundled)
     assert (args.stream_comments_s, args.sse_keep_alive_interval) == (ours, vllms)
+
+
+def test_without_a_reward_model_what_needs_none_is_offered_and_all_memory_is_the_generators(bundled: Bundled) -> None:
+    args, settings = parse(["mine"], bundled)
+    assert (settings.reward_model, settings.selection) == (None, FREE)
+    beside = parse(["mine", "--reward-model", "judge", "--reward-gpu-memory-utilization", "0.2"], bundled)[0]
+    assert args.gpu_memory_utilization == pytest.approx(beside.gpu_memory_utilization + 0.2)
+    assert parse(["mine", "--selection", "majority"], bundled)[1].selection.pick.name == "majority"
+    assert parse(["mine", "--reward-model", "judge"], bundled)[1].selection == ARGMAX

@@ -156,10 +156,10 @@ def test_the_sentence_has_the_release_in_it(break_it: Callable[[str], None]) -> 
 
 def test_a_name_that_is_gone_is_told_with_the_line_that_imports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("vllm.outputs.RequestOutput")
-    problem = next(line for line in coupling.missing_names() if "mend service/vllm/sampler.py line " in line)
+    problem = next(line for line in coupling.missing_names() if "mend service/vllm/sampling/sampler.py line " in line)
     assert "vllm.outputs has RequestOutput" in problem
     number = int(problem.split(" line ")[1].split(":")[0])
-    assert "import RequestOutput" in (ROOT / "service/vllm/sampler.py").read_text().splitlines()[number - 1]
+    assert "import RequestOutput" in (ROOT / "service/vllm/sampling/sampler.py").read_text().splitlines()[number - 1]
 
 
 def test_the_start_ends_with_a_line_for_each(break_it: Callable[[str], None]) -> None:

@@ -61,6 +61,10 @@ class Started:
         assert usage_context is UsageContext.OPENAI_API_SERVER
         return cls(args, stat_loggers)
 
+    def shutdown(self, timeout_s: float) -> None:
+        self.ended = True
+        self.children.remove(self)
+
     def get_tokenizer(self) -> PreTrainedTokenizerFast:
         return byte_tokenizer()
 
@@ -243,3 +247,14 @@ async def test_a_scorer_reads_the_checkpoints_config_and_length(begun: list[Star
     assert (scorer.config, engine.asked_for_tasks) == (RewardConfig((), 1.0, 2.0), True)
     with pytest.raises(ValueError, match="more than the reward model reads"):
         await scorer.score(scorer.template.prompt([{"role": "user", "content": "x"}]), "y" * 64)
+
+
+async def test_without_a_reward_model_the_generator_is_alone_on_all_cores(
+    on_cores: OnCores, begun: list[Started]
+) -> None:
+    on_cores(0, 1)
+    started = await start(Settings())
+    assert ([one.args.model for one in begun], started.scorer, list(started.loads)) == (["policy"], None, ["generator"])
+    assert "VLLM_CPU_OMP_THREADS_BIND" not in os.environ
+    await started.close()
+    assert begun[0].ended

@@ -10,7 +10,7 @@ from service.rerank.context import RequestContext
 from service.rerank.errors import ShuttingDown
 from service.rerank.request import plain_ask
 from service.vllm.listening import listen
-from service.vllm.sampler import EngineRequest
+from service.vllm.sampling.sampler import EngineRequest
 from tests.service.fakes import FREE, METER, Script, says
 from tests.service.vllm.fake_engine import FakeEngine
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from service.http.books import Books
 from service.http.dependencies import Dependencies
 from service.http.recorder import Recorder
 from service.load.admission import Admission
@@ -26,6 +27,7 @@ from service.observe.metrics import Metrics
 from service.records.candidate_log import CandidateLog
 from service.rerank.busy_time import BusyMeter
 from service.rerank.errors import EngineDown, RewardModelDown
+from service.rerank.selection import FREE
 from service.rerank.strategies.profile import DEFAULTS
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from service.settings import Settings
@@ -75,7 +77,7 @@ def vllm_app(*names: str) -> FastAPI:
 def reranking(scorer: FakeScorer, on_failure: OnRewardFailure = "error") -> tuple[RerankingEngine, SupervisedScorer]:
     reward = supervised(scorer, on_failure)
     parts = Dependencies(LIMITS, Admission(512), Recorder(Metrics(CollectorRegistry(), "0")), Lifecycle())
-    return RerankingEngine(FakeEngine(), reward, BusyMeter(), parts, None, DEFAULTS), reward  # type: ignore[arg-type]
+    return RerankingEngine(FakeEngine(), reward, BusyMeter(), Books(parts), None, DEFAULTS), reward  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("on_failure", ["error", "unranked"])
@@ -264,4 +266,27 @@ def test_steps_of_the_reward_engine_are_its_life() -> None:
     for loads, stepped_s in (({"reward": load}, 7.0), ({}, -math.inf)):
         load.stepped_s = 7.0
         engines = Engines(FakeEngine(), FakeScorer(), loads)  # type: ignore[arg-type]
-        assert server.supervised(engines, Settings())._stepped_s() == stepped_s
+        reward = server.supervised(engines, Settings())
+        assert reward is not None
+        assert reward._stepped_s() == stepped_s
+
+
+# -- without a reward model
+
+
+async def test_without_a_reward_model_a_server_is_ready_while_its_generator_is() -> None:
+    parts = Dependencies(LIMITS, Admission(512), Recorder(Metrics(CollectorRegistry(), "0")), Lifecycle())
+    generator = FakeEngine()
+    engine = RerankingEngine(generator, None, BusyMeter(), Books(parts), None, DEFAULTS)  # type: ignore[arg-type]
+    await server.check_ready(engine, None)
+    assert (engine.errored, engine.is_running) == (False, True)
+    generator.unhealthy = EngineDeadError("no core left")
+    with pytest.raises(EngineDown, match=r"^no core left$"):
+        await server.check_ready(engine, None)
+
+
+def test_without_a_reward_model_requests_stand_on_none(registry: CollectorRegistry) -> None:
+    parts = server.dependencies(arguments(), Settings().without_reward_model(), None, BusyMeter())
+    assert (parts.limits.has_reward_model, parts.limits.selection) == (False, FREE)
+    assert registry.get_sample_value("bestofn_reward_model_up") is None
+    assert registry.get_sample_value("bestofn_scores_in_flight") == 0

@@ -12,7 +12,16 @@ import pytest
 from training.samples.trace import Traced, TracedPrompt, TraceError, check_pools, from_answer, read, write
 
 FULL = Traced(
-    "a\u2028b", 17, "stop", 1.5, 1.0, {"polite": 0.5}, ((8, 0.25), (16, 0.5)), ((1, 0.1), (8, 0.2), (17, 0.5))
+    "a\u2028b",
+    17,
+    "stop",
+    1.5,
+    1.0,
+    {"polite": 0.5},
+    ((8, 0.25), (16, 0.5)),
+    ((1, 0.1), (8, 0.2), (17, 0.5)),
+    logprob=-3.5,
+    self_certainty=2.5,
 )
 BARE = Traced("", 1, "length", -1.0)
 
@@ -47,6 +56,22 @@ def test_what_is_unknown_stays_unknown(tmp_path: Path) -> None:
     (candidate,) = read(tmp_path / "t.parquet")[0].candidates
     assert math.isnan(candidate.gold)
     assert (candidate.rewards, candidate.prefix_rewards, candidate.growth) == ({}, (), ())
+    assert (candidate.logprob, candidate.self_certainty) == (None, None)
+
+
+def test_a_trace_from_before_log_probabilities_is_read_without_them(tmp_path: Path) -> None:
+    write(tmp_path / "new.parquet", [TracedPrompt("p", (FULL,))])
+    older = pq.read_table(tmp_path / "new.parquet").drop_columns(["logprob", "self_certainty"])
+    pq.write_table(older, tmp_path / "old.parquet")
+    (candidate,) = read(tmp_path / "old.parquet")[0].candidates
+    assert (candidate.tokens, candidate.logprob, candidate.self_certainty) == (17, None, None)
+
+
+def test_a_candidate_log_gives_back_what_the_engine_reported(tmp_path: Path) -> None:
+    kept = log_row(logprobs=[-1.0, None, -3.0, -4.0], self_certainties=[1.5, None, 3.5, 4.5])
+    (tmp_path / "a.jsonl").write_text(json.dumps(kept) + "\n")
+    (found,) = read(tmp_path)
+    assert [(one.logprob, one.self_certainty) for one in found.candidates] == [(-1.0, 1.5), (None, None), (-3.0, 3.5)]
 
 
 def test_a_candidate_log_holds_those_that_finished_with_a_reward(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from service.rerank.options import DEFAULT_STRATEGY
 from service.rerank.plan import Plan, make_plan
 from service.rerank.request import Ask, Limits, read_ask
 from service.rerank.selection import select
+from service.rerank.strategies.greedy import GreedyOptions
 from service.rerank.strategies.profile import StrategyProfile
 from training.experiments.replay.learn import Fold
 from training.experiments.replay.simulate import Outcome, Timing, simulate
@@ -89,6 +90,7 @@ def replay(
                 f"{ask.options.strategy.name} needs rewards of growing candidates: a trace, or a log of a server with "
                 "--prefix-score-tokens"
             )
+        _check_recorded(_plan(ask, folds[0][0]), prompts)
         answers = [
             _answers(prompt, _plan(ask, profile), timing, draws=draws, seed=seed + number)
             for profile, of_fold in folds
@@ -108,8 +110,20 @@ def _ask(rerank: Mapping[str, Any], best_of: int, reward: RewardConfig) -> Ask:
     """A trace has the rewards of prefixes as they were, and not by head, so they cannot be weighed anew."""
     if rerank.get("reward_weights"):
         raise ValueError("rerank.reward_weights: a trace cannot be replayed with other weights")
+    if rerank.get("strategy") == GreedyOptions.name or rerank.get("include_greedy"):
+        raise ValueError("a trace holds samples of the policy, and no greedy answer to replay")
     body = json.dumps({"best_of": best_of, "rerank": rerank}).encode()
     return read_ask("chat", body, None, Limits(1, max_best_of=best_of, max_candidates=best_of, reward=reward))
+
+
+def _check_recorded(plan: Plan, prompts: Sequence[TracedPrompt]) -> None:
+    """Raises ValueError where the choice reads what some candidate does not have."""
+    for quantity in sorted(plan.quantities):
+        if any(getattr(one, quantity) is None for prompt in prompts for one in prompt.candidates):
+            raise ValueError(
+                f"rerank.selection: {plan.selection} reads the {quantity} of each candidate, which was not recorded; "
+                "collect with rerank.trace"
+            )
 
 
 def _plan(ask: Ask, profile: StrategyProfile) -> Plan:

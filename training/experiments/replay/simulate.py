@@ -156,6 +156,7 @@ class _Engine:
             return
         self._running -= 1
         recorded, rank = self._recorded[index], next_finish_rank(self._views)
+        view = replace(view, logprob=recorded.logprob, self_certainty=recorded.self_certainty)
         self._views[index] = view.ended(
             "finished", recorded.finish_reason, rank=rank, text=recorded.text, whole_first=self._whole_first
         )

@@ -1,7 +1,8 @@
 """`majority`: the answer that most candidates give, by its best candidate.
 
 Self-consistency (Wang et al. 2023, section 2): every finished candidate has one vote, scored or not. Use it where
-answers can be compared and the reward model is weak.
+answers can be compared and the reward model is weak, or there is none: then equal votes go to the higher mean
+log-probability.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ class Majority(Pick):
     """The answer that most candidates give."""
 
     name: ClassVar[str] = "majority"
+    free: ClassVar[bool] = True
     votes: ClassVar[bool] = True
 
     answer: Answer = Field(default="last_line", description="What of a text is its answer.")

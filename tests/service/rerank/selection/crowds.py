@@ -20,6 +20,28 @@ def scored(*rewards: float, texts: Sequence[str] = ()) -> list[Candidate]:
     ]
 
 
+def likely(
+    *known: tuple[float | None, int],
+    rewards: Sequence[float | None] = (),
+    certainties: Sequence[float | None] = (),
+    texts: Sequence[str] = (),
+) -> list[Candidate]:
+    """Finished in their order. known: log-probability and tokens of each."""
+    return [
+        Candidate(
+            index,
+            "finished",
+            tokens=tokens,
+            finish_rank=index,
+            reward=rewards[index] if rewards else None,
+            logprob=logprob,
+            self_certainty=certainties[index] if certainties else None,
+            text=texts[index] if texts else "",
+        )
+        for index, (logprob, tokens) in enumerate(known)
+    ]
+
+
 @st.composite
 def crowds(draw: st.DrawFn) -> list[Candidate]:
     """Candidates in all states; those that finished did so in a random order."""

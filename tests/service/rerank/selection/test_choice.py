@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from service.rerank.selection import PICKS, Selection, select
 from service.rerank.selection.heads import Worst
-from service.rerank.selection.picks import Argmax, Majority, Soft
+from service.rerank.selection.picks import Argmax, Majority, Soft, Uniform
 from service.rerank.strategies import Candidate
-from tests.service.rerank.selection.crowds import answered, crowds, scored
+from tests.service.rerank.selection.crowds import answered, crowds, likely, scored
 
 FEW = settings(max_examples=40, deadline=None)
 EVERY = st.sampled_from([Selection(pick=pick()) for pick in PICKS])
+BY_REWARD = st.sampled_from([Selection(pick=pick()) for pick in PICKS if pick.reads_reward])
 
 
 def beats(one: Candidate, other: Candidate) -> bool:
@@ -86,7 +87,7 @@ def test_nothing_finished_is_nothing_selected() -> None:
 
 @FEW
 @given(answered(), st.integers(1, 9), EVERY, st.integers(0, 2**31))
-def test_every_pick_returns_distinct_candidates_that_finished_the_scored_first(
+def test_every_pick_returns_distinct_candidates_that_finished_the_whole_first(
     candidates: list[Candidate], n: int, selection: Selection, seed: int
 ) -> None:
     choice = select(candidates, n, selection, seed=seed)
@@ -94,8 +95,25 @@ def test_every_pick_returns_distinct_candidates_that_finished_the_scored_first(
     finished = [one for one in candidates if one.state == "finished"]
     assert len(set(choice.selected)) == len(picked) == min(n, len(finished))
     assert all(one in finished for one in picked)
+    assert [one.cut_off for one in picked] == sorted(one.cut_off for one in picked)
+
+
+@FEW
+@given(answered(), st.integers(1, 9), BY_REWARD, st.integers(0, 2**31))
+def test_a_pick_that_reads_rewards_returns_the_scored_first(
+    candidates: list[Candidate], n: int, selection: Selection, seed: int
+) -> None:
+    picked = [candidates[index] for index in select(candidates, n, selection, seed=seed).selected]
     groups = [(one.cut_off, one.reward is None) for one in picked]
     assert groups == sorted(groups)
+
+
+def test_the_combined_worth_is_the_reward_and_so_many_times_the_mean_log_probability() -> None:
+    candidates = likely((-4.0, 2), (-1.0, 4), (None, 4), rewards=(1.0, 0.5, 0.7))
+    choice = select(candidates, 3, Selection(likelihood_weight=0.5))
+    assert choice.utilities == {0: 0.0, 1: 0.375}
+    assert choice.selected == (1, 0, 2)  # without its log-probability a candidate has no combined worth
+    assert select(candidates, 3, Selection(likelihood_weight=0.1)).utilities == {0: 0.8, 1: 0.475}
 
 
 @FEW
@@ -125,12 +143,12 @@ def test_probabilities_add_up_to_1_and_shares_to_that_in_each_group(
     weights = select(candidates, 1, selection).weights
     finished = [one for one in candidates if one.state == "finished"]
     group = [one for one in finished if not one.cut_off] or finished
-    rewarded = [one for one in group if one.reward is not None]
-    if isinstance(selection.pick, Argmax) or not (rewarded or selection.pick.votes):
+    standing = [one for one in group if one.reward is not None or isinstance(selection.pick, Uniform)]
+    if isinstance(selection.pick, Argmax) or not (standing or selection.pick.votes):
         assert not any(weights.values())
     elif selection.draws:
         assert sum(weights.values()) == pytest.approx(1.0)
-        assert set(weights) == {one.index for one in rewarded}
+        assert set(weights) == {one.index for one in standing}
     else:
         assert all(0 <= weight <= 1 + 1e-12 for weight in weights.values())
 

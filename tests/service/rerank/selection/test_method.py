@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from service.rerank.selection import ARGMAX, Selection
+from service.rerank.selection import ARGMAX, FREE, Selection
 from service.rerank.selection.heads import Variance, Worst
-from service.rerank.selection.picks import Majority, Pessimistic, WeightedVote
+from service.rerank.selection.picks import Likelihood, Majority, Pessimistic, WeightedVote
 
 DESCRIBED: list[tuple[Selection, dict[str, Any]]] = [
     (ARGMAX, {"pick": "argmax"}),
@@ -59,3 +59,18 @@ def test_it_is_by_reward_unless_heads_or_length_change_what_a_candidate_is_worth
 def test_what_is_no_variant_of_its_field_is_refused(wrong: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         Selection.model_validate(wrong)
+
+
+def test_what_it_reads_of_the_engine_depends_on_whether_rewards_break_ties() -> None:
+    assert Selection(pick=Majority()).quantities(scored=True) == set()
+    assert Selection(pick=Majority()).quantities(scored=False) == {"logprob"}
+    assert Selection(likelihood_weight=1.0).quantities(scored=True) == {"logprob"}
+    assert not Selection(likelihood_weight=1.0).by_reward
+    assert Selection(pick=Likelihood(), likelihood_weight=0.0) == FREE
+
+
+def test_a_combined_worth_is_described_and_needs_a_reward() -> None:
+    combined = Selection(pick=Majority(), likelihood_weight=0.25)
+    assert combined.described() == {"pick": "majority", "likelihood_weight": 0.25, "answer": "last_line"}
+    assert Selection.of_setting(str(combined)) == combined
+    assert (combined.needs_reward, Selection(pick=Majority()).needs_reward, FREE.needs_reward) == (True, False, False)

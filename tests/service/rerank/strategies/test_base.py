@@ -62,3 +62,11 @@ def test_what_is_no_number_is_no_reward(reward: float) -> None:
     asked = RUNNING.score_asked()
     assert asked.scored(reward, {}, prefix_tokens=8) == RUNNING
     assert asked.scored(reward, {}, prefix_tokens=None) == Candidate(0, unscored=True)
+
+
+def test_quantities_grow_with_the_tokens_that_they_are_of() -> None:
+    grown = Candidate(0).grown(2, -3.0, 4.0).grown(1, -1.5, 1.0)
+    assert (grown.tokens, grown.logprob, grown.mean_logprob, grown.self_certainty) == (3, -4.5, -1.5, 3.0)
+    assert grown.grown(0) == grown
+    bare = Candidate(0).grown(4)
+    assert (bare.tokens, bare.logprob, bare.mean_logprob, bare.self_certainty) == (4, None, None, None)

@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.rerank.strategies.base import AskForScore, Candidate, Failed, Finished, Progress, Sample, Scored, Stop
+from service.rerank.strategies.base import (
+    Aborted,
+    AskForScore,
+    Candidate,
+    Failed,
+    Finished,
+    Progress,
+    Sample,
+    Scored,
+    Stop,
+)
 from service.rerank.strategies.best_of_n import BestOfN
 from tests.service.rerank.strategies.play import LIVES, STEP, Life, Play
 from tests.service.rerank.strategies.test_base import ABORTED, FAILED, FINISHED, RUNNING, SCORED, UNSCORED
@@ -47,3 +57,10 @@ def test_whatever_happens_every_candidate_comes_to_its_end(lives: list[Life], pr
     assert (play.stopped, play.aborts) == ("complete", [])
     expected = ["failed" if life.end == "failed" else "finished" for life in lives]
     assert [candidate.state for candidate in play.candidates] == expected
+
+
+def test_where_nothing_is_scored_it_stops_when_nothing_runs() -> None:
+    strategy = BestOfN(3, scored=False)
+    candidates = [Candidate(0, "finished", finish_rank=0), Candidate(1, "failed"), Candidate(2)]
+    assert strategy.decide(Finished(0), candidates) == []
+    assert strategy.decide(Aborted(2), [*candidates[:2], Candidate(2, "aborted")]) == [Stop("complete")]

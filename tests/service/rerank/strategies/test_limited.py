@@ -85,3 +85,10 @@ def test_answers_that_were_cut_off_are_not_enough_and_not_good_enough() -> None:
     assert Limited(BestOfN(3), stop_after=1).decide(Scored(0), [cut_off, RUNNING, RUNNING]) == []
     assert Limited(BestOfN(3), target_reward=-9.0).decide(Scored(0), [cut_off, RUNNING, RUNNING]) == []
     assert Limited(BestOfN(1), stop_after=1).decide(Scored(0), [cut_off]) == [Stop("complete")]
+
+
+def test_where_nothing_is_scored_enough_is_counted_in_whole_answers() -> None:
+    strategy = Limited(BestOfN(3, scored=False), stop_after=2, scored=False)
+    first = [Candidate(0, "finished"), Candidate(1, "finished", cut_off=True), Candidate(2)]
+    assert strategy.decide(Finished(1), first) == []
+    assert strategy.decide(Finished(2), [*first[:2], Candidate(2, "finished")])[-1] == Stop("enough")

@@ -1,6 +1,7 @@
 """Strategies over a trace, beside best-of-N at equal N and equal tokens."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,3 +74,30 @@ def test_strategies_go_on_where_all_so_far_were_cut_off(rerank: dict[str, object
     found = replay([(DEFAULTS, [TracedPrompt("[]", candidates)])], asked, best_of=6, draws=2)
     assert [dict(played.stop_reasons) for played in found.played[1:]] == [{reason: 1.0}, {"complete": 1.0}]
     assert found.played[2].sampled.tolist() == [6.0]
+
+
+# -- free picks
+
+
+def test_recorded_log_probabilities_choose_as_they_would_have() -> None:
+    known = ((3.0, -9.0, 1.0), (1.0, -1.0, 2.0), (2.0, -5.0, 9.0))
+    candidates = tuple(
+        Traced("x", 4, "stop", reward, logprob=sum_, self_certainty=mean) for reward, sum_, mean in known
+    )
+    asked = [{"selection": "likelihood"}, {"selection": "self_certainty"}, {"selection": {"likelihood_weight": 2.0}}]
+    found = replay([(DEFAULTS, [TracedPrompt("[]", candidates)])], asked, best_of=3, draws=2)
+    assert [played.quality.tolist() for played in found.played] == [[3.0], [1.0], [2.0], [1.0]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"selection": "likelihood"}, "reads the logprob of each candidate, which was not recorded"),
+        ({"selection": "self_certainty"}, "reads the self_certainty of each candidate"),
+        ({"strategy": "greedy"}, "no greedy answer to replay"),
+        ({"include_greedy": True}, "no greedy answer to replay"),
+    ],
+)
+def test_what_a_trace_does_not_hold_is_not_made_up(asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        replay([(DEFAULTS, pool(2, 4))], [asked], best_of=3, draws=1)

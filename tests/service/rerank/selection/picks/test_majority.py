@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from service.rerank.selection import Selection, select
 from service.rerank.selection.picks import Majority, WeightedVote
-from tests.service.rerank.selection.crowds import scored
+from tests.service.rerank.selection.crowds import likely, scored
 
 
 def test_the_most_frequent_answer_wins_with_its_best_candidate() -> None:
@@ -32,3 +32,10 @@ def test_unscored_candidates_vote_in_a_majority_but_come_last() -> None:
 
 def test_equal_votes_go_to_the_better_answer() -> None:
     assert select(scored(0.0, 1.0, texts=["4", "5"]), 2, Selection(pick=Majority())).selected == (1, 0)
+
+
+def test_without_any_reward_equal_votes_go_to_the_likelier_answer_in_its_likeliest_form() -> None:
+    candidates = likely((-3.0, 1), (-2.0, 1), (-1.0, 1), (-0.5, 1), texts=["4", "5", "4", "5"])
+    assert select(candidates, 4, Selection(pick=Majority())).selected == (3, 2, 1, 0)
+    more = [*candidates, replace(candidates[0], index=4, finish_rank=4)]
+    assert select(more, 1, Selection(pick=Majority())).selected == (2,)

@@ -14,7 +14,7 @@ from service.rerank.plan import Plan, make_plan
 from service.rerank.protocols import Draft
 from service.rerank.run import Run
 from service.rerank.strategies.prune import Prune
-from service.vllm.sampler import EngineRequest, VllmSampler
+from service.vllm.sampling.sampler import EngineRequest, VllmSampler
 from tests.service.fakes import (
     CONVERSATION,
     FREE,
@@ -262,3 +262,41 @@ async def test_an_answer_that_was_given_holds_neither_prompt_nor_outputs() -> No
     await sampling.answer()
     assert (sampling.sampler._outputs, sampling.sampler._request.prompt) == ({}, {})
     assert sampling.sampler.prompt_tokens == 3
+
+
+# -- what the engine knows of a candidate
+
+
+@pytest.mark.parametrize("kind", [FINAL_ONLY, DELTA])
+async def test_the_likeliest_is_chosen_and_its_log_probabilities_do_not_reach_the_client(
+    kind: RequestOutputKind,
+) -> None:
+    engine = FakeEngine(says("abcd"), Script(("a", "b")), says("abc"))  # each token has log-probability -0.5
+    plan = plan_for(3, selection={"pick": "likelihood", "over_tokens": "sum"})
+    sampling = Sampling(engine, plan, kind)
+    outputs = await sampling.answer()
+    assert [call.params.logprobs for call in engine.calls] == [0, 0, 0]
+    assert [one.logprob for one in sampling.run.ledger.candidates] == [-2.0, -1.0, -1.5]
+    assert sampling.run.ledger.selected == (1,)
+    completions = [completion for output in outputs for completion in output.outputs]
+    assert {(one.logprobs, one.cumulative_logprob) for one in completions} == {(None, None)}
+    assert engine.changed == []
+
+
+async def test_the_greedy_candidate_is_the_first_and_the_others_keep_their_seeds() -> None:
+    engine = three()
+    sampling = Sampling(
+        engine, plan_for(3, include_greedy=True), temperature=0.5, seed=7, top_p=0.9, top_k=5, min_p=0.1
+    )
+    _ = sampling.params.sampling_type
+    await sampling.answer()
+    greedy, *others = (call.params for call in engine.calls)
+    asked = SamplingParams(temperature=0.0, top_p=0.9, top_k=5, min_p=0.1)
+    assert (greedy.temperature, greedy.top_p, greedy.top_k, greedy.min_p) == (
+        0.0,
+        asked.top_p,
+        asked.top_k,
+        asked.min_p,
+    )
+    assert greedy.sampling_type == asked.sampling_type
+    assert [(one.temperature, one.seed, one.top_p, one.top_k) for one in others] == [(0.5, 8, 0.9, 5), (0.5, 9, 0.9, 5)]

@@ -17,6 +17,7 @@ from service.rerank.errors import EngineDown
 from service.rerank.plan import Plan
 from service.rerank.protocols import Draft
 from service.rerank.run import Run
+from service.vllm.sampling.quantities import Quantities
 
 _NO_PROGRESS = 1 << 30
 
@@ -40,8 +41,9 @@ class EngineRequest:
 class VllmSampler:
     """Candidates of one prompt as separate engine requests, so that each can be scored and aborted by itself.
 
-    The prompt is prefilled once for all of them by vLLM's prefix cache. Candidate i is seeded with seed + i, as
-    vLLM does for n > 1. What the engine gives is kept as it came until it is passed on; what goes out are copies.
+    The prompt is prefilled once for all of them by vLLM's prefix cache. Candidate i is seeded with seed + i, as vLLM
+    does for n > 1; candidate 0 may be the one of temperature 0. What the engine gives is kept as it came until it is
+    passed on; what goes out are copies.
     """
 
     def __init__(self, engine: AsyncLLM, request: EngineRequest, plan: Plan) -> None:
@@ -49,6 +51,9 @@ class VllmSampler:
         self._request = request
         self._params = request.params
         self._ranked = plan.ranked
+        self._include_greedy = plan.include_greedy
+        model_config = engine.model_config if plan.quantities else None
+        self._quantities = Quantities(plan.quantities, request.params, model_config)
         self._interval = plan.strategy.checkpoint_tokens or _NO_PROGRESS  # tokens between two drafts
         self._aborted: set[int] = set()
         self._outputs: dict[int, deque[RequestOutput]] = {}  # of each candidate, until they have been passed on
@@ -63,13 +68,16 @@ class VllmSampler:
         params, engine_id = self._child_params(index), self._child_id(index)
         generation = self._engine.generate(prompt, params, engine_id, **self._request.options)
         delta = params.output_kind == RequestOutputKind.DELTA
-        tokens, characters = 0, 0
+        tokens, characters, logprob = 0, 0, 0.0
         try:
             async for output in generation:
                 kept.append(output)
                 self._prompts.setdefault(index, (len(output.prompt_token_ids or ()), output.num_cached_tokens or 0))
                 completion = output.outputs[0]
-                yield Draft(len(completion.token_ids) - tokens, completion.text[characters:], completion.finish_reason)
+                new, text = len(completion.token_ids) - tokens, completion.text[characters:]
+                quantities = self._quantities.read(completion, tokens, logprob)
+                logprob += quantities.get("logprob", 0.0)
+                yield Draft(new, text, completion.finish_reason, **quantities)
                 if not delta:
                     tokens, characters = len(completion.token_ids), len(completion.text)
         except EngineDeadError as error:
@@ -87,6 +95,9 @@ class VllmSampler:
         child.n = 1
         child.seed = None if self._params.seed is None else _wrapped(self._params.seed + index)
         child.skip_clone = True
+        self._quantities.ask(child)
+        if self._include_greedy and index == 0:
+            _make_greedy(child)
         if self._ranked:
             child.output_kind = RequestOutputKind.DELTA
             if not self._streams:  # a stream keeps its pieces: parsers depend on them
@@ -153,6 +164,7 @@ class VllmSampler:
         """The output as the request's own: with its id, as choice number `rank`."""
         renamed, completion = copy.copy(output), copy.copy(output.outputs[0])
         renamed.request_id, completion.index = self._request.request_id, rank
+        self._quantities.leave_out(completion)
         renamed.outputs = [completion]
         return renamed
 
@@ -168,6 +180,12 @@ class VllmSampler:
     @property
     def _first_prompt(self) -> tuple[int, int]:
         return self._prompts[min(self._prompts)] if self._prompts else (0, 0)
+
+
+def _make_greedy(params: SamplingParams) -> None:
+    """As vLLM changes parameters that are made with temperature 0; their kind is kept from its first reading."""
+    params.temperature, params.top_p, params.top_k, params.min_p = 0.0, 1.0, 0, 0.0
+    params.__dict__.pop("sampling_type", None)
 
 
 def _wrapped(seed: int) -> int:

@@ -1,0 +1,1 @@
+"""Candidates as engine requests, and what is read of each beside its text."""
