@@ -68,6 +68,11 @@ class Arithmetic:
         """1 where the answer is right, else 0."""
         return float(gold(_question(prompt), response))
 
+    def answer_of(self, prompt: Conversation, response: str) -> str | None:
+        """The number that a response states in the form that was asked for; None where it states none."""
+        number = stated(response, as_json=_question(prompt).as_json)
+        return None if number is None else str(number)
+
     def judge(
         self, prompt: Conversation, responses: Sequence[str], *, noise: float, generator: random.Random
     ) -> list[float]:
