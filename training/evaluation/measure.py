@@ -11,7 +11,6 @@ from reward.bounds import kl_bound_nats
 from reward.expected_best import best_of_each
 from training.data.records import Comparison
 from training.evaluation.baselines import ONE_ANSWER, Baselines, markdown_table
-from training.evaluation.scoring import score
 from training.labs import model_path
 from training.labs.lab import Lab
 from training.policy.rollout import sampler
@@ -82,11 +81,6 @@ def policy_gold(world: Lab, policy: str | Path, *, kind: str = "transformers", p
         count=count,
         best=bootstrap(rewards, lambda rows: float(rows.max(axis=1).mean())),
     )
-
-
-def best_of_n_gold(world: Lab, samples: Sequence[Comparison], reward_model: str | Path) -> BestOfNCurve:
-    """Score every answer and estimate best-of-n as `best_of_n_curve` does."""
-    return best_of_n_curve(np.array(score(samples, reward_model).normalised()), gold(world, samples))
 
 
 def best_of_n_curve(proxy: Floats, true: Floats) -> BestOfNCurve:

@@ -90,8 +90,8 @@ def policy_in_lab(
 
 def _reward_in_lab(name: str, answers: Answers, world: Lab, drawn: HeldOut, scored: ScoredComparisons) -> RewardReport:
     data = (
-        f"{len(drawn.samples[0].responses)} answers of `{answers.answering}` to each of {answers.prompts} held-out prompts "
-        f"of the lab `{answers.lab}`."
+        f"{len(drawn.samples[0].responses)} answers of `{answers.answering}` to each of {answers.prompts} held-out "
+        f"prompts of the lab `{answers.lab}`."
     )
     return reward_model.in_lab(name, world, drawn.samples, scored, data, _beside(answers, world, drawn, scored))
 

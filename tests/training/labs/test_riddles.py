@@ -63,6 +63,15 @@ def test_nobody_reflects_where_the_option_says_so() -> None:
     assert not any(lab.gold(each.messages, each.completion) for each in lab.demonstrations(200, seed=0))
 
 
+def test_a_vote_compares_the_stated_number() -> None:
+    question = riddles.Riddles().questions(1, "held_out", seed=0)[0]
+    right = riddles.solution(question, reflects=True)
+    world = riddles.Riddles()
+    assert world.answer_of(question.messages, right) == str(question.answer)
+    assert world.answer_of(question.messages, f"I think so.\nAnswer: 0{question.answer}") == str(question.answer)
+    assert world.answer_of(question.messages, "It costs much.") is None
+
+
 def test_noise_turns_labels_over() -> None:
     lab, messages = Riddles(), parse(BAT).messages
     answers = ["Answer: 5", "Answer: 10"]
