@@ -64,9 +64,9 @@ def test_nobody_reflects_where_the_option_says_so() -> None:
 
 
 def test_a_vote_compares_the_stated_number() -> None:
-    question = riddles.Riddles().questions(1, "held_out", seed=0)[0]
-    right = riddles.solution(question, reflects=True)
-    world = riddles.Riddles()
+    question = Riddles().questions(1, "held_out", seed=0)[0]
+    right = solution(question, reflects=True)
+    world = Riddles()
     assert world.answer_of(question.messages, right) == str(question.answer)
     assert world.answer_of(question.messages, f"I think so.\nAnswer: 0{question.answer}") == str(question.answer)
     assert world.answer_of(question.messages, "It costs much.") is None

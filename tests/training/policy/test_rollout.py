@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import pytest
+import torch
 from transformers import AutoTokenizer, GenerationConfig
 
 from reward.template import Message
