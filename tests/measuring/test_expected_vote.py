@@ -29,10 +29,7 @@ def voted(answers: tuple[str | None, ...], values: tuple[float, ...]) -> float:
 def test_it_is_the_mean_over_all_subsets(samples: list[tuple[str | None, float]]) -> None:
     answers, values = zip(*samples, strict=True)
     sizes = range(1, len(samples) + 1)
-    by_hand = [
-        np.mean([voted(*zip(*subset, strict=True)) for subset in combinations(samples, n)])  # type: ignore[arg-type]
-        for n in sizes
-    ]
+    by_hand = [np.mean([voted(*zip(*subset, strict=True)) for subset in combinations(samples, n)]) for n in sizes]
     assert expected_vote(answers, values, sizes).tolist() == pytest.approx(by_hand, abs=1e-12)
 
 

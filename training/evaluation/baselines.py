@@ -122,7 +122,13 @@ def baselines(pool: Pool, sizes: Sequence[int]) -> Baselines:
         most: Floats = of[..., free, :].max(axis=-2)
         return most
 
-    gold = {name: over_sizes(lambda of, at=at: of[..., at, :]) for at, name in enumerate(names)}
+    def of_way(at: int) -> dict[int, Interval]:
+        return over_sizes(lambda of: of[..., at, :])
+
+    def less(judged: int, at: int) -> dict[int, Interval]:
+        return over_sizes(lambda of: of[..., judged, :] - of[..., at, :])
+
+    gold = {name: of_way(at) for at, name in enumerate(names)}
     judged = names.index(REWARD_MODEL) if REWARD_MODEL in ways else None
     winners = means[free].round(_DIGITS).argmax(axis=0)
     return Baselines(
@@ -132,9 +138,7 @@ def baselines(pool: Pool, sizes: Sequence[int]) -> Baselines:
         tokens={RANDOM: float(pool.tokens.mean())} | {n: float(one.tokens.mean()) for n, one in pool.singles.items()},
         best_free={n: names[free[winner]] for n, winner in zip(sizes, winners, strict=True)},
         best_free_gold=over_sizes(best),
-        worth={}
-        if judged is None
-        else {names[at]: over_sizes(lambda of, at=at: of[..., judged, :] - of[..., at, :]) for at in free},
+        worth={} if judged is None else {names[at]: less(judged, at) for at in free},
         worth_over_best={} if judged is None else over_sizes(lambda of: of[..., judged, :] - best(of)),
         worth_at_equal_tokens={} if judged is None else _at_twice(sizes, means, draws, judged, best),
     )

@@ -29,7 +29,7 @@ def test_samples_are_those_of_any_measurement_and_one_greedy_answer_is_beside_th
 
 
 def test_a_pool_holds_what_each_sample_is_worth_and_what_the_policy_thinks_of_it(drawn: held_out.HeldOut) -> None:
-    reward = [np.arange(5.0)] * 6
+    reward = [np.arange(5, dtype=np.float64) for _ in range(6)]
     pool = held_out.pool_of(WORLD, "arithmetic-sft", drawn, reward)
     model, template = load_policy("arithmetic-sft")
     logprobs = completion_logprobs(model, template, drawn.samples, max_tokens=WORLD.answer_tokens)
