@@ -10,7 +10,7 @@ from measuring.estimators import Floats, Interval, best_of_n_wins, bootstrap, sh
 from reward.bounds import kl_bound_nats
 from reward.expected_best import best_of_each
 from training.data.records import Comparison
-from training.evaluation.scoring import score
+from training.evaluation.baselines import ONE_ANSWER, Baselines, markdown_table
 from training.labs import model_path
 from training.labs.lab import Lab
 from training.policy.rollout import sampler
@@ -30,23 +30,22 @@ class BestOfNCurve:
     best_of_largest: Interval  # the best by gold of the largest n
     closed: Interval  # share of the distance between N = 1 and that which the selection closes
 
-    def table(self) -> str:
-        """Markdown for a model card."""
+    def table(self, free: Baselines | None = None) -> str:
+        """Markdown for a model card. free: of the same samples, shown beside."""
         largest = max(self.gold)
-        rows = [
-            f"| {n} | {self.gold[n]} | {self.wins.get(n, '')} | {self.proxy[n]} | {kl_bound_nats(n):.2f} |"
-            for n in self.gold
+        head = ["best of", "gold reward [95 % interval]", "wins over one sample", "its own reward", "KL bound, nats"]
+        rows: list[list[object]] = [
+            [n, self.gold[n], self.wins.get(n, ""), self.proxy[n], f"{kl_bound_nats(n):.2f}"] for n in self.gold
         ]
-        return "\n".join(
-            [
-                "| best of | gold reward [95 % interval] | wins over one sample | its own reward | KL bound, nats |",
-                "|---|---|---|---|---|",
-                *rows,
-                f"| the best of {largest} by gold | {self.best_of_largest} | | | |",
-                "",
-                f"Best-of-{largest} closes {self.closed} of the distance between N=1 and that.",
-            ]
-        )
+        rows.append([f"the best of {largest} by gold", self.best_of_largest])
+        closes = f"Best-of-{largest} closes {self.closed} of the distance between N=1 and that."
+        if free:
+            head += ["best free baseline", "gold over that"]
+            for n, row in zip(self.gold, rows, strict=False):
+                row += [f"{free.best_free[n]}: {free.best_free_gold[n]}", free.worth_over_best[n]]
+            rows += [[ONE_ANSWER.get(name, f"one answer, {name}"), value] for name, value in free.single.items()]
+            closes += f" {free.sentence}"
+        return f"{markdown_table(head, rows)}\n\n{closes}"
 
 
 @dataclass(frozen=True)
@@ -82,11 +81,6 @@ def policy_gold(world: Lab, policy: str | Path, *, kind: str = "transformers", p
         count=count,
         best=bootstrap(rewards, lambda rows: float(rows.max(axis=1).mean())),
     )
-
-
-def best_of_n_gold(world: Lab, samples: Sequence[Comparison], reward_model: str | Path) -> BestOfNCurve:
-    """Score every answer and estimate best-of-n as `best_of_n_curve` does."""
-    return best_of_n_curve(np.array(score(samples, reward_model).normalised()), gold(world, samples))
 
 
 def best_of_n_curve(proxy: Floats, true: Floats) -> BestOfNCurve:

@@ -5,14 +5,15 @@ bestofn evaluate reward --reward-model arithmetic-reward --lab arithmetic --samp
 bestofn evaluate policy --policy arithmetic-ppo --lab arithmetic --reference arithmetic-sft --against arithmetic-sft
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from training.data.read import read_comparisons
-from training.data.records import Comparison
 from training.evaluation import policy, reward_model
-from training.evaluation.measure import SEED, held_out_samples
+from training.evaluation.baselines import Baselines, baselines
+from training.evaluation.held_out import HeldOut, held_out, pool_of
+from training.evaluation.measure import SEED, sizes_up_to
 from training.evaluation.policy import PolicyReport
 from training.evaluation.reward_model import RewardReport
 from training.evaluation.scoring import ScoredComparisons, score
@@ -41,11 +42,11 @@ class Answers:
         """The policy's name."""
         return self.policy or f"{self.lab}-sft"
 
-    def draw(self, world: Lab, enough: int) -> list[Comparison]:
+    def draw(self, world: Lab, enough: int) -> HeldOut:
         """The answers, as many to each prompt as asked for or else `enough`."""
         count = self.samples or enough
         seed = SEED + self.seed
-        return held_out_samples(world, self.answering, kind=self.sampler, prompts=self.prompts, count=count, seed=seed)
+        return held_out(world, self.answering, kind=self.sampler, prompts=self.prompts, count=count, seed=seed)
 
 
 def reward_on_data(name: str, data: str, split: str) -> RewardReport:
@@ -57,8 +58,8 @@ def reward_on_data(name: str, data: str, split: str) -> RewardReport:
 def reward_in_lab(name: str, answers: Answers) -> RewardReport:
     """A reward model as the judge of a policy's answers. Raises ValueError or OSError with what is wrong."""
     world = lab(answers.lab, answers.lab_options)
-    samples = answers.draw(world, SAMPLES_TO_RANK)
-    return _reward_in_lab(name, answers, world, samples, score(samples, name))
+    drawn = answers.draw(world, SAMPLES_TO_RANK)
+    return _reward_in_lab(name, answers, world, drawn, score(drawn.samples, name))
 
 
 def policy_in_lab(
@@ -70,27 +71,31 @@ def policy_in_lab(
     what is wrong.
     """
     world = lab(answers.lab, answers.lab_options)
-    samples = answers.draw(world, SAMPLES_TO_RANK if reward_name else SAMPLES)
-    scored = score(samples, reward_name) if reward_name else None
-    reward = _reward_in_lab(reward_name, answers, world, samples, scored) if scored else None
+    drawn = answers.draw(world, SAMPLES_TO_RANK if reward_name else SAMPLES)
+    scored = score(drawn.samples, reward_name) if reward_name else None
+    reward = _reward_in_lab(reward_name, answers, world, drawn, scored) if scored else None
     measured = policy.measure(
         world,
         answers.answering,
-        samples,
+        drawn.samples,
         reference=reference,
         scored=scored,
         against=against,
         sampler=answers.sampler,
         seed=answers.seed,
+        baselines=None if reward else _beside(answers, world, drawn, None),
     )
     return reward, measured
 
 
-def _reward_in_lab(
-    name: str, answers: Answers, world: Lab, samples: Sequence[Comparison], scored: ScoredComparisons
-) -> RewardReport:
+def _reward_in_lab(name: str, answers: Answers, world: Lab, drawn: HeldOut, scored: ScoredComparisons) -> RewardReport:
     data = (
-        f"{len(samples[0].responses)} answers of `{answers.answering}` to each of {answers.prompts} held-out prompts "
-        f"of the lab `{answers.lab}`."
+        f"{len(drawn.samples[0].responses)} answers of `{answers.answering}` to each of {answers.prompts} held-out "
+        f"prompts of the lab `{answers.lab}`."
     )
-    return reward_model.in_lab(name, world, samples, scored, data)
+    return reward_model.in_lab(name, world, drawn.samples, scored, data, _beside(answers, world, drawn, scored))
+
+
+def _beside(answers: Answers, world: Lab, drawn: HeldOut, scored: ScoredComparisons | None) -> Baselines:
+    pool = pool_of(world, answers.answering, drawn, scored.normalised() if scored else None)
+    return baselines(pool, sizes_up_to(pool.gold.shape[1]))

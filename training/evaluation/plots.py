@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from measuring.estimators import Interval
 from measuring.plots import GOLD, GREY, PROXY, finish, intervals, over_sizes
+from training.evaluation.baselines import Baselines
 from training.evaluation.measure import BestOfNCurve, column_mean
 from training.evaluation.pairwise import Bin, Calibration, Pairwise
 from training.evaluation.scaling import Curve, Fit
@@ -57,14 +58,20 @@ def accuracy_by(measured: Pairwise) -> Figure:
     return figure
 
 
-def draw_best_of_n(measured: BestOfNCurve) -> Figure:
-    """Gold reward of best-of-n, with the reward model's own reward beside it on an axis of its own."""
+def draw_best_of_n(measured: BestOfNCurve, free: Baselines | None = None) -> Figure:
+    """Gold reward of best-of-n, with the reward model's own reward beside it on an axis of its own.
+
+    free: of the same samples; the best of them at each n.
+    """
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     gold_axis = figure.subplots()
     proxy_axis = gold_axis.twinx()
     sizes = list(measured.gold)
     intervals(gold_axis, sizes, list(measured.gold.values()), GOLD, "gold reward", "o-")
     gold_axis.axhline(measured.best_of_largest.value, color=GOLD, linestyle=":", label=f"best of {sizes[-1]} by gold")
+    if free:
+        best = list(free.best_free_gold.values())
+        intervals(gold_axis, sizes, best, GREY, "gold reward of the best free baseline", "^-")
     intervals(proxy_axis, sizes, list(measured.proxy.values()), PROXY, "its own reward (right)", "s--")
     over_sizes(gold_axis, sizes)
     gold_axis.set_xlabel("best of n", fontsize=13)

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from measuring.estimators import Floats, Interval, bootstrap, distinct_n, mean_interval, win_shares
 from reward.template import ConversationTemplate
 from training.data.records import Comparison, Conversation
+from training.evaluation.baselines import Baselines
 from training.evaluation.measure import SEED, gold, held_out_samples
 from training.evaluation.scoring import ScoredComparisons, score
 from training.labs import model_path
@@ -57,6 +58,7 @@ class PolicyReport:
     reference: str = ""
     win_rate: WinRate | None = None
     refusals: Interval | None = None
+    baselines: Baselines | None = None
 
 
 def measure(
@@ -69,10 +71,11 @@ def measure(
     against: str = "",
     sampler: str = "auto",
     seed: int = 0,
+    baselines: Baselines | None = None,
 ) -> PolicyReport:
     """`samples`: equally many answers of the policy to each held-out prompt, drawn with SEED + `seed`.
 
-    `scored`: their rewards.
+    `scored`: their rewards. `baselines`: what choosing among them without a reward model gives.
 
     Raises ValueError when the reference does not share the policy's vocabulary.
     """
@@ -97,6 +100,7 @@ def measure(
         reference=reference,
         win_rate=win_rate(world, true, against, sampler, seed=seed) if against else None,
         refusals=_refusals(world, samples) if isinstance(world, Refusing) else None,
+        baselines=baselines,
     )
 
 

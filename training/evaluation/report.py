@@ -1,6 +1,5 @@
 """Measurements for people and programs: Markdown, strict JSON and pictures in a folder."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from measuring.plots import save
 from measuring.strict_json import strict_json
 from training.evaluation import plots
+from training.evaluation.baselines import Baselines, markdown_table
 from training.evaluation.pairwise import Bin, Pairwise
 from training.evaluation.policy import PolicyReport
 from training.evaluation.reward_model import RewardReport
@@ -25,7 +25,7 @@ def write(folder: Path, *, reward: RewardReport | None = None, policy: PolicyRep
         written.append(save(plots.calibration(reward.pairwise.calibration), folder / "calibration.png"))
         written.append(save(plots.accuracy_by(reward.pairwise), folder / "accuracy.png"))
     if reward and reward.best_of_n:
-        written.append(save(plots.draw_best_of_n(reward.best_of_n), folder / "best_of_n.png"))
+        written.append(save(plots.draw_best_of_n(reward.best_of_n, reward.baselines), folder / "best_of_n.png"))
     return written
 
 
@@ -41,10 +41,14 @@ def _reward(report: RewardReport) -> list[str]:
         of = {name: value for name, value in benchmark.parts.items() if name not in benchmark.subsets}
         rows = [(f"**{name}**", f"{value:.3f}", "") for name, value in of.items()] + rows
         rows += [(f"*{name}*", f"{value:.3f}", "") for name, value in benchmark.details.items()]
-        parts += [f"## {benchmark.name}: {benchmark.score:.3f}", _table(("part", "score", "rows"), rows)]
+        parts += [f"## {benchmark.name}: {benchmark.score:.3f}", markdown_table(("part", "score", "rows"), rows)]
     if report.best_of_n:
         parts += ["## Best of n", report.best_of_n.table()]
-    return parts
+    return [*parts, *_beside(report.baselines)]
+
+
+def _beside(found: Baselines | None) -> list[str]:
+    return ["## Beside what is free", *found.markdown()] if found else []
 
 
 def _pairwise(pairs: Pairwise) -> list[str]:
@@ -61,14 +65,14 @@ def _pairwise(pairs: Pairwise) -> list[str]:
     count = (
         f"{pairs.pairs} pairs of {pairs.prompts} prompts, {pairs.equal_rewards} with equal rewards, counted as wrong."
     )
-    parts = ["## Pairs", count, _table(("measured", "value [95 % interval]"), rows)]
+    parts = ["## Pairs", count, markdown_table(("measured", "value [95 % interval]"), rows)]
     for title, bins in (
         ("margin of the labels", pairs.by_label_margin),
         ("difference of rewards", pairs.by_reward_margin),
         ("tokens: better minus worse", pairs.by_length_difference),
     ):
         if bins:
-            parts.append(_table((title, "pairs", "accuracy"), [(_span(b), b.pairs, b.accuracy) for b in bins]))
+            parts.append(markdown_table((title, "pairs", "accuracy"), [(_span(b), b.pairs, b.accuracy) for b in bins]))
     return parts
 
 
@@ -87,13 +91,9 @@ def _policy(report: PolicyReport) -> list[str]:
     if report.refusals:
         rows.append(("refusals", report.refusals))
     asked = f"{report.samples} answers to each of {report.prompts} held-out prompts of the lab `{report.lab}`."
-    return [f"# Policy `{report.policy}`", asked, _table(("measured", "value [95 % interval]"), rows)]
+    table = markdown_table(("measured", "value [95 % interval]"), rows)
+    return [f"# Policy `{report.policy}`", asked, table, *_beside(report.baselines)]
 
 
 def _span(part: Bin) -> str:
     return f"{part.low:.3g} to {part.high:.3g}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

@@ -7,6 +7,7 @@ import numpy as np
 
 from measuring.estimators import Floats
 from training.data.records import Comparison, dense_ranks
+from training.evaluation.baselines import Baselines
 from training.evaluation.benchmarks import BenchmarkScore, score_benchmark
 from training.evaluation.measure import BestOfNCurve, best_of_n_curve, gold
 from training.evaluation.pairwise import Pairwise
@@ -24,6 +25,7 @@ class RewardReport:
     pairwise: Pairwise
     benchmark: BenchmarkScore | None = None
     best_of_n: BestOfNCurve | None = None
+    baselines: Baselines | None = None
 
 
 def on_comparisons(reward_model: str, comparisons: Sequence[Comparison], data_format: str, data: str) -> RewardReport:
@@ -41,9 +43,14 @@ def on_comparisons(reward_model: str, comparisons: Sequence[Comparison], data_fo
 
 
 def in_lab(
-    reward_model: str, world: Lab, samples: Sequence[Comparison], scored: ScoredComparisons, data: str
+    reward_model: str,
+    world: Lab,
+    samples: Sequence[Comparison],
+    scored: ScoredComparisons,
+    data: str,
+    found: Baselines,
 ) -> RewardReport:
-    """From equally many answers of a policy to each held-out prompt, and their rewards.
+    """From equally many answers of a policy to each held-out prompt, their rewards, and what is free beside them.
 
     The pairs are of each prompt's different answers, ranked by gold. Raises ValueError where gold finds no difference.
     """
@@ -58,6 +65,7 @@ def in_lab(
         data,
         measure_pairs(ranked, rewards, tokens),
         best_of_n=best_of_n_curve(np.array(scored.normalised()), true),
+        baselines=found,
     )
 
 

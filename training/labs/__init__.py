@@ -9,8 +9,9 @@ from measuring.near_miss import did_you_mean
 from training.labs.arithmetic import Arithmetic
 from training.labs.lab import Lab, LabOptionsError
 from training.labs.reviews import Reviews
+from training.labs.riddles import Riddles
 
-LABS: Mapping[str, type[Lab]] = {"arithmetic": Arithmetic, "reviews": Reviews}
+LABS: Mapping[str, type[Lab]] = {"arithmetic": Arithmetic, "reviews": Reviews, "riddles": Riddles}
 _CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 
 

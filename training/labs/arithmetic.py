@@ -7,7 +7,6 @@ A careless demonstrator gets one step of some answers wrong and carries the mist
 that is often wrong and, among a few samples, nearly always right at least once.
 """
 
-import json
 import random
 import re
 import zlib
@@ -17,11 +16,10 @@ from typing import Any
 
 from training.data.records import Conversation, Demonstration, user
 from training.labs.lab import LabOptionsError, Split
+from training.labs.worked_answer import JSON_REQUEST, stated, written
 
-JSON_REQUEST = " Reply in JSON."
 MISTAKES = (-3, -2, -1, 1, 2, 3)
 _QUESTION = re.compile(r"What is (\d+(?:\+\d+)+)\?( Reply in JSON\.)?")
-_ANSWER = re.compile(r"(?:^|\n)Answer: (\d+)\s*$")
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,11 @@ class Arithmetic:
         """1 where the answer is right, else 0."""
         return float(gold(_question(prompt), response))
 
+    def answer_of(self, prompt: Conversation, response: str) -> str | None:
+        """The number that a response states in the form that was asked for; None where it states none."""
+        number = stated(response, as_json=_question(prompt).as_json)
+        return None if number is None else str(number)
+
     def judge(
         self, prompt: Conversation, responses: Sequence[str], *, noise: float, generator: random.Random
     ) -> list[float]:
@@ -115,30 +118,14 @@ def solution(question: Question, *, mistake_at: int | None = None, mistake: int 
         result = total + number + (mistake if index == mistake_at else 0)
         steps.append(f"{total}+{number}={result}")
         total = result
-    if question.as_json:
-        return json.dumps({"steps": steps, "answer": total})
-    return "\n".join([*steps, f"Answer: {total}"])
+    return written(steps, total, as_json=question.as_json)
 
 
 def gold(question: Question | str, response: str) -> bool:
     """Whether the response states the right sum, in the form that the question asks for."""
     asked = parse(question) if isinstance(question, str) else question
-    stated = _json_answer(response) if asked.as_json else _text_answer(response)
-    return stated == sum(asked.numbers)
+    return stated(response, as_json=asked.as_json) == sum(asked.numbers)
 
 
 def _question(prompt: Conversation) -> Question:
     return parse(str(prompt[-1]["content"]))
-
-
-def _text_answer(response: str) -> int | None:
-    match = _ANSWER.search(response)
-    return int(match[1]) if match else None
-
-
-def _json_answer(response: str) -> int | None:
-    try:
-        answer = json.loads(response)["answer"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    return answer if type(answer) is int else None

@@ -3,6 +3,7 @@
 An answer is what follows the prompt as a policy is asked, its end of turn included. DPO and PPO share this.
 """
 
+import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -80,12 +81,34 @@ def answer_logprobs(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -
     `batch` as `padded` makes it. Logits are computed only from where the first answer begins.
     """
     tokens, answer = batch["input_ids"], batch["answer"]
-    first = int(answer.any(0).int().argmax())
-    kept = tokens.shape[1] - first + 1  # the logits of the position before an answer predict its first token
-    logits = model(
-        input_ids=tokens, attention_mask=batch["attention_mask"], logits_to_keep=kept, use_cache=False
-    ).logits[:, :-1]
+    logits, first = _answer_logits(model, batch)
     return torch.where(answer, pad(token_logprobs(logits, tokens[:, first:]), (first, 0)), 0.0)
+
+
+def answer_certainties(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """`answer_logprobs`, and each token's self-certainty; both in nats, float32, [sequences, longest], 0 elsewhere.
+
+    Self-certainty is KL(uniform || p) = -(1/V) sum_j log(V p_j) over the vocabulary of V, as the model has it where
+    the token was drawn (Kang et al. 2025, "Scalable best-of-N selection via self-certainty").
+    """
+    tokens, answer = batch["input_ids"], batch["answer"]
+    logits, first = _answer_logits(model, batch)
+    normaliser = _log_normaliser(logits)
+    chosen = logits.gather(-1, tokens[:, first:].unsqueeze(-1)).squeeze(-1).float()
+    certain = normaliser - logits.float().mean(-1) - math.log(logits.shape[-1])
+    both = (chosen - normaliser, certain)
+    logprobs, certainties = (torch.where(answer, pad(values, (first, 0)), 0.0) for values in both)
+    return logprobs, certainties
+
+
+def _answer_logits(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
+    """What predicts each token from where the first answer begins, [sequences, longest - first, V], and `first`."""
+    first = int(batch["answer"].any(0).int().argmax())
+    kept = batch["input_ids"].shape[1] - first + 1  # the logits of the position before an answer predict its first
+    output = model(
+        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], logits_to_keep=kept, use_cache=False
+    )
+    return output.logits[:, :-1], first
 
 
 def token_logprobs(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

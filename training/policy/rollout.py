@@ -40,6 +40,7 @@ class TokenSampler(Protocol):
     ) -> list[list[int]]:
         """One answer to each prompt, with the token that ended it if one did; the same for the same seed.
 
+        Temperature 0 is greedy decoding.
         A prompt may stand there several times, for several answers.
         """
 
@@ -174,10 +175,7 @@ class TransformersSampler:
     def _generate(self, prompts: list[Sequence[int]], max_tokens: int, temperature: float) -> list[list[int]]:
         tokens = torch.tensor(prompts, device=self._model.device)
         sampling = GenerationConfig(
-            do_sample=True,
-            temperature=temperature,
-            top_k=0,
-            top_p=1.0,
+            **_drawing(temperature),
             max_new_tokens=max_tokens,
             pad_token_id=self._pad,
             eos_token_id=sorted(self._ends),
@@ -189,6 +187,13 @@ class TransformersSampler:
     def _until_end(self, tokens: list[int]) -> list[int]:
         end = next((index for index, token in enumerate(tokens) if token in self._ends), len(tokens))
         return tokens[: end + 1]
+
+
+def _drawing(temperature: float) -> dict[str, Any]:
+    """For GenerationConfig."""
+    if not temperature:
+        return {"do_sample": False}
+    return {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
 
 
 @contextmanager

@@ -25,7 +25,10 @@ import torch
 from transformers import PreTrainedModel
 from transformers.trainer_utils import EvalPrediction
 
-from training.evaluation.measure import best_of_n_gold, held_out_samples
+from training.evaluation.baselines import baselines
+from training.evaluation.held_out import held_out, pool_of
+from training.evaluation.measure import best_of_n_curve, sizes_up_to
+from training.evaluation.scoring import score
 from training.reward.data import ABSENT, RewardCollator, RewardDataset, bagging_weights, tokens_in
 from training.reward.heads import (
     fresh_modules,
@@ -208,5 +211,8 @@ def _measured(config: RewardModelConfig, output: Path, metrics: Mapping[str, flo
         return text
     world, prompts, count = config.world(), config.evaluation_prompts, config.evaluation_samples
     policy = config.policy or config.model
-    samples = held_out_samples(world, policy, kind=config.sampler, prompts=prompts, count=count)
-    return f"{text}\n\n{best_of_n_gold(world, samples, output).table()}"
+    drawn = held_out(world, policy, kind=config.sampler, prompts=prompts, count=count)
+    rewards = score(drawn.samples, output).normalised()
+    pool = pool_of(world, policy, drawn, rewards)
+    free = baselines(pool, sizes_up_to(count))
+    return f"{text}\n\n{best_of_n_curve(np.array(rewards), pool.gold).table(free)}"

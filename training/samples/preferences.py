@@ -81,10 +81,16 @@ def load_preferences(config: PreferenceConfig, output: Path) -> Preferences:
 
 
 def draw(
-    policy: PolicySampler, prompts: Sequence[Conversation], *, count: int, max_tokens: int, seed: int
+    policy: PolicySampler,
+    prompts: Sequence[Conversation],
+    *,
+    count: int,
+    max_tokens: int,
+    seed: int,
+    temperature: float = 1.0,
 ) -> list[Comparison]:
     """`count` answers to each prompt, not yet labelled."""
-    answers = policy.sample(prompts, count=count, max_tokens=max_tokens, seed=seed)
+    answers = policy.sample(prompts, count=count, max_tokens=max_tokens, seed=seed, temperature=temperature)
     return [Comparison(prompt, tuple(texts)) for prompt, texts in zip(prompts, answers, strict=True)]
 
 

@@ -67,6 +67,9 @@ def test_a_policy_and_a_reward_model_together(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert list(report["reward_model"]["best_of_n"]["gold"]) == ["1", "2"]
     assert report["policy"]["samples"] == 2
+    assert "## Beside what is free" in result.output
+    assert "| one greedy answer | " in result.output
+    assert set(report["reward_model"]["baselines"]["worth_over_best"]) == {"1", "2"}
     assert is_picture(tmp_path / "best_of_n.png")
 
 

@@ -26,6 +26,14 @@ def test_both_in_a_lab_from_one_set_of_samples() -> None:
     assert policy.win_rate is not None
     assert 0.2 < policy.win_rate.wins.value < 0.8
     assert ranked.pairwise.by_label_margin == ()
+    assert policy.baselines is None
+    beside = ranked.baselines
+    assert beside is not None
+    assert beside.sizes == [1, 2, 4, 6]
+    assert beside.gold["reward model"][4] == curve.gold[4]
+    assert beside.gold["random"][4].value == pytest.approx(policy.gold.value)
+    assert beside.single["greedy"].value == 1  # the lab's policy makes its mistakes at random around what is right
+    assert beside.tokens["random"] == pytest.approx(policy.tokens.value)
 
 
 def test_a_reward_model_ranks_the_labs_own_policy() -> None:
@@ -39,3 +47,6 @@ def test_a_policy_alone_needs_no_reward_model() -> None:
     ranked, policy = policy_in_lab(answers(3, 2, policy="arithmetic-sft"))
     assert ranked is None
     assert (policy.prompts, policy.samples, policy.proxy) == (3, 2, None)
+    assert policy.baselines is not None
+    assert "reward model" not in policy.baselines.gold
+    assert {"likelihood, mean", "self-certainty", "majority vote", "shortest"} < set(policy.baselines.gold)

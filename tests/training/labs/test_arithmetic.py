@@ -73,6 +73,13 @@ def test_training_and_held_out_are_disjoint_and_repeatable() -> None:
     assert train != arithmetic.questions(2000, "train", seed=1)
 
 
+def test_a_vote_compares_the_stated_number_whatever_its_form() -> None:
+    world = lab("arithmetic")
+    for question in (Question((35, 21, 81)), Question((35, 21, 81), as_json=True)):
+        assert world.answer_of(question.messages, solution(question)) == "137"  # type: ignore[attr-defined]
+        assert world.answer_of(question.messages, "137, I think") is None  # type: ignore[attr-defined]
+
+
 def test_demonstrations_are_as_careless_as_asked() -> None:
     made = list(Arithmetic(carelessness=0.4, json_share=0.2).demonstrations(2000, seed=3))
     questions = [parse(str(d.messages[-1]["content"])) for d in made]

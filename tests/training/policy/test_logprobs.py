@@ -9,7 +9,14 @@ from transformers import AutoModelForSequenceClassification, OPTConfig, OPTForCa
 
 from training.labs.models import fresh_policy
 from training.labs.tokenizer import byte_tokenizer
-from training.policy.logprobs import Answered, answer_logprobs, load_without_dropout, padded, token_logprobs
+from training.policy.logprobs import (
+    Answered,
+    answer_certainties,
+    answer_logprobs,
+    load_without_dropout,
+    padded,
+    token_logprobs,
+)
 
 SEQUENCES = [Answered([5, 6, 7, 8, 9], 2), Answered([9, 8, 7], 2), Answered([4, 4, 4, 4, 4, 4, 4], 5)]
 
@@ -42,6 +49,16 @@ def test_answer_logprobs_do_not_depend_on_what_else_is_in_the_batch() -> None:
         expected = logits.gather(1, tokens[0, 1:, None]).squeeze(1)[sequence.start - 1 :]
         assert torch.allclose(row[sequence.start : len(sequence.tokens)], expected, atol=1e-5)
         assert row.count_nonzero() == len(sequence.tokens) - sequence.start
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_certainties_are_float32_and_zero_where_no_answer_is(dtype: torch.dtype) -> None:
+    model = fresh_policy(byte_tokenizer(), seed=0).eval().to(dtype)
+    batch = padded(SEQUENCES, pad_token_id=0)
+    logprobs, certainties = answer_certainties(model, batch)
+    assert torch.allclose(logprobs, answer_logprobs(model, batch), atol=1e-5)
+    assert certainties.dtype == torch.float32
+    assert ((certainties > 0) == batch["answer"]).all()
 
 
 def test_logits_are_computed_from_the_first_answer_on() -> None:

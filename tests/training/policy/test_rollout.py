@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import pytest
+import torch
 from transformers import AutoTokenizer, GenerationConfig
 
 from reward.template import Message
@@ -81,6 +82,19 @@ def test_what_is_sampled_is_the_models_own_distribution() -> None:
     model.generation_config = narrow
     assert drawn() == plain
     assert model.generation_config is narrow
+
+
+def test_at_temperature_0_each_token_is_the_likeliest() -> None:
+    tokenizer = byte_tokenizer()
+    model = fresh_policy(tokenizer, seed=0).eval()
+    prompt = prompt_tokens(tokenizer, user("aaaa"))
+    first, second = (
+        TransformersSampler(model, tokenizer).generate([prompt], max_tokens=8, seed=seed, temperature=0.0)[0]
+        for seed in (1, 2)
+    )
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([prompt + first])).logits[0, len(prompt) - 1 : -1]
+    assert first == second == logits.argmax(-1).tolist()
 
 
 def test_leaving_the_sampler_closes_what_draws_its_tokens() -> None:
