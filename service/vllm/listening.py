@@ -21,7 +21,7 @@ from service.vllm.sampling.sampler import EngineRequest
 
 async def listen(
     engine: AsyncLLM, request: EngineRequest, context: RequestContext, meter: BusyMeter
-) -> AsyncIterator[RequestOutput]:
+) -> AsyncGenerator[RequestOutput, None]:
     """One candidate, which is at work for as long as somebody speaks.
 
     There is no run for it, since it ends with every piece of its input and goes on with the next. Raises what the

@@ -291,15 +291,21 @@ def test_a_form_is_not_reranked_either() -> None:
 
 @pytest.mark.parametrize("value", [False, "false", "False", "0", "off", "no", 0, 0.0, None, "perhaps", [1], {"a": 1}])
 def test_what_vllm_reads_as_false_or_refuses_is_not_true_here(value: Any) -> None:
-    ask = read({"use_beam_search": value, "background": value, "best_of": 2}, endpoint="responses")
-    assert (ask.beam, ask.background) == (False, False)
+    assert not read({"use_beam_search": value, "best_of": 2}).beam
+    assert not read({"background": value, "best_of": 2}, endpoint="responses").background
     assert refusal({"stream": value, "rerank": {"progress": True}}) == "rerank.progress"
+
+
+def test_a_field_that_an_endpoint_does_not_have_means_nothing_there() -> None:
+    for endpoint, field in (("chat", "background"), ("responses", "use_beam_search"), ("messages", "use_beam_search")):
+        ask = read({field: True, "best_of": 2}, endpoint=endpoint)  # type: ignore[arg-type]
+        assert (ask.best_of, ask.beam, ask.background) == (2, False, False)
 
 
 @pytest.mark.parametrize("value", [True, "true", "1", "on", "yes", 1, 1.0])
 def test_what_vllm_reads_as_true_is_true_here(value: Any) -> None:
-    ask = read({"use_beam_search": value, "background": value}, endpoint="responses")
-    assert (ask.beam, ask.background) == (True, True)
+    assert read({"use_beam_search": value}).beam
+    assert read({"background": value}, endpoint="responses").background
     assert read({"stream": value, "rerank": {"progress": True}}).options.progress
 
 
