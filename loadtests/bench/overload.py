@@ -1,15 +1,16 @@
 """`make overload`: what becomes of a server that is asked four times what it can do.
 
-It starts a server with few places for candidates and measures its capacity: as many locust users as fit exactly. Then
-four times as many, each of which asks again as soon as it is answered, or when `retry-after` lets it: a closed loop, in
-which a server that stalls is asked less, and fewer of its slow answers are counted (coordinated omission). What locust
-counted is held against the server's own counters, to the request and to the token; memory is that of the server and
-its engines.
+It starts a server with few places for candidates and measures, in turn, its capacity, which is as many locust users as
+fit exactly, and four times as many, each of which asks again as soon as it is answered, or when `retry-after` lets it.
+That is a closed loop, in which a server that stalls is asked less, and fewer of its slow answers are counted
+(coordinated omission). What locust counted is held against the server's own counters, to the request and to the token;
+memory is that of the server and its engines.
 """
 
 import asyncio
 import json
 import math
+import statistics
 import sys
 import tempfile
 from collections import Counter
@@ -36,7 +37,8 @@ _WORKLOAD = WORKLOADS / "best_of_8.yaml"
 _BEST_OF = 8
 _MAX_CANDIDATES = 64
 _TIMES = 4
-_SECONDS = 60
+_SECONDS = 20
+_ROUNDS = 5
 _COUNTERS = {
     "answered": ("bestofn_requests_total", {"outcome": "ok"}),
     "refused": ("bestofn_requests_total", {"outcome": "overloaded"}),
@@ -168,17 +170,21 @@ async def main() -> int:
     return 1 if wrong else 0
 
 
-async def _measure(server: ServerProcess, memory: list[dict[str, float]]) -> tuple[dict[int, LocustRun], list[str]]:
+async def _measure(
+    server: ServerProcess, memory: list[dict[str, float]]
+) -> tuple[dict[int, list[LocustRun]], list[str]]:
     """Runs by their number of users, and what is wrong with them. memory: gets what `_watch` notes meanwhile."""
     places = _MAX_CANDIDATES // _BEST_OF
-    runs: dict[int, LocustRun] = {}
+    runs: dict[int, list[LocustRun]] = {places: [], _TIMES * places: []}
     wrong: list[str] = []
     async with connect(server.url, clients=1) as client:
-        await run_locust(server.url, places, 10)  # warms up
+        for users in runs:  # warms up
+            await run_locust(server.url, users, 10)
         before = await counters(client)
         watching = asyncio.create_task(_watch(server.pid, memory))
-        for users in (places, _TIMES * places):
-            run = runs[users] = await run_locust(server.url, users, _SECONDS)
+        for users in [*runs] * _ROUNDS:
+            run = await run_locust(server.url, users, _SECONDS)
+            runs[users].append(run)
             after = await counters(client)
             wrong += differences(before, after, run)
             wrong += [f"{run.post.failures} requests of {users} users failed"] if run.post.failures else []
@@ -200,29 +206,43 @@ async def _watch(pid: int, memory: list[dict[str, float]]) -> None:
         await asyncio.sleep(1)
 
 
-def _show(runs: Mapping[int, LocustRun], memory: Sequence[Mapping[str, float]]) -> None:
-    table = Table(title=f"best_of = {_BEST_OF}, --max-candidates {_MAX_CANDIDATES}, {_SECONDS} s each")
+def _show(runs: Mapping[int, Sequence[LocustRun]], memory: Sequence[Mapping[str, float]]) -> None:
+    """Medians over the rounds with their range."""
+    title = f"best_of = {_BEST_OF}, --max-candidates {_MAX_CANDIDATES}, {_ROUNDS} rounds of {_SECONDS} s each"
+    table = Table(title=title)
     table.add_column("")
     for users in runs:
         table.add_column(f"{users} users", justify="right")
-    rows: Mapping[str, Callable[[LocustRun], str]] = {
-        "answered, requests/s": lambda run: f"{run.counted['answered'] / run.lasted_s:.2f}",
-        "offered, requests/s": lambda run: f"{run.counted['requests'] / run.lasted_s:.2f}",
-        "latency of accepted, p50 s": lambda run: f"{run.answered.quantile(0.5) / 1000:.2f}",
-        "latency of accepted, p95 s": lambda run: f"{run.answered.quantile(0.95) / 1000:.2f}",
-        "refused with 429": lambda run: f"{run.refused.requests / run.counted['requests']:.1%}",
-        "time to a refusal, p95 ms": lambda run: f"{run.refused.quantile(0.95):.0f}",
-        "retry-after, p50 / p95 / most s": lambda run: " / ".join(
-            f"{run.retry_after.quantile(share) / 1000:.0f}" for share in (0.5, 0.95, 1.0)
-        ),
+    rows: Mapping[str, tuple[Callable[[LocustRun], float], str]] = {
+        "answered, requests/s": (_answered, ".2f"),
+        "offered, requests/s": (lambda run: run.counted["requests"] / run.lasted_s, ".2f"),
+        "latency of accepted, p50 s": (lambda run: run.answered.quantile(0.5) / 1000, ".2f"),
+        "latency of accepted, p95 s": (lambda run: run.answered.quantile(0.95) / 1000, ".2f"),
+        "refused with 429": (lambda run: run.refused.requests / run.counted["requests"], ".1%"),
+        "time to a refusal, p95 ms": (lambda run: run.refused.quantile(0.95), ".0f"),
+        "retry-after, p95 s": (lambda run: run.retry_after.quantile(0.95) / 1000, ".0f"),
     }
-    for name, value in rows.items():
-        table.add_row(name, *(value(run).replace("nan", "–") for run in runs.values()))
+    for name, (value, form) in rows.items():
+        table.add_row(name, *(_range([value(run) for run in each], form) for each in runs.values()))
     console = Console(width=110)
     console.print(table)
+    capacity, overload = runs.values()
+    ratios = [_answered(more) / _answered(full) for full, more in zip(capacity, overload, strict=True)]
+    console.print(f"answered at {_TIMES} times the load, over answered at capacity: {_range(ratios, '.3f')}")
     for name in memory[-1]:
         tenths = [memory[(len(memory) - 1) * part // 10].get(name, math.nan) for part in range(11)]
-        console.print(f"memory of the {name} over both runs, MiB: " + " ".join(f"{value:.0f}" for value in tenths))
+        console.print(f"memory of the {name} over all runs, MiB: " + " ".join(f"{value:.0f}" for value in tenths))
+
+
+def _answered(run: LocustRun) -> float:
+    return run.counted["answered"] / run.lasted_s
+
+
+def _range(values: Sequence[float], form: str) -> str:
+    """The median, and the least and the most in parentheses; a dash where there was nothing to measure."""
+    if any(map(math.isnan, values)):
+        return "–"
+    return f"{statistics.median(values):{form}} ({min(values):{form}} – {max(values):{form}})"
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def openai_error(body: bytes, status: int) -> Json:
     """OpenAI's error object for any error body; one that has it already stays as it is."""
     answer = _read(body)
     detail = answer.get("error", answer.get("detail")) if isinstance(answer, dict) else answer
-    if isinstance(detail, dict) and isinstance(detail.get("message"), str):
+    if isinstance(detail, dict) and isinstance(detail.get("message"), str) and detail["message"].strip():
         return {"type": None, "param": None, "code": None} | detail
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     if isinstance(detail, list) and any(isinstance(problem, Mapping | str) for problem in detail):

@@ -142,6 +142,7 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
     request = _object(body)
     if request.get("messages") == []:
         raise InvalidRequest("messages must hold at least one message", param="messages")
+    _check_items(request.get("input"))
     rerank_given = request.get("rerank") is not None
     options = read_options(request.get("rerank"), limits.default_strategy)
     if options.progress and not request.get("stream"):
@@ -186,6 +187,18 @@ def read_ask(endpoint: Endpoint, body: bytes, header: str | None, limits: Limits
         body=body if forwarded == request else json.dumps(forwarded).encode(),
         model=model if isinstance(model := forwarded.get("model"), str) else None,
     )
+
+
+def _check_items(items: Any) -> None:
+    """Of an earlier answer in the input of /v1/responses vLLM takes the first part's text, and fails without."""
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        if not isinstance(item, dict) or item.get("role") != "assistant" or not isinstance(item.get("content"), list):
+            continue
+        field, first = f"input.{index}.content", next(iter(item["content"]), None)
+        if first is None:
+            raise InvalidRequest(f"{field}: must hold at least one part", param=field)
+        if isinstance(first, dict) and first.get("type") == "refusal":
+            raise InvalidRequest(f"{field}.0: a refusal cannot be read; give it as output_text", param=f"{field}.0")
 
 
 def _refuse_reranking(body: bytes, header: str | None) -> None:

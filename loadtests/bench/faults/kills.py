@@ -22,6 +22,7 @@ _DRAINS_S = 20
 _ENGINE_SHOWS_S = 60.0
 _LATEST_START_S = 12.0
 _AFTER_SIGTERM_S = 0.05
+_STOPS_S = 0.5  # within which everybody is answered who waits for a server that is told to stop
 
 
 async def kill(target: Target, stage: Stage, rng: random.Random) -> Fault:
@@ -32,7 +33,7 @@ async def kill(target: Target, stage: Stage, rng: random.Random) -> Fault:
 
 async def term(stage: Stage, rng: random.Random) -> Fault:
     """SIGTERM for the server; while it drains, a second one."""
-    fault = Fault("term", stage, "api")
+    fault = Fault("term", stage, "api", goal_s=_STOPS_S)
     return await _end(fault, "api", signal.SIGTERM, stage, rng)
 
 
@@ -100,7 +101,8 @@ async def _see_the_end(fault: Fault, life: Life, target: Target, number: signal.
         fault.wrong.append(f"the server has not ended after {took_s:.0f} s; alive: {alive}")
         await life.end()
         return
-    wanted = {"api": 0 if number == signal.SIGTERM else -number}.get(target, 1)
+    told_to_stop = number == signal.SIGTERM or (fault.stage == "draining" and target != "api")
+    wanted = 0 if told_to_stop else -number if target == "api" else 1
     is_early = fault.stage == "starting" and target == "api" and status == -number
     if status != wanted and not is_early:
         fault.wrong.append(f"the exit status is {status}, not {wanted}")

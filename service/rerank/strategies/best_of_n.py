@@ -11,7 +11,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from service.rerank.strategies.base import Action, AskForScore, Candidate, Event, Finished, Progress, Sample, Stop
-from service.rerank.strategies.knobs import StrategyOptions, Terms
+from service.rerank.strategies.knobs import MOST_TOKENS, StrategyOptions, Terms
 
 
 class BestOfNOptions(StrategyOptions):
@@ -22,6 +22,7 @@ class BestOfNOptions(StrategyOptions):
     checkpoint_tokens: int | None = Field(
         default=None,
         ge=1,
+        le=MOST_TOKENS,
         description="Score growing candidates too, every so many tokens; by default as --prefix-score-tokens has it.",
     )
 

@@ -7,6 +7,8 @@ from typing import ClassVar
 from service.rerank.strategies.base import Strategy
 from service.rerank.variants import Variant
 
+MOST_TOKENS = 1_000_000_000  # no answer is longer, and every engine can count so far
+
 
 @dataclass(frozen=True)
 class Terms:

@@ -29,7 +29,7 @@ from service.rerank.strategies.base import (
     Scored,
     Stop,
 )
-from service.rerank.strategies.knobs import Profiled, StrategyOptions, Terms
+from service.rerank.strategies.knobs import MOST_TOKENS, Profiled, StrategyOptions, Terms
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -45,7 +45,7 @@ class PruneOptions(StrategyOptions):
     reads_prefixes: ClassVar[bool] = True
 
     checkpoint_tokens: Annotated[int, Profiled()] = Field(
-        default=16, ge=1, description="Tokens between two checkpoints."
+        default=16, ge=1, le=MOST_TOKENS, description="Tokens between two checkpoints."
     )
     keep: Annotated[list[Share], BeforeValidator(_listed), Profiled()] = Field(
         default=[0.5],

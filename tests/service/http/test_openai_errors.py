@@ -24,6 +24,7 @@ _NAMES = ["error", "detail", "message", "type", "param", "code"]
         (405, b"Method Not Allowed", "Method Not Allowed", "invalid_request_error"),
         (500, b"Internal Server Error", "Internal Server Error", "server_error"),
         (503, b"", "HTTP 503", "server_error"),
+        (500, {"error": {"message": " ", "type": "InternalServerError"}}, "HTTP 500", "server_error"),
         (401, {"error": "Unauthorized"}, "Unauthorized", "authentication_error"),
         (400, b"\xff\xfe", "\ufffd\ufffd", "invalid_request_error"),
         (429, {"unknown": 1}, "HTTP 429", "rate_limit_error"),

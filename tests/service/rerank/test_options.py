@@ -137,6 +137,8 @@ def test_one_share_is_a_list_of_one() -> None:
         ({"strategy": "prune", "keep": []}, "rerank.keep"),
         ({"strategy": "prune", "keep": "half"}, "rerank.keep"),
         ({"strategy": "prune", "checkpoint_tokens": 0}, "rerank.checkpoint_tokens"),
+        ({"strategy": "prune", "checkpoint_tokens": 10**27}, "rerank.checkpoint_tokens"),
+        ({"checkpoint_tokens": 10**27}, "rerank.checkpoint_tokens"),
         ({"strategy": "adaptive", "wave": 0}, "rerank.wave"),
         ({"strategy": "adaptive", "price": 0}, "rerank.price"),
         ({"stop_after": 0}, "rerank.stop_after"),

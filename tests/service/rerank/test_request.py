@@ -156,6 +156,20 @@ def test_empty_messages_are_refused() -> None:
     assert refusal({"messages": []}) == "messages"
 
 
+_TEXT, _REFUSAL = {"type": "output_text", "text": "4"}, {"type": "refusal", "refusal": "no"}
+
+
+@pytest.mark.parametrize(("parts", "field"), [([], "input.1.content"), ([_REFUSAL], "input.1.content.0")])
+def test_an_earlier_answer_without_text_is_refused_by_name(parts: list[Any], field: str) -> None:
+    items = [{"role": "user", "content": []}, {"role": "assistant", "content": parts}]
+    assert refusal({"input": items}, endpoint="responses") == field
+
+
+@pytest.mark.parametrize("answer", ["4", [_TEXT], [_TEXT, _REFUSAL], ["odd"], 7])
+def test_an_earlier_answer_with_text_is_left_for_vllm_to_judge(answer: Any) -> None:
+    assert read({"input": ["odd", {"role": "assistant", "content": answer}]}, endpoint="responses").best_of == 4
+
+
 def test_the_servers_selection_is_used_where_a_request_does_not_say() -> None:
     limits = replace(ENSEMBLE, selection=Selection(pick=Soft(temperature=2), heads=Worst()))
     assert read({}, limits=limits).selection == limits.selection
