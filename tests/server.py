@@ -1,4 +1,4 @@
-"""A real server in a process of its own: bundled models, real vLLM."""
+"""A real server in a process of its own: the models of the lab arithmetic, real vLLM."""
 
 import json
 import os
@@ -92,10 +92,13 @@ class Server:
 
 
 @contextmanager
-def running(log: Path, options: Sequence[str] = (), environment: dict[str, str] | None = None) -> Iterator[Server]:
+def running(
+    log: Path, options: Sequence[str] = (), environment: dict[str, str] | None = None, *, model: str = "arithmetic"
+) -> Iterator[Server]:
     """Start `bestofn serve`, wait until it is ready, and stop it at the end."""
     port = free_port()
-    command = [sys.executable, "-m", "bestofn_server", "serve", "--port", str(port), "--api-key", API_KEY, *options]
+    command = [sys.executable, "-m", "bestofn_server", "serve", model, "--port", str(port)]
+    command += ["--api-key", API_KEY, *options]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **QUIET, **(environment or {})}

@@ -19,6 +19,7 @@ FORWARD: dict[str, Any] = {
 
 # The second is of what an engine that was ended has left to be cleaned up, and follows on the cleaning up.
 _QUIET_WARNINGS = "ignore::FutureWarning,ignore::UserWarning:multiprocessing.resource_tracker"
+_LABS = ("arithmetic", "reviews")
 
 
 def serve(context: typer.Context) -> None:
@@ -68,15 +69,19 @@ def _quieten(arguments: Sequence[str]) -> None:
         os.environ.setdefault("PYTHONWARNINGS", _QUIET_WARNINGS)
 
 
-def bundled() -> "Bundled":
-    """The policy and the reward model of the lab `arithmetic`."""
+def bundled() -> "dict[str, Bundled]":
+    """By lab, its policy and the reward model that was trained for it; the first is served where nothing is named."""
     from service.vllm.bundled import Bundled
     from training.labs import checkpoint
 
-    reward_model = checkpoint("arithmetic-reward")
-    return Bundled(
-        model=checkpoint("arithmetic-sft"),
-        reward_model=reward_model,
-        strategy_profile=reward_model / "strategy_profile.json",
-        served_name="arithmetic",
-    )
+    found = {}
+    for lab in _LABS:
+        reward_model = checkpoint(f"{lab}-reward")
+        profile = reward_model / "strategy_profile.json"
+        found[lab] = Bundled(
+            model=checkpoint(f"{lab}-sft"),
+            reward_model=reward_model,
+            strategy_profile=profile if profile.is_file() else None,
+            served_name=lab,
+        )
+    return found

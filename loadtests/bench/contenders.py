@@ -20,8 +20,8 @@ def plain(port: int) -> list[str]:
 
 
 def ours(options: Sequence[str] = ()) -> Command:
-    """`bestofn serve` with these options."""
-    return bestofn_serve(["--disable-uvicorn-access-log", *options])
+    """`bestofn serve arithmetic` with these options."""
+    return bestofn_serve(["arithmetic", "--disable-uvicorn-access-log", *options])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`bestofn serve` without a model: checkpoints that ship with the package, and sizes that fit them."""
+"""`bestofn serve LAB`: checkpoints that ship with the package, and sizes that fit them."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -20,14 +20,14 @@ _POLICY_ENGINE_ARGS: Mapping[str, Any] = {"dtype": "float32", **REWARD_ENGINE_AR
 
 @dataclass(frozen=True)
 class Bundled:
-    """What is served where the command line names no model."""
+    """What is served for the name of a lab."""
 
     # The policy's checkpoint: a folder.
     model: Path
     # The reward model that was trained for it: a folder.
     reward_model: Path
-    # JSON file that sets the strategies for both.
-    strategy_profile: Path
+    # JSON file that sets the strategies for both, where they have one.
+    strategy_profile: Path | None
     # Name of the policy in requests and in /v1/models.
     served_name: str
 
@@ -45,9 +45,10 @@ def use_bundled_policy(args: Namespace, defaults: Mapping[str, Any], bundled: Bu
 
 def with_bundled_reward(settings: Settings, bundled: Bundled) -> Settings:
     """The reward model that belongs to the bundled policy, sizes that fit it, and how strategies are set for it."""
+    profile = bundled.strategy_profile
     changes = {
         "reward_model": str(bundled.reward_model),
         "reward_engine_args": {**REWARD_ENGINE_ARGS, **settings.reward_engine_args},
-        "strategy_profile": settings.strategy_profile or str(bundled.strategy_profile),
+        "strategy_profile": settings.strategy_profile or (profile and str(profile)),
     }
     return settings.model_copy(update=changes)

@@ -1,7 +1,7 @@
 """The command line of `bestofn serve`: vLLM's arguments and our settings."""
 
 from argparse import Namespace, _SubParsersAction
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,8 +21,10 @@ _COMMENTS_S = 1.0  # between comments in a stream that has nothing else to send,
 _NEAR = 0.7  # of names that may be meant for each other
 
 
-def parse(argv: Sequence[str], bundled: Bundled) -> tuple[Namespace, Settings]:
-    """vLLM's arguments and our settings, from one command line (and `--config` file); `bundled` where it has no MODEL.
+def parse(argv: Sequence[str], bundled: Mapping[str, Bundled]) -> tuple[Namespace, Settings]:
+    """vLLM's arguments and our settings, from one command line (and `--config` file).
+
+    bundled: by what MODEL may name them; the first is served where there is no MODEL.
 
     Exits with a message, as argparse does, for what cannot be meant. The arguments get one of ours: stream_comments_s,
     of `Dependencies`.
@@ -37,11 +39,10 @@ def parse(argv: Sequence[str], bundled: Bundled) -> tuple[Namespace, Settings]:
         settings = Settings.resolve(command_line, file=merged)
     except (ValueError, OSError) as error:
         parser.error(_one_line(error))
-    if args.model_tag is not None:
-        args.model = args.model_tag
-    elif args.model == defaults["model"]:
-        use_bundled_policy(args, defaults, bundled)
-        settings = settings if settings.reward_model else with_bundled_reward(settings, bundled)
+    args.model = args.model_tag or args.model
+    if (models := _bundled(args.model, defaults["model"], bundled)) is not None:
+        use_bundled_policy(args, defaults, models)
+        settings = settings if settings.reward_model else with_bundled_reward(settings, models)
     if settings.reward_model is None:
         try:
             settings = settings.without_reward_model()
@@ -58,6 +59,12 @@ def parse(argv: Sequence[str], bundled: Bundled) -> tuple[Namespace, Settings]:
     except Exception as error:  # vLLM's own are of many kinds
         parser.error(_one_line(error))
     return args, settings
+
+
+def _bundled(model: str, default: str, bundled: Mapping[str, Bundled]) -> Bundled | None:
+    """What ships with the package under that name; a folder of the same name goes before it."""
+    name = next(iter(bundled)) if model == default else model
+    return None if Path(name).exists() else bundled.get(name)
 
 
 def _split_config(argv: Sequence[str]) -> list[str]:
@@ -123,7 +130,8 @@ def _serve_parser() -> FlexibleArgumentParser:
     serve_parser = commands.add_parser(
         "serve",
         usage="bestofn serve [MODEL] [--reward-model MODEL] [--best-of N] [options of `vllm serve`]",
-        description="Serve a model with best-of-N reranking. Without MODEL: the bundled lab models.",
+        description="Serve a model with best-of-N reranking. MODEL may be the name of a lab, whose bundled models are "
+        "served; without MODEL it is arithmetic.",
         epilog="Our own options: bestofn serve --help=bestofn. All options: bestofn serve --help=all.",
     )
     add_arguments(make_arg_parser(serve_parser))

@@ -229,7 +229,7 @@ async def check_ready(engine: RerankingEngine, reward: SupervisedScorer | None) 
         raise RewardModelDown(f"the reward model is unavailable: {error}") from error
 
 
-def main(argv: Sequence[str], bundled: Bundled) -> None:
+def main(argv: Sequence[str], bundled: Mapping[str, Bundled]) -> None:
     """Entry of `bestofn serve`."""
     import uvloop
 

@@ -9,7 +9,7 @@ from bestofn_server.commands.serve import bundled
 from tests.server import Server, running
 
 pytestmark = pytest.mark.engine
-MODEL = str(bundled().model)
+MODEL = str(bundled()["arithmetic"].model)
 SMALL = ["--dtype", "float32", "--enforce-eager", "--kv-cache-memory-bytes", str(64 * 2**20), "--block-size", "32"]
 ASKED: dict[str, Any] = {
     "model": MODEL,
@@ -23,7 +23,7 @@ ASKED: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def free(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The bundled policy, without the reward model that belongs to it."""
-    with running(tmp_path_factory.mktemp("free") / "log", [*SMALL, MODEL]) as started:
+    with running(tmp_path_factory.mktemp("free") / "log", SMALL, model=MODEL) as started:
         yield started
 
 

@@ -65,22 +65,22 @@ def work(steps: str, numbers: Numbers) -> tuple[list[str], int]:
 
 
 def _bat(draw: random.Random) -> Numbers:
-    ball, more = draw.randint(2, 45), draw.randint(10, 99)
+    ball, more = draw.randint(2, 20), draw.randint(10, 59)
     return {"a": 2 * ball + more, "b": more}
 
 
 def _machines(draw: random.Random) -> Numbers:
-    m = draw.randint(2, 20)
-    return {"m": m, "k": m * draw.randint(2, 9), "t": draw.randint(2, 15)}
+    m = draw.randint(2, 9)
+    return {"m": m, "k": m * draw.randint(2, 9), "t": draw.randint(2, 9)}
 
 
 def _lilies(draw: random.Random) -> Numbers:
-    return {"d": 2 * draw.randint(2, 49), "r": draw.randint(2, 99)}
+    return {"d": 2 * draw.randint(2, 30), "r": draw.randint(2, 99)}
 
 
 def _fence(draw: random.Random) -> Numbers:
-    s = draw.randint(2, 30)
-    return {"s": s, "l": s * draw.randint(3, 50)}
+    s = draw.randint(2, 9)
+    return {"s": s, "l": s * draw.randint(3, 40)}
 
 
 def _days(draw: random.Random) -> Numbers:
@@ -89,16 +89,16 @@ def _days(draw: random.Random) -> Numbers:
 
 
 def _snail(draw: random.Random) -> Numbers:
-    n, i = draw.randint(1, 8), draw.randint(2, 10)
-    return {"h": n * (i + draw.randint(1, 20)), "u": n * i, "v": n * (i - 1)}
+    n, i = draw.randint(1, 5), draw.randint(2, 8)
+    return {"h": n * (i + draw.randint(1, 12)), "u": n * i, "v": n * (i - 1)}
 
 
 def _product(draw: random.Random) -> Numbers:
-    return {"a": draw.randint(2, 30), "b": draw.randint(2, 20), "c": draw.randint(2, 9)}
+    return {"a": draw.randint(2, 20), "b": draw.randint(2, 9), "c": draw.randint(2, 9)}
 
 
 def _sale(draw: random.Random) -> Numbers:
-    return {"p": 100 * draw.randint(1, 40), "q": 10 * draw.randint(1, 6), "r": 10 * draw.randint(1, 3)}
+    return {"p": 100 * draw.randint(1, 9), "q": 10 * draw.randint(1, 4), "r": 10 * draw.randint(1, 3)}
 
 
 KINDS = (

@@ -22,7 +22,7 @@ from training.labs.riddle_kinds import KINDS, Kind, Numbers, work
 from training.labs.worked_answer import JSON_REQUEST, stated, written
 
 _HELD_OUT_OF = 10
-MOST_PROMPTS = {"train": 20_000, "held_out": 2_000}  # about half of those that there are of most kinds
+MOST_PROMPTS = {"train": 10_000, "held_out": 1_000}  # about half of those that there are of most kinds
 _TRAPS = [kind for kind in KINDS if kind.tempting]
 _TWINS = [kind for kind in KINDS if not kind.tempting]
 

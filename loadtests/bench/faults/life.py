@@ -133,7 +133,7 @@ def spawned(options: Sequence[str] = (), environment: Mapping[str, str] | None =
         ours = ["--max-candidates", str(MAX_CANDIDATES), "--candidate-log", str(candidates)]
         with log.open("wb") as output:
             process = subprocess.Popen(
-                bestofn_serve([*ours, "--disable-uvicorn-access-log", *options])(port),
+                bestofn_serve(["arithmetic", *ours, "--disable-uvicorn-access-log", *options])(port),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **QUIET, **(environment or {})},

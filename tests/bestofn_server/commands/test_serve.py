@@ -13,11 +13,15 @@ from service.rerank.strategies.profile import StrategyProfile
 from training.labs import model_path
 
 
-def test_the_bundled_models_are_those_of_the_lab_arithmetic() -> None:
-    found = bundled()
-    assert found.served_name == "arithmetic"
-    assert str(found.model) == model_path("arithmetic-sft")
-    assert str(found.reward_model) == model_path("arithmetic-reward")
+def test_every_lab_brings_its_models() -> None:
+    for lab, found in bundled().items():
+        assert found.served_name == lab
+        assert str(found.model) == model_path(f"{lab}-sft")
+        assert str(found.reward_model) == model_path(f"{lab}-reward")
+
+
+def test_the_lab_arithmetic_brings_how_strategies_are_set() -> None:
+    found = bundled()["arithmetic"]
     profile = StrategyProfile.read(str(found.strategy_profile))
     adaptive = profile.complete(AdaptiveOptions())
     assert adaptive.price == 0.3

@@ -37,7 +37,7 @@ async def test_a_speaker_who_leaves_has_heard_what_there_was() -> None:
     context, engine = RequestContext(plain_ask("realtime"), FREE), FakeEngine(Script(("ab", "c"), held=True))
     outputs = listen(engine, request(), context, METER)  # type: ignore[arg-type]
     await anext(outputs)
-    await outputs.aclose()  # type: ignore[attr-defined]
+    await outputs.aclose()
     (candidate,) = context.ledgers[0].candidates
     assert (candidate.tokens, candidate.state, engine.running) == (2, "aborted", set())
 

@@ -5,8 +5,9 @@ import statistics
 
 import pytest
 
+from training.data.records import user
 from training.labs import lab
-from training.labs.lab import LabOptionsError
+from training.labs.lab import LabOptionsError, Split
 from training.labs.riddle_kinds import KINDS
 from training.labs.riddles import MOST_PROMPTS, Question, Riddles, gold, parse, solution, split_of
 
@@ -29,7 +30,7 @@ def test_a_visitor_may_ask_with_numbers_of_his_own() -> None:
 
 def test_a_foreign_question_is_refused() -> None:
     with pytest.raises(ValueError, match="not a question of the lab riddles: 'What is 35"):
-        Riddles().gold([{"role": "user", "content": "What is 35+21+81?"}], "Answer: 137")
+        Riddles().gold(user("What is 35+21+81?"), "Answer: 137")
 
 
 def test_no_question_is_on_both_sides() -> None:
@@ -40,7 +41,7 @@ def test_no_question_is_on_both_sides() -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "held_out"])
-def test_there_are_as_many_prompts_as_it_promises_and_no_more(split: str) -> None:
+def test_there_are_as_many_prompts_as_it_promises_and_no_more(split: Split) -> None:
     assert len(Riddles().prompts(MOST_PROMPTS[split], split, seed=0)) == MOST_PROMPTS[split]
     with pytest.raises(ValueError, match=f"at most {MOST_PROMPTS[split]} {split} prompts"):
         Riddles().prompts(MOST_PROMPTS[split] + 1, split, seed=0)

@@ -18,7 +18,7 @@ from service.settings import Settings
 from service.vllm.command_line import parse
 from service.vllm.life.preflight import NotServable, check
 
-POLICY, REWARD = bundled().model, bundled().reward_model
+POLICY, REWARD = bundled()["arithmetic"].model, bundled()["arithmetic"].reward_model
 Change = Callable[[Path], None]
 
 
