@@ -84,7 +84,8 @@ def test_recorded_log_probabilities_choose_as_they_would_have() -> None:
     candidates = tuple(
         Traced("x", 4, "stop", reward, logprob=sum_, self_certainty=mean) for reward, sum_, mean in known
     )
-    asked = [{"selection": "likelihood"}, {"selection": "self_certainty"}, {"selection": {"likelihood_weight": 2.0}}]
+    selections: list[Any] = ["likelihood", "self_certainty", {"likelihood_weight": 2.0}]
+    asked = [{"selection": selection} for selection in selections]
     found = replay([(DEFAULTS, [TracedPrompt("[]", candidates)])], asked, best_of=3, draws=2)
     assert [played.quality.tolist() for played in found.played] == [[3.0], [1.0], [2.0], [1.0]]
 
