@@ -53,12 +53,14 @@ class Fault:
 
     @property
     def slowest_s(self) -> float:
-        """Of what was answered after the fault; 0 where all had come before, or load alone makes it late."""
+        """Of what was answered after the fault; 0 where all had come before, or load alone makes it late.
+
+        An answer that nobody ranks is a long one by itself, which shows the stage `streaming`: it is not counted.
+        """
         if self.goal_s is None:
             return 0.0
-        return max(
-            (judged.after_s for judged in self.judged if judged.verdict.kind in ("answer", "error")), default=0.0
-        )
+        verdicts = [(judged.verdict, judged.after_s) for judged in self.judged]
+        return max((after_s for verdict, after_s in verdicts if verdict.ranked or verdict.kind == "error"), default=0.0)
 
     @property
     def is_met(self) -> bool:

@@ -11,6 +11,8 @@ from loadtests.bench.faults.record import Fault, Judged, table, total, write
 
 ANSWER = Judged("/v1/messages", False, Verdict("answer", tokens=3), 0.5)
 LATE = Judged("/v1/messages", True, Verdict("error"), 2.5)
+LONG = Judged("/v1/chat/completions", True, Verdict("answer", tokens=400), 4.0)
+RANKED_LATE = Judged("/v1/chat/completions", True, Verdict("answer", tokens=400, ranked=True), 4.0)
 MISS = Judged("/v1/completions", True, Verdict("miss", "no answer: reset"), 0.1)
 
 
@@ -28,6 +30,12 @@ MISS = Judged("/v1/completions", True, Verdict("miss", "no answer: reset"), 0.1)
             Fault("kill", "decode", "reward", [LATE]),
             False,
             "kill of reward while decode: the slowest answer came 2.5 s after it",
+        ),
+        (Fault("kill", "streaming", "reward", [LONG]), True, ""),
+        (
+            Fault("kill", "streaming", "reward", [RANKED_LATE]),
+            False,
+            "kill of reward while streaming: the slowest answer came 4.0 s after it",
         ),
         (Fault("flood", "waiting", "n", [LATE], goal_s=None), True, ""),
         (Fault("term", "waiting", "api", wrong=["left running"]), False, "term of api while waiting: left running"),
