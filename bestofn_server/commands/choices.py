@@ -4,7 +4,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
 
-LABS = "arithmetic|reviews"
+LABS = "arithmetic|reviews|riddles"
 SAMPLERS = "auto|vllm|transformers"
 STRATEGIES = "best_of_n|prune|adaptive|greedy"
 RECIPES = ", ".join(sorted(path.stem for path in (_ROOT / "training" / "recipes").glob("*.yaml")))

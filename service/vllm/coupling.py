@@ -23,7 +23,7 @@ _SERVER, _COMMAND_LINE, _LOAD = "service/vllm/server.py", "service/vllm/command_
 _SCORER, _ROLLOUT, _METRICS = "reward/vllm_scorer.py", "training/policy/rollout.py", "service/observe/metrics.py"
 _ERRORS, _INNER_APP = "service/http/openai_errors.py", "service/vllm/inner_app.py"
 _HTTP_SERVER, _ENGINE_PROCESS = "service/vllm/life/http_server.py", "service/vllm/life/engine_process.py"
-_IMPORTING = ("service/vllm/*.py", "service/vllm/life/*.py", _SCORER)
+_IMPORTING = ("service/vllm/**/*.py", _SCORER)
 
 
 @dataclass(frozen=True)

@@ -79,12 +79,8 @@ async def serve(args: Namespace, settings: Settings, address: Address) -> int:
             print(f"bestofn serve: vLLM's application did not start: {cause(error)}", file=sys.stderr)
             leave(_ENGINE_DIED)
         greeting = banner(address.url, args, guarded=bool(_authentication(args)))
-
-        def listening() -> None:
-            address.listened_on()
-            print(greeting, flush=True)
-
-        await http_server.run(app, address.sock, args, parts.lifecycle, listening)
+        address.listen()
+        await http_server.run(app, address.sock, args, parts.lifecycle, lambda: print(greeting, flush=True))
         died = engine.errored and not parts.lifecycle.told_to_stop
     finally:
         if watching is not None:

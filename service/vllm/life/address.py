@@ -16,6 +16,7 @@ from vllm.utils.network_utils import is_valid_ipv6_address
 from service.vllm.life.preflight import NotServable
 
 _PROBE_S = 1.0
+_BACKLOG = 2048  # uvicorn's
 
 
 class Address:
@@ -40,10 +41,15 @@ class Address:
             _leave_who_does_not_read(self.sock, write_timeout_s)
             self.url = _url(args, self.sock.getsockname()[1])
 
-    def listened_on(self) -> None:
-        """The socket listens: whatever the server leaves behind may now be bound again at once."""
+    def listen(self) -> None:
+        """Take connections, which wait until the server answers.
+
+        Past connections, its own and an earlier server's, hold the port where SO_REUSEADDR is not set; where it is, and
+        nobody listens, another server may bind it. So nothing comes between the two.
+        """
         if self.sock.family != socket.AF_UNIX:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.sock.listen(_BACKLOG)
 
     def close(self) -> None:
         """Leave the address to others."""

@@ -124,10 +124,10 @@ def test_a_deadline_beyond_a_day_is_refused() -> None:
         plan({"best_of": 2, "rerank": {"deadline_ms": 10**400}})
 
 
-@pytest.mark.parametrize("elsewhere", ["use_beam_search", "background"])
-def test_what_is_generated_elsewhere_cannot_be_reranked(elsewhere: str) -> None:
+@pytest.mark.parametrize(("elsewhere", "endpoint"), [("use_beam_search", "chat"), ("background", "responses")])
+def test_what_is_generated_elsewhere_cannot_be_reranked(elsewhere: str, endpoint: str) -> None:
     with pytest.raises(InvalidRequest, match=elsewhere):
-        plan({"n": 4, elsewhere: True, "rerank": {}}, n=1)
+        make_ask({"n": 4, elsewhere: True, "rerank": {}}, endpoint=endpoint)
 
 
 def test_how_to_select_reaches_the_plan() -> None:

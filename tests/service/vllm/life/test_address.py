@@ -47,7 +47,7 @@ def test_of_two_that_start_on_one_port_the_second_is_refused_and_the_first_serve
             address(arguments(host=host, port=port))
         with pytest.raises(ConnectionRefusedError):  # it does not listen yet
             socket.create_connection(("127.0.0.1", port))
-        first.sock.listen()
+        first.listen()
         with closing(socket.create_connection(("127.0.0.1", port))):
             first.sock.accept()[0].close()
 
@@ -59,7 +59,7 @@ def test_a_port_is_had_again_at_once_after_connections_that_the_server_closed() 
             server.accept()[0].close()
             client.recv(1)
     with closing(address(arguments(port=port))) as again:
-        again.sock.listen()
+        again.listen()
 
 
 def test_of_two_that_start_on_one_path_the_second_is_refused_and_the_first_serves(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_of_two_that_start_on_one_path_the_second_is_refused_and_the_first_serve
     with closing(address(arguments(uds=path))) as first:
         with pytest.raises(NotServable, match=r"--uds: a server has .* already; stop it"):
             address(arguments(uds=path))
-        first.sock.listen()
+        first.listen()
         with closing(socket.socket(socket.AF_UNIX)) as client:
             client.connect(path)
 
@@ -91,7 +91,7 @@ def test_a_socket_that_a_server_left_behind_is_replaced_and_any_other_is_refused
 
 def test_a_connection_whose_other_side_takes_nothing_is_ended_by_the_kernel() -> None:
     with closing(address(arguments())) as own, socket.socket() as client:
-        own.sock.listen()
+        own.listen()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(own.sock.getsockname())
         connection, _ = own.sock.accept()
