@@ -484,6 +484,20 @@ async def test_of_a_background_request_nothing_but_a_refusal_is_counted_here(sta
     assert gateway.counted("client_error", "responses", "none") == gateway.requests == counted
 
 
+@pytest.mark.parametrize(("stops", "outcome"), [(False, "cancelled"), (True, "shutting_down")])
+async def test_a_background_request_that_is_cancelled_is_no_fault_of_the_server(stops: bool, outcome: str) -> None:
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.Event().wait()
+
+    gateway = Served(inner)
+    asking = asyncio.create_task(gateway.call({"background": True}, path="/v1/responses"))
+    await settle()
+    if stops:
+        gateway.lifecycle.stop()
+    await cancelled(asking)
+    assert gateway.counted(outcome, "responses", "none") == gateway.requests == 1
+
+
 async def test_who_waits_for_a_place_when_the_server_stops_is_answered_and_counted() -> None:
     gateway = Served(answers(200, {}), admission=Admission(1))
     gateway.admission.ticket()

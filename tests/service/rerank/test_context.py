@@ -129,6 +129,17 @@ async def test_a_request_that_fails_before_it_generates_has_the_error_for_its_an
     assert (context.error, context.failure) == (error, error)
 
 
+async def test_a_run_that_begins_after_its_request_has_failed_fails_too() -> None:
+    sampler = FakeSampler(says("a", held=True))
+    context, error = RequestContext(make_ask(), FREE), ShuttingDown("now", retry_after_s=1)
+    context.fail(error)
+    context.begin(make_run(sampler))
+    with pytest.raises(ShuttingDown, match="now"):
+        await context.runs[0].best()
+    assert sampler.running == set()
+    await context.close()
+
+
 async def test_a_run_that_is_over_keeps_its_answer_when_its_request_fails() -> None:
     context = RequestContext(make_ask(), FREE, runs=[make_run(FakeSampler(says("a"), says("b")))])
     await context.runs[0].best()

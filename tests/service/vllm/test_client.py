@@ -18,7 +18,7 @@ from service.load.admission import Admission
 from service.load.lifecycle import Lifecycle
 from service.observe.metrics import Metrics
 from service.rerank.context import RequestContext, current_request
-from service.rerank.errors import InvalidRequest, NothingGenerated, Overloaded, ServiceError, ShuttingDown
+from service.rerank.errors import EngineDown, InvalidRequest, NothingGenerated, Overloaded, ServiceError, ShuttingDown
 from service.rerank.strategies.profile import DEFAULTS
 from service.rerank.supervised_scorer import OnRewardFailure, SupervisedScorer
 from service.vllm.client import RerankingEngine
@@ -242,6 +242,18 @@ async def test_a_speaker_whom_vllm_gives_up_has_left() -> None:
     assert (counted.requests("cancelled", "realtime"), counted("generated_tokens_total", fate="aborted")) == (1, 1)
 
 
+async def test_a_speaker_whose_listener_stops_is_counted_when_all_has_ended() -> None:
+    async def pieces() -> AsyncIterator[Mapping[str, Any]]:
+        yield {"prompt": "hi"}
+
+    engine, counted = FakeEngine(Script(("a", "b"), held=True)), Counted()
+    heard = reranking(engine, parts=counted.parts).generate(pieces(), params(RequestOutputKind.DELTA), "id")
+    await anext(heard)
+    await heard.aclose()  # type: ignore[attr-defined]
+    assert (counted.requests("cancelled", "realtime"), engine.running, counted.admission.in_flight) == (1, set(), 0)
+    assert counted("generated_tokens_total", fate="aborted") == 1
+
+
 async def test_everything_else_of_the_renderer_and_the_generator_is_their_own() -> None:
     reranked = reranking(FakeEngine())
     assert (reranked.renderer.tokenizer, reranked.model_name) == ("the renderer's own", "a generator")
@@ -328,6 +340,19 @@ async def test_a_dead_generator_speaks_for_itself() -> None:
     assert (reranked.errored, reranked.is_running, reranked.dead_error) == (True, False, engine.dead_error)
     with pytest.raises(EngineDeadError, match="no core left"):
         await reranked.check_health()
+
+
+async def test_a_request_that_vllm_itself_finds_an_engine_dead_for_is_answered_with_our_error() -> None:
+    engine = FakeEngine()
+    engine.errored, engine.dead_error = True, EngineDeadError("no core left")
+    context = RequestContext(make_ask(), FREE)
+    token = current_request.set(context)
+    try:
+        assert reranking(engine).dead_error is engine.dead_error
+    finally:
+        current_request.reset(token)
+    assert isinstance(context.error, EngineDown)
+    assert context.error.status == 503
 
 
 def test_a_dead_engines_reason_is_in_words() -> None:

@@ -34,6 +34,17 @@ def test_a_port_in_use_is_refused(taken: int) -> None:
         address(arguments(port=taken))
 
 
+@pytest.mark.parametrize("port", [70000, -1])
+def test_a_number_that_is_no_port_is_refused(port: int) -> None:
+    with pytest.raises(NotServable, match=f"--port: {port} is none; give one up to 65535"):
+        address(arguments(port=port))
+
+
+def test_the_url_has_the_port_that_the_kernel_chose() -> None:
+    with closing(address(arguments())) as own:
+        assert own.url == f"http://127.0.0.1:{own.sock.getsockname()[1]}"
+
+
 def test_a_host_that_is_not_this_machines_is_refused() -> None:
     with pytest.raises(NotServable, match=r"--host: 192\.0\.2\.1:8000 cannot be listened on"):
         address(arguments(host="192.0.2.1", port=8000))
