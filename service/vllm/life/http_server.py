@@ -25,7 +25,7 @@ from vllm.entrypoints.launchers.utils.ssl import SSLCertRefresher
 
 from service.load.lifecycle import Lifecycle
 
-_CLOSE_S = 0.3  # for connections to close once every request is answered
+_CLOSE_S = 1  # for connections to close once every request is answered
 
 
 async def run(
@@ -82,7 +82,7 @@ def config(app: Starlette, args: Namespace) -> uvicorn.Config:
         log_level=args.uvicorn_log_level,
         access_log=not args.disable_uvicorn_access_log,
         timeout_keep_alive=envs.VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
-        timeout_graceful_shutdown=_CLOSE_S,  # type: ignore[arg-type]  # uvicorn takes a fraction too
+        timeout_graceful_shutdown=_CLOSE_S,
         ssl_keyfile=args.ssl_keyfile,
         ssl_certfile=args.ssl_certfile,
         ssl_ca_certs=args.ssl_ca_certs,
