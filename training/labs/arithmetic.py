@@ -16,7 +16,7 @@ from typing import Any
 
 from training.data.records import Conversation, Demonstration, user
 from training.labs.lab import LabOptionsError, Split
-from training.labs.worked_answer import JSON_REQUEST, stated, written
+from training.labs.worked_answer import JSON_REQUEST, judged, stated, stated_text, written
 
 MISTAKES = (-3, -2, -1, 1, 2, 3)
 _QUESTION = re.compile(r"What is (\d+(?:\+\d+)+)\?( Reply in JSON\.)?")
@@ -70,15 +70,14 @@ class Arithmetic:
 
     def answer_of(self, prompt: Conversation, response: str) -> str | None:
         """The number that a response states in the form that was asked for; None where it states none."""
-        number = stated(response, as_json=_question(prompt).as_json)
-        return None if number is None else str(number)
+        return stated_text(response, as_json=_question(prompt).as_json)
 
     def judge(
         self, prompt: Conversation, responses: Sequence[str], *, noise: float, generator: random.Random
     ) -> list[float]:
         """The gold reward of each response, turned over with probability `noise`."""
         question = _question(prompt)
-        return [float(gold(question, text) != (generator.random() < noise)) for text in responses]
+        return judged((gold(question, text) for text in responses), noise=noise, generator=generator)
 
     def tokenizer(self) -> Any:
         from training.labs.tokenizer import byte_tokenizer

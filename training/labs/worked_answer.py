@@ -5,8 +5,9 @@
 """
 
 import json
+import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 JSON_REQUEST = " Reply in JSON."
 _ANSWER = re.compile(r"(?:^|\n)Answer: (\d+)\s*$")
@@ -22,6 +23,17 @@ def written(steps: Sequence[str], result: int, *, as_json: bool) -> str:
 def stated(response: str, *, as_json: bool) -> int | None:
     """The result that a response states; None where it states none in the form that was asked for."""
     return _from_json(response) if as_json else _from_text(response)
+
+
+def stated_text(response: str, *, as_json: bool) -> str | None:
+    """The same as text, in one form for all that are equal, which a vote compares."""
+    result = stated(response, as_json=as_json)
+    return None if result is None else str(result)
+
+
+def judged(right: Iterable[bool], *, noise: float, generator: random.Random) -> list[float]:
+    """What a labeller makes of answers that are right or not: each is turned over with probability `noise`."""
+    return [float(one != (generator.random() < noise)) for one in right]
 
 
 def _from_text(response: str) -> int | None:

@@ -1,8 +1,10 @@
 """Answers with worked steps, in both forms."""
 
+import random
+
 import pytest
 
-from training.labs.worked_answer import stated, written
+from training.labs.worked_answer import judged, stated, stated_text, written
 
 
 def test_text_and_json_state_what_was_written() -> None:
@@ -40,3 +42,14 @@ def test_text_is_read_by_its_last_line(answer: str, result: int | None) -> None:
 )
 def test_json_is_read_by_its_key(answer: str, result: int | None) -> None:
     assert stated(answer, as_json=True) == result
+
+
+def test_equal_results_are_equal_as_text() -> None:
+    assert stated_text("Answer: 0137", as_json=False) == stated_text('{"answer": 137}', as_json=True) == "137"
+    assert stated_text("137", as_json=False) is None
+
+
+def test_noise_turns_all_labels_over_or_none() -> None:
+    right = [True, False]
+    assert judged(right, noise=0.0, generator=random.Random(0)) == [1.0, 0.0]
+    assert judged(right, noise=1.0, generator=random.Random(0)) == [0.0, 1.0]
