@@ -18,7 +18,7 @@ from reward.batching import batches, score_batch
 from reward.config import RewardConfig, combine
 from reward.conversation import Conversation
 from reward.model import load, max_positions, placement, refuse_too_long
-from reward.off_loop import OffLoop, characters
+from reward.off_loop_template import OffLoopTemplate
 from reward.scorer import RewardUnavailable, Score
 from reward.template import Prompt, Reply
 
@@ -47,7 +47,7 @@ class TorchScorer:
         self.config = RewardConfig.of(self._model.config)
         self.max_tokens = max_positions(self._model.config)
         self._max_batch_tokens = max_batch_tokens
-        self._off_loop = OffLoop()
+        self._off_loop = OffLoopTemplate(self.template)
         self._collected: list[_Item] = []
         self._rounds: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
         self._failure = _Failure()
@@ -56,7 +56,7 @@ class TorchScorer:
 
     async def prompt(self, conversation: Conversation) -> Prompt:
         """The conversation in the model's template. Raises ValueError when the template refuses it."""
-        return await self._off_loop.run(lambda: conversation.prompt(self.template), conversation.characters)
+        return await self._off_loop.prompt(conversation)
 
     async def prefill(self, prompt: Prompt) -> None:
         """Does nothing: this backend keeps no prefix cache."""
@@ -67,8 +67,7 @@ class TorchScorer:
         Cancelling the call drops the answer if its round has not begun.
         """
         self._failure.check()
-        size = prompt.characters + characters(response)
-        tokens = await self._off_loop.run(lambda: self.template.tokens(prompt, response, finished=finished), size)
+        tokens = await self._off_loop.tokens(prompt, response, finished=finished)
         refuse_too_long(tokens, self.max_tokens)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Score] = loop.create_future()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from reward.config import RewardConfig, combine
 from reward.conversation import Conversation
-from reward.off_loop import OffLoop, characters
+from reward.off_loop_template import OffLoopTemplate
 from reward.scorer import RewardUnavailable, Score
 from reward.template import ConversationTemplate, Prompt, Reply
 
@@ -36,12 +36,12 @@ class VllmScorer:
         self._params = PoolingParams(task="classify", use_activation=False)
         self._as_input = tokens_input
         self._numbers = itertools.count()
-        self._off_loop = OffLoop()
+        self._off_loop = OffLoopTemplate(self.template)
         self.max_tokens: int | None = engine.model_config.max_model_len
 
     async def prompt(self, conversation: Conversation) -> Prompt:
         """The conversation in the model's template. Raises ValueError when the template refuses it."""
-        return await self._off_loop.run(lambda: conversation.prompt(self.template), conversation.characters)
+        return await self._off_loop.prompt(conversation)
 
     async def prefill(self, prompt: Prompt) -> None:
         """Put the prompt's KV into the cache. Raises ValueError when it does not fit the model."""
@@ -55,8 +55,7 @@ class VllmScorer:
             ValueError: the conversation is longer than the reward model can read.
             RewardUnavailable: the engine has died.
         """
-        size = prompt.characters + characters(response)
-        tokens = await self._off_loop.run(lambda: self.template.tokens(prompt, response, finished=finished), size)
+        tokens = await self._off_loop.tokens(prompt, response, finished=finished)
         raw, cached_tokens = await self._encode(tokens, prompt.cache_salt)
         reward, rewards = combine(raw, self.config)
         return Score(reward, rewards, tokens=len(tokens), cached_tokens=cached_tokens)
