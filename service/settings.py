@@ -258,6 +258,9 @@ def _bare(name: str) -> str:
     return name.removeprefix("BESTOFN_").replace("_", "")
 
 
+USAGE = "bestofn serve [MODEL] [--reward-model MODEL] [--best-of N] [options of `vllm serve`]"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser one option per setting. What is not given on the command line stays absent from the namespace."""
     group = parser.add_argument_group("bestofn", "Best-of-N reranking.")

@@ -43,11 +43,11 @@ def _help() -> None:
     """Our own options, without the import of vLLM, which takes seconds."""
     from argparse import ArgumentParser
 
-    from service.settings import add_arguments
+    from service.settings import USAGE, add_arguments
 
     parser = ArgumentParser(
         "bestofn serve",
-        usage="bestofn serve [MODEL] [--reward-model MODEL] [--best-of N] [options of `vllm serve`]",
+        usage=USAGE,
         description="Serve a model with best-of-N reranking, by every option of `vllm serve` and these. Without MODEL: "
         "the bundled models of the lab arithmetic.",
         epilog="All options, vLLM's too: bestofn serve --help=all; of one group: --help=ModelConfig; about one word: "

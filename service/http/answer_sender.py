@@ -14,7 +14,7 @@ from service.http.progress_comments import CandidateProgress
 from service.http.rerank_object import rerank_headers
 from service.http.vllm_front.stream_headers import is_event_stream
 from service.rerank.context import RequestContext
-from service.rerank.errors import Overloaded, ServiceError
+from service.rerank.errors import Overloaded, internal_error
 
 _PROGRESS_S = 0.1
 
@@ -85,7 +85,7 @@ class AnswerSender:
             return False
         await self.close()
         await self._context.close()
-        told = ours or ServiceError(f"internal error: {type(error).__name__}")
+        told = ours or internal_error(error)
         if not self._begun:
             await send_error(self._send, told)
         elif self._stream is not None:

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Send
 
-from service.rerank.errors import ServiceError, error_body
+from service.rerank.errors import ServiceError, error_body, internal_error
 
 
 def error_answer(error: ServiceError) -> Response:
@@ -28,5 +28,5 @@ async def answer_service_error(_: Request, error: Exception) -> Response:
 
 
 async def answer_unexpected(_: Request, error: Exception) -> Response:
-    """An application's handler of any other exception, of which a client learns no more than its kind."""
-    return error_answer(ServiceError(f"internal error: {type(error).__name__}"))
+    """An application's handler of any other exception."""
+    return error_answer(internal_error(error))

@@ -148,6 +148,11 @@ class NotKept(ServiceError):
     code = "not_kept"
 
 
+def internal_error(error: Exception) -> ServiceError:
+    """What a client learns of an exception that nobody foresaw: no more than its kind."""
+    return ServiceError(f"internal error: {type(error).__name__}")
+
+
 def error_body(error: ServiceError) -> dict[str, Any]:
     """OpenAI's error object."""
     return {"error": {"message": str(error), "type": error.type, "param": error.param, "code": error.code}}

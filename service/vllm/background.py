@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from service.http.books import Books
 from service.http.dialects import dialect_of_endpoint
 from service.rerank.context import current_request
-from service.rerank.errors import ServiceError, error_body
+from service.rerank.errors import ServiceError, error_body, internal_error
 from service.rerank.request import plain_ask
 
 _OPEN = ("queued", "in_progress")
@@ -101,7 +101,7 @@ class BackgroundResponses:
             error = ours
         except Exception as other:
             _logger.exception("a response in the background has failed")
-            error = ServiceError(f"internal error: {type(other).__name__}")
+            error = internal_error(other)
         finally:
             work.close()
         if error is not None:

@@ -12,7 +12,7 @@ from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from service.records.durable_file import prepare
-from service.settings import Settings, add_arguments
+from service.settings import USAGE, Settings, add_arguments
 from service.vllm.bundled import Bundled, use_bundled_policy, with_bundled_reward
 
 CANNOT_BE_SERVED = 2  # exit status
@@ -129,7 +129,7 @@ def _serve_parser() -> FlexibleArgumentParser:
     commands = parser.add_subparsers(dest="subparser")
     serve_parser = commands.add_parser(
         "serve",
-        usage="bestofn serve [MODEL] [--reward-model MODEL] [--best-of N] [options of `vllm serve`]",
+        usage=USAGE,
         description="Serve a model with best-of-N reranking. MODEL may be the name of a lab, whose bundled models are "
         "served; without MODEL it is arithmetic.",
         epilog="Our own options: bestofn serve --help=bestofn. All options: bestofn serve --help=all.",
@@ -155,7 +155,7 @@ class _Parser(FlexibleArgumentParser):
 def _one_line(error: Exception) -> str:
     """The first thing that is wrong, with the option it is about."""
     if not isinstance(error, ValidationError):
-        return " ".join(str(error).removeprefix("Error: ").split())
+        return str(error).removeprefix("Error: ")
     first = error.errors()[0]
     option = "".join(f"--{str(part).replace('_', '-')}: " for part in first["loc"][:1])
     given = f", not {first['input']!r}" if first["loc"] else ""

@@ -96,9 +96,13 @@ def _check_engine_args(engine_args: Mapping[str, Any]) -> None:
     known = [field.name for field in fields(AsyncEngineArgs)]
     for name in engine_args:
         if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else "its names are those of vLLM's AsyncEngineArgs"
+            hint = _nearest(name, known, "its names are those of vLLM's AsyncEngineArgs")
             raise NotServable(f"--reward-engine-args: there is no argument {name}; {hint}")
+
+
+def _nearest(name: str, known: Sequence[str], otherwise: str) -> str:
+    near = get_close_matches(name, known, 1)
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
 def _config_is_here(model: str, folder: Path | None) -> bool:
@@ -254,8 +258,7 @@ def _plugin(option: str, path: str | None, load: Callable[[str], Any]) -> None:
 
 def _known(option: str, name: str, names: Sequence[str]) -> None:
     if name not in names:
-        near = get_close_matches(name, names, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(names))}"
+        hint = _nearest(name, names, f"there are {', '.join(sorted(names))}")
         raise NotServable(f"{option}: there is no parser {name}; {hint}")
 
 
